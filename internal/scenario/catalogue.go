@@ -1,0 +1,196 @@
+package scenario
+
+import "strings"
+
+// Source is one row of the catalogue of sources.
+type Source struct {
+	Name    string
+	Kind    string // log format
+	Topic   string
+	Cluster string   // where its records are born
+	Enters  []string // where it may enter; the first is the default
+	Doc     string
+}
+
+// Sources is the catalogue of log types.
+var Sources = []Source{
+	{"service", "service", "service-topic", Datacenter, []string{"file", "forward", "kafka"}, "JSON events of services, written to stdout (CRI log files)"},
+	{"system-auth", "system-auth", "system-auth-topic", Datacenter, []string{"file", "forward", "kafka"}, "sshd, sudo and pam lines in auth.log"},
+	{"system-kmsg", "system-kmsg", "system-kmsg-topic", Datacenter, []string{"file", "forward", "kafka"}, "kernel ring buffer lines in kern.log"},
+	{"system-syslog", "system-syslog", "system-syslog-topic", Datacenter, []string{"file", "forward", "kafka"}, "lines of daemons in syslog"},
+	{"system-metrics", "system-metrics", "system-metrics-topic", Datacenter, []string{"kafka"}, "node metrics as records"},
+	{"control", "service", "canary-topic", Kafka, []string{"kafka"}, "control stream that does not start in datacenter: produced in the kafka cluster (claim C1)"},
+}
+
+// FindSource returns the row of a source.
+func FindSource(name string) (Source, bool) {
+	for _, s := range Sources {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Source{}, false
+}
+
+// FaultKind is one row of the catalogue of faults.
+type FaultKind struct {
+	Name     string
+	Cluster  string   // where it strikes; empty when the file says so
+	Needs    []string // fields that must be set besides kind and at
+	Takes    []string // fields that may be set
+	Target   string   // what target means, empty when it takes none
+	Heals    bool     // it lasts for: and is healed; otherwise it is an instant
+	Embedded bool
+	Kind     bool
+	Claims   []string
+	Doc      string
+}
+
+// Faults is the catalogue of faults.
+var Faults = []FaultKind{
+	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, []string{"C3"}, "kill -9 of one broker, which restarts"},
+	{"broker-down", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, []string{"C3"}, "kill -9 of one broker, held down until healed"},
+	{"broker-roll", Kafka, nil, nil, "", false, true, true, []string{"C3"}, "graceful restart of every broker, one after another"},
+	{"broker-freeze", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, []string{"C3"}, "SIGSTOP of one broker, SIGCONT when healed"},
+	{"cluster-freeze", "", []string{"cluster", "for"}, nil, "", true, true, true, []string{"C1", "C2", "C3"}, "every process of a cluster stops, and goes on when healed"},
+	{"link-cut", "", []string{"from", "to", "for"}, []string{"direction", "mode"}, "", true, true, true, []string{"C1", "C3"}, "the link between two clusters is cut, one or both directions"},
+	{"slow-link", "", []string{"from", "to", "for"}, []string{"delay", "bandwidth"}, "", true, true, true, []string{"C3"}, "the link between two clusters gets a delay or a bandwidth limit"},
+	{"es-throttle", Monitoring, []string{"for"}, []string{"ratio"}, "", true, true, true, []string{"C3"}, "Elasticsearch answers 429 to bulk items"},
+	{"es-read-only", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C3"}, "the read-only block that a full disk sets"},
+	{"es-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C2", "C3"}, "Elasticsearch is away"},
+	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, true, []string{"C3"}, "a sink task fails"},
+	{"connect-kill", Monitoring, nil, nil, "", false, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts"},
+	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given)"},
+	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C1", "C2"}, "the remote_write receiver is away"},
+	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count"}, "", true, false, true, []string{"C5"}, "busy loops in a cluster"},
+	{"nothing", "", nil, []string{"for"}, "", true, true, true, nil, "a fault that does nothing: the run must come out invalid"},
+}
+
+// FindFault returns the row of a kind of fault.
+func FindFault(name string) (FaultKind, bool) {
+	for _, f := range Faults {
+		if f.Name == name {
+			return f, true
+		}
+	}
+	return FaultKind{}, false
+}
+
+// Metric is one row of the catalogue of metrics that a threshold may name.
+type Metric struct {
+	Name   string
+	Unit   string   // s, records, ratio, /s, bytes
+	Aggs   []string // aggregations it has
+	Labels []string
+	Doc    string
+}
+
+var (
+	distribution = []string{"p", "min", "mean", "max", "count"}
+	single       = []string{"value"}
+)
+
+// Metrics is the catalogue of metrics.
+var Metrics = []Metric{
+	{"e2e_latency", "s", distribution, []string{"source", "topic", "phase"}, "scheduled to searchable by polling: an interval (last miss, first hit]"},
+	{"kafka_latency", "s", distribution, []string{"source", "topic", "phase"}, "scheduled to readable in Kafka"},
+	{"generator_lag", "s", distribution, []string{"source", "phase"}, "scheduled to attempted while no earlier write is blocked"},
+	{"target_block", "s", distribution, []string{"source", "phase"}, "attempted to returned, and the queue behind it"},
+	{"lost", "records", single, []string{"source", "topic", "segment"}, "acknowledged and absent after the drain"},
+	{"unknown", "records", single, []string{"source"}, "attempted, outcome not known"},
+	{"dropped", "records", single, []string{"source"}, "in the schedule and never attempted by the generator"},
+	{"duplicates", "records", single, []string{"source", "topic", "point"}, "seen again at the same point"},
+	{"misordered", "records", single, []string{"source", "topic"}, "behind a later record of their stream and partition"},
+	{"throughput", "/s", []string{"min", "mean", "max", "p"}, []string{"source", "phase", "point"}, "records a second at an observation point"},
+	{"backlog", "records", []string{"max", "mean", "value"}, []string{"hop", "phase"}, "acknowledged and not yet at the next observation point"},
+	{"noticed", "s", single, nil, "injection to the first effect seen"},
+	{"first_good", "s", single, nil, "heal to the first good record"},
+	{"drained", "s", single, nil, "heal to the end of the backlog"},
+	{"in_band", "s", single, nil, "heal to the before-band"},
+	{"survival_horizon", "s", single, []string{"hop"}, "time until the hop's buffer loses the first record at the measured rate"},
+	{"metrics_gap", "s", []string{"max", "count"}, []string{"cluster"}, "holes in the synthetic counter of a cluster"},
+	{"query_latency", "s", distribution, []string{"phase"}, "time of a search in Elasticsearch"},
+}
+
+// FindMetric returns the row of a metric.
+func FindMetric(name string) (Metric, bool) {
+	for _, m := range Metrics {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Metric{}, false
+}
+
+// CheckKind is one row of the catalogue of checks.
+type CheckKind struct {
+	Name   string
+	Claim  string
+	Always bool // judged in every run
+	Doc    string
+}
+
+// Checks is the catalogue of checks. Thresholds come beside them under their own text.
+var Checks = []CheckKind{
+	{"evidence", "", true, "the evidence is whole: closed, checksums right, every observer there to the end"},
+	{"load", "", true, "the generator sent what the schedule asked, in time"},
+	{"faults", "", true, "every fault bit and is gone"},
+	{"loss", "C3", true, "every acknowledged record is in Kafka and in the store, or dead-lettered"},
+	{"duplicates", "C3", true, "no record is twice at a point whose guarantee forbids it"},
+	{"corruption", "", true, "every record that arrived is what was sent"},
+	{"order", "", true, "records of one stream and partition arrive in order"},
+	{"isolation", "C4", true, "no record in a topic or index that is not its own"},
+	{"phantom", "", true, "nothing arrived that was never sent"},
+	{"saturation", "", true, "the harness and its models had processor time to spare"},
+	{"recovery", "C3", false, "the system is back in its before-band in time"},
+	{"fault-isolation", "C1", false, "victim clusters do not get worse while another suffers"},
+	{"services-unaffected", "C2", false, "generators are not blocked while monitoring is away"},
+	{"horizon", "C3", false, "the survival horizon of each hop, and whether the outage was inside it"},
+	{"metrics-continuity", "C1", false, "known counters have no hole in the central Prometheus"},
+	{"security-isolation", "C4", false, "every undeclared path is closed and every declared one open"},
+	{"one-view", "C7", false, "dashboard queries answer for every cluster"},
+	{"alerts", "C7", false, "the declared alerts fire and clear, and no other"},
+}
+
+// FindCheck returns the row of a check.
+func FindCheck(name string) (CheckKind, bool) {
+	for _, c := range Checks {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return CheckKind{}, false
+}
+
+// Nearest returns the candidate that is spelled most like s, or "" when none is near (edit distance above a third of
+// its length, at least 2).
+func Nearest(s string, candidates []string) string {
+	best, at := "", len(s)/3+2
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(s), strings.ToLower(c)); d < at {
+			best, at = c, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := last
+			if a[i] != b[j] {
+				cost++
+			}
+			last = row[j+1]
+			row[j+1] = min(cost, row[j]+1, last+1)
+		}
+	}
+	return row[len(b)]
+}

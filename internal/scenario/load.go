@@ -1,0 +1,366 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Limits of what one file may ask for; they keep a typing error from taking the machine.
+const (
+	maxStreams = 100_000
+	maxLength  = 7 * 24 * time.Hour
+	maxSize    = 1 << 20
+)
+
+// Load reads, completes and judges a scenario file. The error joins every fault found, each an *Error.
+func Load(file string) (*Scenario, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("scenario file: %w", err)
+	}
+	return Parse(file, data)
+}
+
+// Parse is Load on bytes; file is the name in messages.
+func Parse(file string, data []byte) (*Scenario, error) {
+	s := &Scenario{}
+	at, err := DecodeStrict(file, data, s)
+	if err != nil {
+		return nil, err
+	}
+	s.File = file
+	s.setDefaults()
+	v := &validator{file: file, at: at}
+	v.scenario(s)
+	if len(v.errs) > 0 {
+		return nil, errors.Join(v.errs...)
+	}
+	for i := range s.Thresholds {
+		s.ThresholdAt = append(s.ThresholdAt, v.where(fmt.Sprintf("thresholds[%d]", i)))
+	}
+	return s, nil
+}
+
+// YAML returns s with its defaults filled in, as a file that Parse accepts.
+func (s *Scenario) YAML() ([]byte, error) { return yaml.Marshal(s) }
+
+func (s *Scenario) setDefaults() {
+	if s.Seed == 0 {
+		s.Seed = 1
+	}
+	if len(s.Runtimes) == 0 {
+		s.Runtimes = []string{"embedded", "kind"}
+	}
+	if s.Phases.WarmUp == 0 {
+		s.Phases.WarmUp = Duration(5 * time.Second)
+	}
+	if s.Phases.Drain == 0 {
+		s.Phases.Drain = Duration(2 * time.Minute)
+	}
+	for i := range s.Load {
+		l := &s.Load[i]
+		if l.Instances == 0 {
+			l.Instances = 1
+		}
+		if l.Streams == 0 {
+			l.Streams = l.Instances
+		}
+		if l.Size == 0 {
+			l.Size = 256
+		}
+		if l.Arrivals == "" {
+			l.Arrivals = "uniform"
+		}
+		if src, ok := FindSource(l.Source); ok && l.Enter == "" {
+			l.Enter = src.Enters[0]
+		}
+	}
+	count := map[string]int{}
+	for i := range s.Faults {
+		f := &s.Faults[i]
+		count[f.Kind]++
+		if f.Name == "" {
+			f.Name = f.Kind
+			if n := count[f.Kind]; n > 1 {
+				f.Name = fmt.Sprintf("%s-%d", f.Kind, n)
+			}
+		}
+		if row, ok := FindFault(f.Kind); ok {
+			if f.Cluster == "" {
+				f.Cluster = row.Cluster
+			}
+			if f.Target == "" && strings.HasPrefix(f.Kind, "broker-") && row.Target != "" {
+				f.Target = "leader"
+			}
+		}
+		if f.Kind == "link-cut" {
+			if f.Direction == "" {
+				f.Direction = "both"
+			}
+			if f.Mode == "" {
+				f.Mode = "drop"
+			}
+		}
+		if f.Kind == "es-throttle" && f.Ratio == 0 {
+			f.Ratio = 1
+		}
+	}
+	if s.Isolation != nil && s.Isolation.Tolerance == 0 {
+		s.Isolation.Tolerance = 0.25
+	}
+	if s.Capacity != nil && s.Capacity.Step == 0 {
+		s.Capacity.Step = Duration(10 * time.Second)
+	}
+}
+
+type validator struct {
+	file string
+	at   map[string]Position
+	errs []error
+}
+
+// where is the place of path, or of the nearest enclosing path that stood in the file.
+func (v *validator) where(path string) Position {
+	for {
+		if p, ok := v.at[path]; ok {
+			return p
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return v.at[""]
+		}
+		path = path[:i]
+	}
+}
+
+func (v *validator) fail(path, format string, args ...any) {
+	v.errs = append(v.errs, &Error{v.file, v.where(path), path, fmt.Sprintf(format, args...)})
+}
+
+// oneOf reports an unknown name with what is allowed and the nearest spelling.
+func (v *validator) oneOf(path, what, got string, allowed []string) bool {
+	if slices.Contains(allowed, got) {
+		return true
+	}
+	hint := ""
+	if near := Nearest(got, allowed); near != "" && got != "" {
+		hint = fmt.Sprintf("did you mean %q? ", near)
+	}
+	v.fail(path, "unknown %s %q; %sallowed: %s", what, got, hint, strings.Join(allowed, ", "))
+	return false
+}
+
+var nameRE = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func names[T any](rows []T, name func(T) string) []string {
+	var out []string
+	for _, r := range rows {
+		out = append(out, name(r))
+	}
+	return out
+}
+
+func (v *validator) scenario(s *Scenario) {
+	if s.APIVersion != APIVersion {
+		v.fail("apiVersion", "want %s, not %q", APIVersion, s.APIVersion)
+	}
+	if !nameRE.MatchString(s.Name) {
+		v.fail("name", "%q: want lower-case letters, digits and dashes", s.Name)
+	} else if base := strings.TrimSuffix(filepath.Base(v.file), filepath.Ext(v.file)); strings.HasSuffix(v.file, ".yaml") && base != s.Name && !strings.HasPrefix(base, s.Name+".") {
+		v.fail("name", "the file is called %s.yaml, so the name must be %q", base, base)
+	}
+	if s.Title == "" {
+		v.fail("title", "missing: one line that says what is shown")
+	}
+	for i, c := range s.Claims {
+		v.oneOf(fmt.Sprintf("claims[%d]", i), "claim", c, []string{"C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"})
+	}
+	for i, r := range s.Runtimes {
+		v.oneOf(fmt.Sprintf("runtimes[%d]", i), "runtime", r, []string{"embedded", "kind", "eks"})
+	}
+	for i, c := range s.Requires {
+		v.oneOf(fmt.Sprintf("requires[%d]", i), "check", c, names(Checks, func(c CheckKind) string { return c.Name }))
+	}
+	if s.Expect != "" && s.Expect != "pass" {
+		v.oneOf("expect", "expectation", s.Expect, []string{"pass", "fail"})
+	}
+	if s.Expect == "fail" && s.Because == "" {
+		v.fail("expect", "fail needs because: which weakness it documents")
+	}
+	v.phases(s)
+	v.load(s)
+	v.faults(s)
+	for i, t := range s.Thresholds {
+		v.threshold(fmt.Sprintf("thresholds[%d]", i), t)
+	}
+	v.rest(s)
+}
+
+func (v *validator) phases(s *Scenario) {
+	if s.Phases.Before <= 0 {
+		v.fail("phases.before", "must be > 0: it is what every other figure is compared with")
+	}
+	if s.Phases.LoadTime() > maxLength {
+		v.fail("phases", "%v of load is above the limit of %v", s.Phases.LoadTime(), maxLength)
+	}
+	if len(s.Faults) > 0 && s.Phases.During <= 0 {
+		v.fail("phases.during", "must be > 0 in a scenario with faults")
+	}
+}
+
+func (v *validator) load(s *Scenario) {
+	if len(s.Load) == 0 {
+		v.fail("load", "missing: a run without load proves nothing")
+	}
+	total := 0
+	for i, l := range s.Load {
+		p := fmt.Sprintf("load[%d]", i)
+		src, _ := FindSource(l.Source)
+		if v.oneOf(p+".source", "source", l.Source, names(Sources, func(s Source) string { return s.Name })) {
+			v.oneOf(p+".enter", "entry of source "+l.Source, l.Enter, src.Enters)
+		}
+		if l.Rate <= 0 {
+			v.fail(p+".rate", "must be > 0")
+		}
+		if l.Size < 128 || l.Size > maxSize {
+			v.fail(p+".size", "%v is outside 128B to 1MiB", l.Size)
+		}
+		v.oneOf(p+".arrivals", "arrivals", l.Arrivals, []string{"uniform", "poisson"})
+		if l.Instances < 1 || l.Streams < l.Instances {
+			v.fail(p+".streams", "%d streams cannot be shared by %d instances; every instance needs one", l.Streams, l.Instances)
+		}
+		total += l.Streams
+		var last time.Duration
+		for k, st := range l.Shape {
+			q := fmt.Sprintf("%s.shape[%d]", p, k)
+			at := s.Phases.Resolve(st.At)
+			if at < last || at < 0 {
+				v.fail(q+".at", "%v is before the end of the stage above it (%v)", at, last)
+			}
+			last = at + st.Over.D()
+			if last > s.Phases.LoadTime() {
+				v.fail(q+".at", "ends at %v, after the end of the load at %v", last, s.Phases.LoadTime())
+			}
+		}
+	}
+	if total > maxStreams {
+		v.fail("load", "%d streams are above the limit of %d", total, maxStreams)
+	}
+}
+
+func (v *validator) faults(s *Scenario) {
+	used := map[string]bool{}
+	for i, f := range s.Faults {
+		p := fmt.Sprintf("faults[%d]", i)
+		if used[f.Name] {
+			v.fail(p+".name", "%q is there twice", f.Name)
+		}
+		used[f.Name] = true
+		if !v.oneOf(p+".kind", "fault", f.Kind, names(Faults, func(f FaultKind) string { return f.Name })) {
+			continue
+		}
+		row, _ := FindFault(f.Kind)
+		v.faultFields(p, f, row)
+		at, end := s.Phases.Resolve(f.At), s.Phases.LoadTime()
+		if at < 0 || at >= end {
+			v.fail(p+".at", "%v is outside the load, which lasts %v", at, end)
+		} else if at+f.For.D() > end {
+			v.fail(p+".for", "ends at %v, after the end of the load at %v", at+f.For.D(), end)
+		}
+	}
+}
+
+func (v *validator) faultFields(p string, f Fault, row FaultKind) {
+	set := map[string]bool{"for": f.For != 0, "target": f.Target != "", "cluster": f.Cluster != "" && f.Cluster != row.Cluster, "from": f.From != "", "to": f.To != "",
+		"direction": f.Direction != "", "mode": f.Mode != "", "delay": f.Delay != 0, "bandwidth": f.Bandwidth != 0, "ratio": f.Ratio != 0, "count": f.Count != 0}
+	for _, k := range row.Needs {
+		if !set[k] {
+			v.fail(p, "fault %s needs %s", f.Kind, k)
+		}
+	}
+	for k, is := range set {
+		if is && !slices.Contains(row.Needs, k) && !slices.Contains(row.Takes, k) {
+			v.fail(p+"."+k, "fault %s takes no %s; it takes: %s", f.Kind, k, strings.Join(slices.Concat([]string{"at"}, row.Needs, row.Takes), ", "))
+		}
+	}
+	for _, c := range []struct{ k, v string }{{"cluster", f.Cluster}, {"from", f.From}, {"to", f.To}} {
+		if c.v != "" {
+			v.oneOf(p+"."+c.k, "cluster", c.v, ClusterNames)
+		}
+	}
+	if f.Direction != "" {
+		v.oneOf(p+".direction", "direction", f.Direction, []string{"both", "forward", "back"})
+	}
+	if f.Mode != "" {
+		v.oneOf(p+".mode", "mode", f.Mode, []string{"drop", "reject"})
+	}
+	if f.Ratio < 0 || f.Ratio > 1 {
+		v.fail(p+".ratio", "%v is outside 0 to 1", f.Ratio)
+	}
+	if f.Kind == "slow-link" && f.Delay == 0 && f.Bandwidth == 0 {
+		v.fail(p, "slow-link needs delay or bandwidth")
+	}
+	if f.Kind == "forwarder-kill" {
+		v.oneOf(p+".target", "forwarder", f.Target, []string{"fluent-bit", "fluentd"})
+	}
+}
+
+func (v *validator) rest(s *Scenario) {
+	for i, g := range s.Guarantees {
+		p := fmt.Sprintf("guarantees[%d]", i)
+		v.oneOf(p+".segment", "segment", g.Segment, SegmentNames)
+		v.oneOf(p+".delivery", "delivery", g.Delivery, []string{"at-least-once", "exactly-once", "best-effort"})
+	}
+	for i, c := range s.Settings {
+		p := fmt.Sprintf("settings[%d]", i)
+		if c.Config == "" || c.Replace == "" {
+			v.fail(p, "needs config and replace")
+		}
+	}
+	if s.Isolation != nil {
+		v.oneOf("isolation.fault", "cluster", s.Isolation.Fault, ClusterNames)
+		for i, c := range s.Isolation.Victims {
+			v.oneOf(fmt.Sprintf("isolation.victims[%d]", i), "cluster", c, ClusterNames)
+		}
+	}
+	if c := s.Capacity; c != nil {
+		if c.From <= 0 || c.To <= c.From {
+			v.fail("capacity", "to (%v) must be above from (%v), which must be above 0", c.To, c.From)
+		}
+		for i, t := range c.Gate {
+			v.threshold(fmt.Sprintf("capacity.gate[%d]", i), t)
+		}
+	}
+}
+
+// SegmentNames are the segments between observation points, in order.
+var SegmentNames = []string{"generate", "ledger-kafka", "kafka-search"}
+
+func (v *validator) threshold(path, text string) {
+	if _, err := ParseThreshold(text); err != nil {
+		var te *ThresholdError
+		if errors.As(err, &te) {
+			p := v.where(path)
+			p.Column += te.Offset + quoteShift(text)
+			v.errs = append(v.errs, &Error{v.file, p, path, te.Msg})
+			return
+		}
+		v.fail(path, "%v", err)
+	}
+}
+
+// quoteShift is 1 when the text has to be quoted in YAML, so that columns point into the text.
+func quoteShift(text string) int {
+	if strings.ContainsAny(text, "{}:#,") {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,199 @@
+package scenario
+
+import (
+	"slices"
+	"time"
+)
+
+// APIVersion is the only version that Load accepts.
+const APIVersion = "triad/v1"
+
+// Names of the phases of a run, in order. The drain has no load.
+const (
+	WarmUp = "warm-up"
+	Before = "before"
+	During = "during"
+	After  = "after"
+	Drain  = "drain"
+)
+
+// PhaseNames are the phases in order.
+var PhaseNames = []string{WarmUp, Before, During, After, Drain}
+
+func validPhase(s string) bool { return slices.Contains(PhaseNames, s) }
+
+// Names of the clusters, which are also the names of their roles.
+const (
+	Datacenter = "datacenter"
+	Kafka      = "kafka"
+	Monitoring = "monitoring"
+)
+
+// ClusterNames are the three clusters in the order of the data path.
+var ClusterNames = []string{Datacenter, Kafka, Monitoring}
+
+// Names of the hops in the order of the data path.
+var HopNames = []string{"generate", "collect", "forward", "broker", "sink", "search"}
+
+// Scenario is one scenario file, decoded, with its defaults filled in.
+type Scenario struct {
+	APIVersion  string      `yaml:"apiVersion" json:"apiVersion" doc:"triad/v1"`
+	Name        string      `yaml:"name" json:"name" doc:"lower case, digits and dashes; the file is called name.yaml"`
+	Title       string      `yaml:"title" json:"title" doc:"one line: what is shown"`
+	Claims      []string    `yaml:"claims,omitempty" json:"claims,omitempty" doc:"claims that the scenario tests: C1 to C8"`
+	Runtimes    []string    `yaml:"runtimes,omitempty" json:"runtimes,omitempty" doc:"runtimes on which it says something honest; default embedded, kind"`
+	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
+	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
+	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
+	Faults      []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`
+	Thresholds  []string    `yaml:"thresholds,omitempty" json:"thresholds,omitempty" doc:"gates on measured figures"`
+	Guarantees  []Guarantee `yaml:"guarantees,omitempty" json:"guarantees,omitempty" doc:"declared delivery guarantee of a segment; default no loss and at-least-once"`
+	Requires    []string    `yaml:"requires,omitempty" json:"requires,omitempty" doc:"checks that must not be skipped"`
+	Expect      string      `yaml:"expect,omitempty" json:"expect,omitempty" doc:"fail documents a known weakness"`
+	Because     string      `yaml:"because,omitempty" json:"because,omitempty" doc:"why it is expected to fail"`
+	Settings    []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
+	Capacity    *Capacity   `yaml:"capacity,omitempty" json:"capacity,omitempty" doc:"search for the highest rate that still passes"`
+	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
+	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
+	File        string      `yaml:"-" json:"-"`
+	ThresholdAt []Position  `yaml:"-" json:"-"`
+}
+
+// Phases are the lengths of the phases; a scenario without faults may leave during and after away.
+type Phases struct {
+	WarmUp Duration `yaml:"warm-up,omitempty" json:"warm-up,omitempty" doc:"not judged for latency and throughput; default 5s"`
+	Before Duration `yaml:"before" json:"before" doc:"the figures to compare with"`
+	During Duration `yaml:"during,omitempty" json:"during,omitempty" doc:"faults"`
+	After  Duration `yaml:"after,omitempty" json:"after,omitempty" doc:"recovery under load"`
+	Drain  Duration `yaml:"drain,omitempty" json:"drain,omitempty" doc:"longest wait for acknowledged records to arrive; default 120s"`
+}
+
+// Window is one phase on the time line: [From, To) from the start of the load.
+type Window struct {
+	Name string        `json:"name"`
+	From time.Duration `json:"from_ns"`
+	To   time.Duration `json:"to_ns"`
+}
+
+// Windows returns the phases with a length above zero, in order; the drain is the last and ends at its deadline.
+func (p Phases) Windows() []Window {
+	var out []Window
+	var at time.Duration
+	for i, d := range []Duration{p.WarmUp, p.Before, p.During, p.After, p.Drain} {
+		if d > 0 {
+			out = append(out, Window{PhaseNames[i], at, at + d.D()})
+			at += d.D()
+		}
+	}
+	return out
+}
+
+// LoadTime is the time during which records are scheduled: all phases but the drain.
+func (p Phases) LoadTime() time.Duration {
+	return (p.WarmUp + p.Before + p.During + p.After).D()
+}
+
+// Resolve returns t as an offset from the start of the load. A phase of no length stands where it would begin.
+func (p Phases) Resolve(t Time) time.Duration {
+	if t.Phase == "" {
+		return t.Offset
+	}
+	var at time.Duration
+	for i, d := range []Duration{p.WarmUp, p.Before, p.During, p.After} {
+		if PhaseNames[i] == t.Phase {
+			break
+		}
+		at += d.D()
+	}
+	return at + t.Offset
+}
+
+// Input is one source with its rate.
+type Input struct {
+	Source    string  `yaml:"source" json:"source" doc:"see sim list sources"`
+	Rate      Rate    `yaml:"rate" json:"rate" doc:"records a second of all streams together"`
+	Streams   int     `yaml:"streams,omitempty" json:"streams,omitempty" doc:"ordered streams; default 1"`
+	Instances int     `yaml:"instances,omitempty" json:"instances,omitempty" doc:"generators that share the streams, each with a log file of its own; default 1"`
+	Size      Size    `yaml:"size,omitempty" json:"size,omitempty" doc:"bytes of a line; default 256B"`
+	Enter     string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file (default), forward, kafka"`
+	Arrivals  string  `yaml:"arrivals,omitempty" json:"arrivals,omitempty" doc:"uniform (default) or poisson"`
+	Shape     []Stage `yaml:"shape,omitempty" json:"shape,omitempty" doc:"changes of the rate: ramps and steps"`
+}
+
+// Stage changes the rate of a load at a place on the time line.
+type Stage struct {
+	At   Time     `yaml:"at" json:"at" doc:"when the change begins"`
+	Over Duration `yaml:"over,omitempty" json:"over,omitempty" doc:"length of the ramp; 0 is a step"`
+	Rate Rate     `yaml:"rate" json:"rate" doc:"rate at its end"`
+}
+
+// Fault is one declared fault. Which fields it takes depends on its kind: see Faults.
+type Fault struct {
+	Kind      string   `yaml:"kind" json:"kind" doc:"see sim list faults"`
+	Name      string   `yaml:"name,omitempty" json:"name,omitempty" doc:"default the kind, numbered"`
+	At        Time     `yaml:"at" json:"at" doc:"when it is injected"`
+	For       Duration `yaml:"for,omitempty" json:"for,omitempty" doc:"until it is healed"`
+	Target    string   `yaml:"target,omitempty" json:"target,omitempty" doc:"what it hits, see the kind"`
+	Cluster   string   `yaml:"cluster,omitempty" json:"cluster,omitempty" doc:"datacenter, kafka or monitoring"`
+	From      string   `yaml:"from,omitempty" json:"from,omitempty" doc:"link: cluster that opens it"`
+	To        string   `yaml:"to,omitempty" json:"to,omitempty" doc:"link: cluster that is reached"`
+	Direction string   `yaml:"direction,omitempty" json:"direction,omitempty" doc:"link: both (default), forward, back"`
+	Mode      string   `yaml:"mode,omitempty" json:"mode,omitempty" doc:"link: drop (default) or reject"`
+	Delay     Duration `yaml:"delay,omitempty" json:"delay,omitempty" doc:"slow-link: added one-way delay"`
+	Bandwidth Size     `yaml:"bandwidth,omitempty" json:"bandwidth,omitempty" doc:"slow-link: bytes a second"`
+	Ratio     float64  `yaml:"ratio,omitempty" json:"ratio,omitempty" doc:"es-throttle: share of items refused, 0 to 1; default 1"`
+	Count     int      `yaml:"count,omitempty" json:"count,omitempty" doc:"noisy-neighbour: busy loops"`
+}
+
+// Guarantee declares what a segment promises.
+type Guarantee struct {
+	Segment  string `yaml:"segment" json:"segment" doc:"generate, ledger-kafka or kafka-search"`
+	Delivery string `yaml:"delivery" json:"delivery" doc:"at-least-once (default), exactly-once, best-effort"`
+}
+
+// Setting replaces text in one configuration file of the manifests for this run only, in every runtime.
+type Setting struct {
+	Config  string `yaml:"config" json:"config" doc:"file name in the manifests, e.g. fluentd.yaml"`
+	Replace string `yaml:"replace" json:"replace" doc:"text that must be there"`
+	With    string `yaml:"with" json:"with" doc:"text in its place"`
+}
+
+// Capacity is a search for the highest rate that passes.
+type Capacity struct {
+	From Rate     `yaml:"from" json:"from" doc:"first rate tried"`
+	To   Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
+	Step Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"length of a try; default 10s"`
+	Gate []string `yaml:"gate,omitempty" json:"gate,omitempty" doc:"thresholds each try must meet"`
+}
+
+// Isolation names the cluster that suffers and the clusters that must not notice.
+type Isolation struct {
+	Fault     string   `yaml:"fault" json:"fault" doc:"cluster in which the fault is"`
+	Victims   []string `yaml:"victims" json:"victims" doc:"clusters that must not get worse"`
+	Tolerance float64  `yaml:"tolerance,omitempty" json:"tolerance,omitempty" doc:"minimum effect as a share of the before-band; default 0.25"`
+}
+
+// Stream is an ordered unit of records: one source, one topic, one instance.
+type Stream struct {
+	ID       uint32 `json:"id"`
+	Source   string `json:"source"`
+	Kind     string `json:"kind"`  // log format, a kind of package source
+	Topic    string `json:"topic"` // where its records must arrive
+	Cluster  string `json:"cluster"`
+	Enter    string `json:"enter"`
+	Instance int    `json:"instance"` // generator that writes it, from 0
+	Load     int    `json:"load"`     // index in Scenario.Load
+}
+
+// Streams returns the streams of s, numbered from 0 in the order of its loads.
+func (s *Scenario) Streams() []Stream {
+	var out []Stream
+	for i, l := range s.Load {
+		src, _ := FindSource(l.Source)
+		for k := range l.Streams {
+			out = append(out, Stream{ID: uint32(len(out)), Source: l.Source, Kind: src.Kind, Topic: src.Topic,
+				Cluster: src.Cluster, Enter: l.Enter, Instance: k % l.Instances, Load: i})
+		}
+	}
+	return out
+}
