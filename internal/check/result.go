@@ -1,0 +1,231 @@
+package check
+
+import "time"
+
+// ResultSchema is the version of result.json.
+const ResultSchema = 1
+
+// Verdict of a check or of a run.
+type Verdict string
+
+// Verdicts. Only Pass is pass.
+const (
+	Pass         Verdict = "pass"
+	Fail         Verdict = "fail"
+	Inconclusive Verdict = "inconclusive" // not enough data to tell
+	Skipped      Verdict = "skipped"      // could not be judged here; says why
+	Invalid      Verdict = "invalid"      // an assumption broke in the windows it judges
+)
+
+// Certainty of a figure that rests on counters.
+const (
+	ExactC   = "exact"
+	Bounded  = "bounded"
+	Inferred = "inferred"
+)
+
+// Result is result.json. Numbers that cannot be known are null.
+type Result struct {
+	SchemaVersion int           `json:"schema_version"`
+	Run           string        `json:"run"`
+	Scenario      string        `json:"scenario"`
+	Title         string        `json:"title"`
+	Runtime       string        `json:"runtime"`
+	Seed          uint64        `json:"seed"`
+	Verdict       Verdict       `json:"verdict"`
+	Expected      string        `json:"expected"` // pass or fail, as the scenario says; never changes the verdict
+	Summary       string        `json:"summary"`  // one sentence that a manager understands
+	Reasons       []string      `json:"reasons"`
+	Checks        []Check       `json:"checks"`
+	Hops          []Hop         `json:"hops"`
+	Segments      []Segment     `json:"segments"`
+	Streams       []StreamCount `json:"streams,omitempty"` // streams with anything but clean delivery, at most 100
+	Totals        Counts        `json:"totals"`
+	Latency       []Latency     `json:"latency"`
+	Recovery      Recovery      `json:"recovery"`
+	Buffers       []BufferFill  `json:"buffers"`
+	Influence     []Influence   `json:"influence"`
+	Faults        []Fault       `json:"faults"`
+	Skipped       []Skip        `json:"skipped"`
+	Limits        []string      `json:"limits"` // what this runtime cannot show
+	Damage        []string      `json:"damage,omitempty"`
+	Interrupted   string        `json:"interrupted,omitempty"`
+	Judged        time.Time     `json:"judged"`
+}
+
+// Check is one judged statement.
+type Check struct {
+	Name    string   `json:"name"`
+	Claim   string   `json:"claim"`
+	Verdict Verdict  `json:"verdict"`
+	Value   *float64 `json:"value"`
+	Limit   *float64 `json:"limit"`
+	Unit    string   `json:"unit,omitempty"`
+	Detail  string   `json:"detail"`
+	Rests   []string `json:"rests_on,omitempty"`  // models and stand-ins that the verdict rests on
+	Gate    bool     `json:"threshold,omitempty"` // it is a threshold of the scenario
+	Always  bool     `json:"invariant,omitempty"` // judged in every run
+	Windows []Span   `json:"windows,omitempty"`   // what it judged, when not the whole run
+}
+
+// Span is a time range from the start of the load.
+type Span struct {
+	From time.Duration `json:"from_ns"`
+	To   time.Duration `json:"to_ns"`
+}
+
+// Counts are records by class. In a Hop or Segment the classes that do not apply are zero.
+type Counts struct {
+	Scheduled    uint64 `json:"scheduled"`
+	Attempted    uint64 `json:"attempted"`
+	Dropped      uint64 `json:"dropped"`
+	Frozen       uint64 `json:"dropped_by_fault"`
+	Sent         uint64 `json:"sent"`
+	Unknown      uint64 `json:"unknown"`
+	Acknowledged uint64 `json:"acknowledged"`
+	Buffered     uint64 `json:"buffered"`
+	DeadLettered uint64 `json:"dead_lettered"`
+	SeenKafka    uint64 `json:"seen_kafka"`
+	Seen         uint64 `json:"seen"` // in the store
+	Lost         uint64 `json:"lost"`
+	BrokerDup    uint64 `json:"broker_duplicate"`
+	VisibleDup   uint64 `json:"visible_duplicate"`
+	SinkRewrite  uint64 `json:"sink_rewrite"`
+	Misordered   uint64 `json:"misordered"`
+	Corrupt      uint64 `json:"corrupt"`
+	Foreign      uint64 `json:"foreign"`
+	ForeignRun   uint64 `json:"foreign_run"`
+	Phantom      uint64 `json:"phantom"`
+	Unreadable   uint64 `json:"unreadable"`
+}
+
+// StreamCount is the account of one stream.
+type StreamCount struct {
+	Stream uint32 `json:"stream"`
+	Source string `json:"source"`
+	Topic  string `json:"topic"`
+	Counts
+}
+
+// Hop is the account of one hop. Inside a segment it rests on counters, and says how sure it is.
+type Hop struct {
+	Name         string   `json:"name"`
+	In           *uint64  `json:"in"`
+	Out          *uint64  `json:"out"`
+	Buffered     *uint64  `json:"buffered"`
+	DeadLettered *uint64  `json:"dead_lettered"`
+	Lost         *uint64  `json:"lost"`
+	LostMin      *uint64  `json:"lost_min,omitempty"` // with certainty bounded
+	LostMax      *uint64  `json:"lost_max,omitempty"`
+	Duplicated   *uint64  `json:"duplicated"`
+	Certainty    string   `json:"certainty"`
+	Evidence     []string `json:"evidence"` // counters and points that it rests on
+}
+
+// Segment is the exact account between two observation points.
+type Segment struct {
+	Name         string   `json:"name"`
+	In           uint64   `json:"in"`
+	Out          uint64   `json:"out"`
+	DeadLettered uint64   `json:"dead_lettered"`
+	Unknown      uint64   `json:"unknown"`
+	Lost         uint64   `json:"lost"`
+	Ranges       []Range  `json:"ranges"` // of lost records, at most 1000, longest first
+	Hops         []string `json:"hops"`
+}
+
+// Range is a run of lost (or duplicated) records of one stream with the seconds in which they were scheduled.
+type Range struct {
+	Stream  uint32        `json:"stream"`
+	Source  string        `json:"source"`
+	Topic   string        `json:"topic"`
+	Lo      uint64        `json:"seq_first"`
+	Hi      uint64        `json:"seq_last"`
+	From    time.Duration `json:"from_ns"`
+	To      time.Duration `json:"to_ns"`
+	Hop     string        `json:"hop,omitempty"`     // where, when that can be told
+	Samples []string      `json:"samples,omitempty"` // identities of up to three records, as the tag has them
+}
+
+// Latency is one distribution. Where it was found by polling it is an interval: the plain figures are lower ends and
+// the _upper figures upper ends.
+type Latency struct {
+	Metric    string `json:"metric"`
+	Hop       string `json:"hop"`
+	Phase     string `json:"phase"`
+	Source    string `json:"source"`
+	Topic     string `json:"topic,omitempty"`
+	Count     uint64 `json:"count"`
+	P50       int64  `json:"p50_ns"`
+	P90       int64  `json:"p90_ns"`
+	P99       int64  `json:"p99_ns"`
+	P999      int64  `json:"p999_ns"`
+	Max       int64  `json:"max_ns"`
+	P50Upper  *int64 `json:"p50_ns_upper,omitempty"`
+	P90Upper  *int64 `json:"p90_ns_upper,omitempty"`
+	P99Upper  *int64 `json:"p99_ns_upper,omitempty"`
+	P999Upper *int64 `json:"p999_ns_upper,omitempty"`
+	MaxUpper  *int64 `json:"max_ns_upper,omitempty"`
+}
+
+// Recovery are the four times of a run with faults, each after injection (noticed) or heal (the rest); null when it was
+// not seen.
+type Recovery struct {
+	Noticed    *int64 `json:"noticed_ns"`
+	FirstGood  *int64 `json:"first_good_ns"`
+	Drained    *int64 `json:"drained_ns"`
+	InBand     *int64 `json:"in_band_ns"`
+	Resolution int64  `json:"resolution_ns"`
+	// DrainRate is the records a second at which the backlog shrank, beside the live rate; PeakRate the highest rate
+	// seen behind it (thundering herd).
+	DrainRate *float64 `json:"drain_rate"`
+	LiveRate  *float64 `json:"live_rate"`
+	PeakRate  *float64 `json:"peak_rate"`
+}
+
+// BufferFill is the fill of one hop's buffer and its survival horizon.
+type BufferFill struct {
+	Hop       string   `json:"hop"`
+	Component string   `json:"component"`
+	Limit     string   `json:"limit"`
+	Peak      *float64 `json:"peak"` // in the buffer's unit
+	Unit      string   `json:"unit"`
+	FillRate  *float64 `json:"fill_rate"` // per second while filling
+	Horizon   *int64   `json:"survival_horizon_ns"`
+	Certainty string   `json:"certainty"`
+	Sentence  string   `json:"sentence"` // at this rate the first record is lost after ..., in ...
+}
+
+// Influence is one cell of the matrix fault cluster x victim cluster.
+type Influence struct {
+	Fault   string   `json:"fault"`
+	Victim  string   `json:"victim"`
+	Metric  string   `json:"metric"`
+	Before  *float64 `json:"before"`
+	While   *float64 `json:"during"`
+	Effect  *float64 `json:"effect"` // share of before; positive is worse
+	P       *float64 `json:"p_value"`
+	Verdict Verdict  `json:"verdict"`
+	Detail  string   `json:"detail"`
+}
+
+// Fault is what became of a declared fault.
+type Fault struct {
+	Name       string            `json:"name"`
+	Kind       string            `json:"kind"`
+	Target     string            `json:"target"`
+	Cluster    string            `json:"cluster,omitempty"`
+	InjectedAt *int64            `json:"injected_at"` // ns from the start of the load
+	BitAt      *int64            `json:"bit_at"`
+	HealedAt   *int64            `json:"healed_at"`
+	GoneAt     *int64            `json:"gone_at"`
+	Hits       uint64            `json:"hits"`
+	Detail     string            `json:"detail,omitempty"`
+	Attrs      map[string]string `json:"attrs,omitempty"`
+}
+
+// Skip is one thing that was not done or not judged.
+type Skip struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}

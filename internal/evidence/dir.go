@@ -1,0 +1,344 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"triad/internal/scenario"
+	"triad/internal/stats"
+)
+
+// Observation points where the harness sees record identities. The generator's ledgers are called sent-0, sent-1, ...
+const (
+	PointSent       = "sent-"
+	PointKafka      = "kafka"
+	PointDeadLetter = "dead-letter"
+	PointSearch     = "search" // the final exact reconciliation of the store
+)
+
+// Files of a run directory.
+const (
+	HeaderFile   = "run.json"
+	ScenarioFile = "scenario.yaml"
+	EventsFile   = "events.jsonl"
+	SeriesName   = "series.tsf"
+	HistsName    = "latency.hist"
+	SealFile     = "closed.json"
+	ResultFile   = "result.json"
+	ledgerDir    = "ledger"
+	ledgerExt    = ".led"
+)
+
+// Writer is a run directory being written. Its parts are safe for concurrent use.
+type Writer struct {
+	Dir    string
+	Events *EventLog
+	Series *SeriesFile
+	Hists  *Hists
+
+	mu      sync.Mutex
+	header  Header
+	ledgers map[string]*Ledger
+}
+
+// Create makes the run directory, which must not exist, and writes run.json and scenario.yaml.
+func Create(dir string, h Header, s *scenario.Scenario) (*Writer, error) {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("reports folder: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, ledgerDir), 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	h.Schema = Schema
+	w := &Writer{Dir: dir, header: h, ledgers: map[string]*Ledger{}}
+	y, err := s.YAML()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.WriteFile(ScenarioFile, y), w.writeHeader()); err != nil {
+		return nil, err
+	}
+	if w.Events, err = CreateEvents(filepath.Join(dir, EventsFile)); err != nil {
+		return nil, err
+	}
+	if w.Series, err = CreateSeries(filepath.Join(dir, SeriesName)); err != nil {
+		return nil, err
+	}
+	w.Hists, err = CreateHists(filepath.Join(dir, HistsName), h.HistWindow)
+	return w, err
+}
+
+// WriteFile writes a small file of the run whole or not at all; name may have folders.
+func (w *Writer) WriteFile(name string, data []byte) error {
+	return writeWhole(filepath.Join(w.Dir, name), data)
+}
+
+func writeWhole(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return os.Rename(tmp, path)
+}
+
+func (w *Writer) writeHeader() error {
+	b, err := json.MarshalIndent(w.header, "", "  ")
+	if err != nil {
+		return err
+	}
+	return w.WriteFile(HeaderFile, append(b, '\n'))
+}
+
+// Header returns a copy of the header as it stands.
+func (w *Writer) Header() Header {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.header
+}
+
+// Update changes the header on disk.
+func (w *Writer) Update(change func(*Header)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.header)
+	return w.writeHeader()
+}
+
+// Since is the offset of t from the start of the load; 0 before it is set.
+func (w *Writer) Since(t time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.header.Start.IsZero() {
+		return 0
+	}
+	return t.Sub(w.header.Start)
+}
+
+// Now is the offset of the present.
+func (w *Writer) Now() time.Duration { return w.Since(time.Now()) }
+
+// Ledger returns the ledger of a point, made at the first call.
+func (w *Writer) Ledger(point string) (*Ledger, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.ledgers[point]; l != nil {
+		return l, nil
+	}
+	l, err := CreateLedger(w.LedgerPath(point))
+	if err == nil {
+		w.ledgers[point] = l
+	}
+	return l, err
+}
+
+// LedgerPath is where the ledger of a point lies; generators in pods write theirs elsewhere and it is fetched to here.
+func (w *Writer) LedgerPath(point string) string {
+	return filepath.Join(w.Dir, ledgerDir, point+ledgerExt)
+}
+
+// Flush writes what ledgers and histograms hold in memory.
+func (w *Writer) Flush() error {
+	now := w.Now()
+	w.mu.Lock()
+	ls := make([]*Ledger, 0, len(w.ledgers))
+	for _, l := range w.ledgers {
+		ls = append(ls, l)
+	}
+	w.mu.Unlock()
+	errs := []error{w.Hists.Flush()}
+	for _, l := range ls {
+		errs = append(errs, l.Flush(now))
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes every file and seals the directory; interrupted says why the run ended early, empty when it did not.
+func (w *Writer) Close(interrupted string) error {
+	now := w.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	errs := []error{w.Events.Close(), w.Series.Close(), w.Hists.Close()}
+	for _, l := range w.ledgers {
+		errs = append(errs, l.Close(now))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // not sealed: the evidence has a hole
+	}
+	seal := Seal{Closed: time.Now().UTC(), Interrupted: interrupted, Files: map[string]FileSeal{}}
+	for _, name := range sealedFiles(w.Dir) {
+		fsum, err := sum(filepath.Join(w.Dir, name))
+		if err != nil {
+			return err
+		}
+		seal.Files[name] = fsum
+	}
+	b, err := json.MarshalIndent(seal, "", "  ")
+	if err != nil {
+		return err
+	}
+	return w.WriteFile(SealFile, append(b, '\n'))
+}
+
+// sealedFiles are the files that judging reads.
+func sealedFiles(dir string) []string {
+	out := []string{HeaderFile, ScenarioFile, EventsFile, SeriesName, HistsName}
+	ls, _ := filepath.Glob(filepath.Join(dir, ledgerDir, "*"+ledgerExt))
+	for _, l := range ls {
+		out = append(out, ledgerDir+"/"+filepath.Base(l))
+	}
+	return out
+}
+
+func sum(path string) (FileSeal, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return FileSeal{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	return FileSeal{n, hex.EncodeToString(h.Sum(nil))}, err
+}
+
+// Run is a run directory being read.
+type Run struct {
+	Dir      string
+	Header   Header
+	Scenario *scenario.Scenario
+	Events   []Event
+	Seal     *Seal // nil when the run was cut short
+	Damage   []Damage
+}
+
+// Open reads the small files of a run directory and checks every file against the seal. Missing or damaged parts are
+// in Damage; the error is for what leaves nothing to judge.
+func Open(dir string) (*Run, error) {
+	r := &Run{Dir: dir}
+	b, err := os.ReadFile(filepath.Join(dir, HeaderFile))
+	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	if err := json.Unmarshal(b, &r.Header); err != nil {
+		return nil, fmt.Errorf("%s: %w", HeaderFile, err)
+	}
+	if r.Header.Schema < 1 || r.Header.Schema > Schema {
+		return nil, fmt.Errorf("%s: evidence format %d is not known to this version (up to %d)", HeaderFile, r.Header.Schema, Schema)
+	}
+	if r.Header.HistWindow <= 0 || r.Header.PulseEvery <= 0 {
+		return nil, fmt.Errorf("%s: no histogram window or pulse", HeaderFile)
+	}
+	y, err := os.ReadFile(filepath.Join(dir, ScenarioFile))
+	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	if r.Scenario, err = scenario.Parse(r.Header.Scenario+".yaml", y); err != nil {
+		return nil, fmt.Errorf("%s: %w", ScenarioFile, err)
+	}
+	events, d, err := ReadEvents(filepath.Join(dir, EventsFile), EventsFile)
+	r.note(EventsFile, d, err)
+	r.Events = events
+	r.checkSeal()
+	return r, nil
+}
+
+func (r *Run) note(name string, d *Damage, err error) {
+	switch {
+	case err != nil:
+		r.Damage = append(r.Damage, Damage{File: name, Msg: err.Error()})
+	case d != nil:
+		for _, o := range r.Damage {
+			if o == *d {
+				return
+			}
+		}
+		r.Damage = append(r.Damage, *d)
+	}
+}
+
+func (r *Run) checkSeal() {
+	b, err := os.ReadFile(filepath.Join(r.Dir, SealFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var s Seal
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		r.note(SealFile, nil, err)
+		return
+	}
+	r.Seal = &s
+	for name, want := range s.Files {
+		got, err := sum(filepath.Join(r.Dir, filepath.FromSlash(name)))
+		if err != nil {
+			r.note(name, nil, err)
+		} else if got != want {
+			r.note(name, &Damage{File: name, Msg: "the file is not what was sealed"}, nil)
+		}
+	}
+}
+
+// Points returns the observation points that have a ledger: generators first.
+func (r *Run) Points() []string {
+	ls, _ := filepath.Glob(filepath.Join(r.Dir, ledgerDir, "*"+ledgerExt))
+	var out []string
+	for _, l := range ls {
+		out = append(out, strings.TrimSuffix(filepath.Base(l), ledgerExt))
+	}
+	slices.SortFunc(out, func(a, b string) int {
+		sa, sb := strings.HasPrefix(a, PointSent), strings.HasPrefix(b, PointSent)
+		if sa != sb {
+			if sa {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	return out
+}
+
+// Ledger calls fn for every entry of a point's ledger and returns the end of its last intent. A point without a ledger
+// has no entries. Damage found is added to r.
+func (r *Run) Ledger(point string, fn func(Entry) error) time.Duration {
+	name := ledgerDir + "/" + point + ledgerExt
+	intent, d, err := ReadLedger(filepath.Join(r.Dir, ledgerDir, point+ledgerExt), name, fn)
+	if errors.Is(err, fs.ErrNotExist) {
+		return intent
+	}
+	r.note(name, d, err)
+	return intent
+}
+
+// Hists calls fn for every histogram increment.
+func (r *Run) Hists(fn func(k HistKey, from time.Duration, h *stats.Hist) error) {
+	d, err := ReadHists(filepath.Join(r.Dir, HistsName), HistsName, r.Header.HistWindow, fn)
+	r.note(HistsName, d, err)
+}
+
+// Series calls fn for every sample.
+func (r *Run) Series(fn func(at time.Duration, s Sample) error) {
+	d, err := ReadSeries(filepath.Join(r.Dir, SeriesName), SeriesName, fn)
+	r.note(SeriesName, d, err)
+}
+
+// CutShort reports whether the run ended without its seal.
+func (r *Run) CutShort() bool { return r.Seal == nil }

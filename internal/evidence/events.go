@@ -1,0 +1,121 @@
+package evidence
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"sync"
+	"time"
+)
+
+// Kinds of events.
+const (
+	EventPhase      = "phase"    // Name: the phase that begins
+	EventFault      = "fault"    // Name: the fault; State below
+	EventObserver   = "observer" // Name: point; State ready, lost, back, done
+	EventSkip       = "skip"     // Name: what; Detail: why
+	EventNote       = "note"
+	EventStop       = "stop"           // sending stopped; Detail: why when early
+	EventDrain      = "drain"          // State: begin, done, deadline
+	EventRecon      = "reconciliation" // final exact reading of a point; State done or failed
+	EventBroken     = "assumption"     // Name: what does not hold; Detail
+	EventRestart    = "restart"        // a component restarted that no fault declared; Name component
+	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point
+	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic
+	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared
+	EventAlert      = "alert"          // Name: alert; State firing, resolved
+)
+
+// States of a fault event.
+const (
+	FaultInjecting = "injecting"
+	FaultInjected  = "injected"
+	FaultBit       = "bit" // first effect seen
+	FaultHealing   = "healing"
+	FaultHealed    = "healed"
+	FaultGone      = "gone" // seen that the effect is over
+	FaultFailed    = "failed"
+	FaultSkipped   = "skipped" // the runtime cannot do it; Detail: why
+)
+
+// Event is one thing that happened.
+type Event struct {
+	At     time.Duration     `json:"at_ns"`
+	Kind   string            `json:"kind"`
+	Name   string            `json:"name,omitempty"`
+	State  string            `json:"state,omitempty"`
+	Detail string            `json:"detail,omitempty"`
+	Hits   uint64            `json:"hits,omitempty"`
+	Attrs  map[string]string `json:"attrs,omitempty"`
+}
+
+// EventLog appends to events.jsonl: one JSON object a line, the last key of which is the CRC-32C of all before it.
+type EventLog struct {
+	mu  sync.Mutex
+	f   *os.File
+	err error
+}
+
+const crcKey = `,"crc":"`
+
+// CreateEvents makes a new event log.
+func CreateEvents(path string) (*EventLog, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
+	}
+	return &EventLog{f: f}, nil
+}
+
+// Add writes one event.
+func (l *EventLog) Add(e Event) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	b = b[:len(b)-1]
+	b = fmt.Appendf(b, "%s%08x\"}\n", crcKey, crc32.Checksum(b, castagnoli))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		if _, err := l.f.Write(b); err != nil {
+			l.err = fmt.Errorf("evidence file: %w", err)
+		}
+	}
+	return l.err
+}
+
+// Close syncs and closes.
+func (l *EventLog) Close() error { return errors.Join(l.err, l.f.Sync(), l.f.Close()) }
+
+// ReadEvents returns all whole events of an event log.
+func ReadEvents(path, name string) ([]Event, *Damage, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	var out []Event
+	var at int64
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if len(line) == 0 {
+			return out, nil, nil
+		}
+		if err != nil {
+			return out, &Damage{name, true, at, "the last line is incomplete"}, nil
+		}
+		i := bytes.LastIndex(line, []byte(crcKey))
+		var e Event
+		if i < 0 || string(line[i+len(crcKey):]) != fmt.Sprintf("%08x\"}\n", crc32.Checksum(line[:i], castagnoli)) || json.Unmarshal(append(bytes.Clone(line[:i]), '}'), &e) != nil {
+			return out, &Damage{name, false, at, "a line's checksum is wrong"}, nil
+		}
+		out = append(out, e)
+		at += int64(len(line))
+	}
+}

@@ -1,0 +1,101 @@
+package evidence
+
+import (
+	"time"
+
+	"triad/internal/scenario"
+)
+
+// Schema is the version of the evidence format. Readers accept it and all before it.
+const Schema = 1
+
+// Header is run.json: what a reader must know before it opens another file.
+type Header struct {
+	Schema      int                 `json:"schema"`
+	ID          string              `json:"id"`  // name of the run directory
+	Run         uint32              `json:"run"` // run number in the record tags
+	Scenario    string              `json:"scenario"`
+	Runtime     string              `json:"runtime"`
+	Why         string              `json:"why"` // why this runtime
+	Seed        uint64              `json:"seed"`
+	Commit      string              `json:"commit"` // of Triad
+	Version     string              `json:"version"`
+	Command     []string            `json:"command"` // how to run it again
+	Created     time.Time           `json:"created"`
+	Start       time.Time           `json:"start"` // zero until the load began
+	Host        Host                `json:"host"`
+	Streams     []scenario.Stream   `json:"streams"`
+	Windows     []scenario.Window   `json:"windows"`    // phases as planned
+	PollEvery   uint64              `json:"poll_every"` // records with seq % PollEvery == 0 are polled in the store; 0: none
+	HistWindow  time.Duration       `json:"hist_window_ns"`
+	PulseEvery  time.Duration       `json:"pulse_every_ns"` // resolution of the pulse series
+	Components  []Component         `json:"components"`
+	NotModelled []string            `json:"not_modelled,omitempty"`
+	Limits      []string            `json:"limits,omitempty"` // what this runtime cannot show, in words
+	Buffers     []Buffer            `json:"buffers,omitempty"`
+	Metrics     *MetricsPath        `json:"metrics,omitempty"`
+	Clock       map[string]ClockErr `json:"clock,omitempty"` // by cluster; absent: the harness's own clock
+}
+
+// Host is the machine of the harness.
+type Host struct {
+	OS, Arch, Kernel, Go string
+	CPUs                 int
+	MemoryBytes          uint64
+}
+
+// How real a component is.
+const (
+	Real    = "real"
+	StandIn = "stand-in" // another program under the same name
+	Model   = "model"    // Triad's model of it
+	Absent  = "absent"
+)
+
+// Component is one part of the system under test and how real it was.
+type Component struct {
+	Cluster  string `json:"cluster"`
+	Name     string `json:"name"`
+	Fidelity string `json:"fidelity"` // Real, StandIn, Model, Absent
+	Image    string `json:"image,omitempty"`
+	Note     string `json:"note,omitempty"`
+}
+
+// Buffer is a hop's buffer as configured: what the survival horizon is computed from.
+type Buffer struct {
+	Hop       string        `json:"hop"`
+	Component string        `json:"component"`
+	Bytes     int64         `json:"bytes,omitempty"`   // limit in bytes of records as the hop stores them, each instance; 0: none
+	Records   int64         `json:"records,omitempty"` // limit in records; 0: none
+	For       time.Duration `json:"for_ns,omitempty"`  // limit in time (retention); 0: none
+	Instances int           `json:"instances"`
+	Full      string        `json:"full"`            // what happens when it is full: block, drop-oldest, drop-newest, delete
+	Gauge     string        `json:"gauge,omitempty"` // series that tells its fill
+	Source    string        `json:"source"`          // where the limit stands: file and key
+}
+
+// MetricsPath is what the horizon of the metrics path is computed from.
+type MetricsPath struct {
+	AgentRetention time.Duration `json:"agent_retention_ns"`
+	ReceiverWindow time.Duration `json:"receiver_window_ns"`
+	ScrapeInterval time.Duration `json:"scrape_interval_ns"`
+}
+
+// ClockErr is the measured clock of a cluster against the harness.
+type ClockErr struct {
+	Offset time.Duration `json:"offset_ns"`
+	Bound  time.Duration `json:"bound_ns"`
+}
+
+// Seal is closed.json: the last file written. A run without it was cut short.
+type Seal struct {
+	Closed      time.Time           `json:"closed"`
+	Interrupted string              `json:"interrupted,omitempty"` // why the run ended early; empty: it ran to its end
+	Files       map[string]FileSeal `json:"files"`
+}
+
+// FileSeal is the size and SHA-256 of one file at closing.
+type FileSeal struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}

@@ -1,0 +1,152 @@
+package evidence
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"triad/internal/stats"
+)
+
+// Bounds of a latency: exact, or the two ends of the interval (last miss, first hit] of a polled one.
+const (
+	Exact = ""
+	Lower = "lower"
+	Upper = "upper"
+)
+
+// HistKey names a family of histograms: one for each window of scheduled time.
+type HistKey struct {
+	Metric string // kafka_latency, e2e_latency, generator_lag, target_block, query_latency, ...
+	Source string
+	Topic  string
+	Bound  string // Exact, Lower, Upper
+}
+
+const (
+	frameKey  byte = 1
+	frameHist byte = 2
+)
+
+// Hists appends histograms. A record counts in the window of its scheduled time, however late it is seen: windows are
+// written as increments, so a window may come in many frames, and merging them is exact. Safe for concurrent use.
+type Hists struct {
+	file   *frameFile
+	window time.Duration
+	mu     sync.Mutex
+	ids    map[HistKey]uint64
+	open   map[histAt]*stats.Hist
+	free   []*stats.Hist
+}
+
+type histAt struct {
+	key    uint64
+	window int64
+}
+
+// CreateHists makes a new histogram file with windows of the given length.
+func CreateHists(path string, window time.Duration) (*Hists, error) {
+	f, err := createFrames(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Hists{file: f, window: window, ids: map[HistKey]uint64{}, open: map[histAt]*stats.Hist{}}, nil
+}
+
+// Key returns the number of a family, to be used with Record.
+func (h *Hists) Key(k HistKey) (uint64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if id, ok := h.ids[k]; ok {
+		return id, nil
+	}
+	id := uint64(len(h.ids))
+	b := binary.AppendUvarint(nil, id)
+	for _, s := range []string{k.Metric, k.Source, k.Topic, k.Bound} {
+		b = appendText(b, s)
+	}
+	if err := h.file.append(frameKey, b); err != nil {
+		return 0, err
+	}
+	h.ids[k] = id
+	return id, nil
+}
+
+// Record counts value for a record that was scheduled at the given time.
+func (h *Hists) Record(key uint64, scheduled, value time.Duration) {
+	at := histAt{key, int64(max(scheduled, 0) / h.window)}
+	h.mu.Lock()
+	hist := h.open[at]
+	if hist == nil {
+		if k := len(h.free); k > 0 {
+			hist, h.free = h.free[k-1], h.free[:k-1]
+		} else {
+			hist = &stats.Hist{}
+		}
+		h.open[at] = hist
+	}
+	hist.Record(value)
+	h.mu.Unlock()
+}
+
+// Flush writes all open windows.
+func (h *Hists) Flush() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var b []byte
+	for at, hist := range h.open {
+		b = binary.AppendUvarint(b[:0], at.key)
+		b = binary.AppendUvarint(b, uint64(at.window))
+		var err error
+		if b, err = hist.AppendBinary(b); err != nil {
+			return err
+		}
+		if err := h.file.append(frameHist, b); err != nil {
+			return err
+		}
+		hist.Reset()
+		if len(h.free) < 64 {
+			h.free = append(h.free, hist)
+		}
+		delete(h.open, at)
+	}
+	return nil
+}
+
+// Close flushes, syncs and closes.
+func (h *Hists) Close() error {
+	err := h.Flush()
+	if cerr := h.file.close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// ReadHists calls fn for every increment of every window; from is the start of the window in scheduled time.
+func ReadHists(path, name string, window time.Duration, fn func(k HistKey, from time.Duration, h *stats.Hist) error) (*Damage, error) {
+	keys := map[uint64]HistKey{}
+	return readFrames(path, name, func(kind byte, payload []byte) error {
+		u := &uvarints{b: payload}
+		switch kind {
+		case frameKey:
+			id := u.next()
+			k := HistKey{u.text(), u.text(), u.text(), u.text()}
+			if u.bad {
+				return errPayload
+			}
+			keys[id] = k
+		case frameHist:
+			k, ok := keys[u.next()]
+			w := u.next()
+			if u.bad || !ok || w > 1<<40 {
+				return errPayload
+			}
+			h, _, err := stats.ReadHist(u.b)
+			if err != nil {
+				return err
+			}
+			return fn(k, time.Duration(w)*window, h)
+		}
+		return nil
+	})
+}

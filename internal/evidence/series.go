@@ -1,0 +1,168 @@
+package evidence
+
+import (
+	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Names of the series that Triad itself writes. Series scraped from components keep the component's own metric names
+// and get the labels cluster, component and instance.
+const (
+	// PulseSeries counts the records at an observation point in each PulseEvery; labels point (ledger, kafka, search,
+	// dead-letter), source. Only non-zero counts are written. For ledger it counts acknowledged writes.
+	PulseSeries = "triad_pulse"
+	// StallSeries is the longest scheduling delay of the harness's own process in each second, in seconds.
+	StallSeries = "triad_harness_stall_seconds"
+	// CPUSeries is the share of one core that the harness process used in each second; label part (harness, system).
+	CPUSeries = "triad_cpu_cores"
+	// LagSeries is the backlog that the Kafka observer read: label group or topic.
+	LagSeries = "triad_consumer_lag"
+	// QuerySeries is the time of one probe search in the store, in seconds; label cluster.
+	QuerySeries = "triad_query_seconds"
+	// UpSeries is 1 when a scrape or probe of a component succeeded, else 0; labels cluster, component, instance.
+	UpSeries = "triad_up"
+	// GapSeries is the length of each hole found in a synthetic counter in the central Prometheus, in seconds, at its
+	// start; labels cluster, instance.
+	GapSeries = "triad_metrics_gap_seconds"
+	// IncrementsSeries is the number of increments of a synthetic counter that the central Prometheus lacks; labels
+	// cluster, instance.
+	IncrementsSeries = "triad_metrics_lost_increments"
+)
+
+// Labels of a series.
+type Labels map[string]string
+
+// String prints the labels sorted, in the form of the Prometheus text format.
+func (l Labels) String() string {
+	var b strings.Builder
+	for i, k := range slices.Sorted(maps.Keys(l)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(k + `="` + l[k] + `"`)
+	}
+	return "{" + b.String() + "}"
+}
+
+const (
+	frameSeries  byte = 1
+	frameSamples byte = 2
+)
+
+// SeriesFile appends samples of named series; a sample equal to the last of its series is left out, so a reader holds
+// values until the next one. Safe for concurrent use.
+type SeriesFile struct {
+	file *frameFile
+	mu   sync.Mutex
+	ids  map[string]*series
+}
+
+type series struct {
+	id   uint64
+	last float64
+	has  bool
+}
+
+// Sample is one value of one series.
+type Sample struct {
+	Name   string
+	Labels Labels
+	Value  float64
+}
+
+// CreateSeries makes a new series file.
+func CreateSeries(path string) (*SeriesFile, error) {
+	f, err := createFrames(path)
+	if err != nil {
+		return nil, err
+	}
+	return &SeriesFile{file: f, ids: map[string]*series{}}, nil
+}
+
+// Add writes samples taken at the same time. Unchanged values are left out except for pulses, where every one counts.
+func (s *SeriesFile) Add(at time.Duration, samples ...Sample) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := binary.AppendUvarint(nil, uint64(max(at, 0)))
+	head := len(b)
+	for _, x := range samples {
+		key := x.Name + x.Labels.String()
+		sr := s.ids[key]
+		if sr == nil {
+			sr = &series{id: uint64(len(s.ids))}
+			s.ids[key] = sr
+			d := appendText(binary.AppendUvarint(nil, sr.id), x.Name)
+			for _, k := range slices.Sorted(maps.Keys(x.Labels)) {
+				d = appendText(appendText(d, k), x.Labels[k])
+			}
+			if err := s.file.append(frameSeries, d); err != nil {
+				return err
+			}
+		}
+		if sr.has && sr.last == x.Value && x.Name != PulseSeries {
+			continue
+		}
+		sr.has, sr.last = true, x.Value
+		if v := int64(x.Value); float64(v) == x.Value {
+			b = binary.AppendUvarint(b, sr.id<<1)
+			b = binary.AppendUvarint(b, zigzag(v))
+		} else {
+			b = binary.AppendUvarint(b, sr.id<<1|1)
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x.Value))
+		}
+	}
+	if len(b) == head {
+		return nil
+	}
+	return s.file.append(frameSamples, b)
+}
+
+// Close syncs and closes.
+func (s *SeriesFile) Close() error { return s.file.close() }
+
+// ReadSeries calls fn for every sample in the order of writing.
+func ReadSeries(path, name string, fn func(at time.Duration, s Sample) error) (*Damage, error) {
+	known := map[uint64]Sample{}
+	return readFrames(path, name, func(kind byte, payload []byte) error {
+		u := &uvarints{b: payload}
+		switch kind {
+		case frameSeries:
+			id := u.next()
+			s := Sample{Name: u.text(), Labels: Labels{}}
+			for len(u.b) > 0 && !u.bad {
+				k := u.text()
+				s.Labels[k] = u.text()
+			}
+			known[id] = s
+		case frameSamples:
+			at := time.Duration(u.next())
+			for len(u.b) > 0 && !u.bad {
+				id := u.next()
+				s, ok := known[id>>1]
+				if !ok {
+					return errPayload
+				}
+				if id&1 == 0 {
+					s.Value = float64(unzigzag(u.next()))
+				} else if len(u.b) >= 8 {
+					s.Value = math.Float64frombits(binary.LittleEndian.Uint64(u.b))
+					u.b = u.b[8:]
+				} else {
+					return errPayload
+				}
+				if err := fn(at, s); err != nil {
+					return err
+				}
+			}
+		}
+		if u.bad {
+			return errPayload
+		}
+		return nil
+	})
+}
