@@ -1,0 +1,89 @@
+//go:build !embedded_only
+
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+)
+
+// Delete deletes objects and waits until they are gone, at most timeout. Objects that are not there are no error.
+func (c *Client) Delete(ctx context.Context, refs []Ref, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not gone within %s", timeout))
+	defer cancel()
+	policy := metav1.DeletePropagationForeground
+	for _, r := range refs {
+		ri, err := c.resource(r.APIVersion, r.Kind, r.Namespace)
+		if err == nil {
+			err = ri.Delete(ctx, r.Name, metav1.DeleteOptions{PropagationPolicy: &policy})
+		}
+		if err != nil && !IsNotFound(err) {
+			return fmt.Errorf("delete %s on %s: %w", r, c.name, withCause(ctx, err))
+		}
+	}
+	for _, r := range refs {
+		for {
+			if _, err := c.Get(ctx, r); IsNotFound(err) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("delete %s on %s: %w", r, c.name, context.Cause(ctx))
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// Labelled returns references to every object, of any kind that can be listed and deleted, that a label selector matches. Kinds that
+// cannot be listed right now are left out and named in the error, beside the references that were found.
+func (c *Client) Labelled(ctx context.Context, namespace, selector string) ([]Ref, error) {
+	lists, err := c.disco.ServerPreferredResources()
+	if err != nil && len(lists) == 0 {
+		return nil, fmt.Errorf("kinds of %s: %w", c.name, err)
+	}
+	lists = discovery.FilteredBy(discovery.ResourcePredicateFunc(func(_ string, r *metav1.APIResource) bool {
+		// An event has the labels of nothing, and EndpointSlices and the like follow their owners.
+		return slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete") && r.Kind != "Event" && (namespace == "" || r.Namespaced)
+	}), lists)
+	var refs []Ref
+	for _, l := range lists {
+		gv, perr := schema.ParseGroupVersion(l.GroupVersion)
+		if perr != nil {
+			continue
+		}
+		for _, r := range l.APIResources {
+			ri := c.dyn.Resource(gv.WithResource(r.Name))
+			items, lerr := ri.Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+			if lerr != nil {
+				if err == nil {
+					err = fmt.Errorf("list %s on %s: %w", r.Name, c.name, lerr)
+				}
+				continue
+			}
+			for i := range items.Items {
+				refs = append(refs, RefOf(&items.Items[i]))
+			}
+		}
+	}
+	return refs, err
+}
+
+// DeleteLabelled deletes everything that a label selector matches and waits until it is gone. It returns what it deleted.
+func (c *Client) DeleteLabelled(ctx context.Context, namespace, selector string, timeout time.Duration) ([]Ref, error) {
+	if selector == "" {
+		return nil, fmt.Errorf("delete by label on %s: an empty selector would match everything", c.name)
+	}
+	refs, err := c.Labelled(ctx, namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	return refs, c.Delete(ctx, refs, timeout)
+}

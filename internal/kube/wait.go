@@ -1,0 +1,214 @@
+//go:build !embedded_only
+
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// waitEvery is the time between two looks at everything that is waited for: one list request for each kind and namespace.
+const waitEvery = time.Second
+
+// NotReadyError says which objects did not become ready in time, why probably, and shows the evidence.
+type NotReadyError struct {
+	Cluster  string        // the context
+	After    time.Duration // how long was waited
+	Pending  []string      // "Kind namespace/name: what is missing"
+	Cause    string        // the likely cause in one sentence, "" when nothing points to one
+	Evidence []string      // container states, events and last log lines
+	Err      error         // why the wait ended: its deadline, or the caller's
+}
+
+// Error puts the likely cause first, then what is pending, then the evidence, one line each.
+func (e *NotReadyError) Error() string {
+	var b strings.Builder
+	cause := e.Cause
+	if cause == "" {
+		cause = "no single cause found"
+	}
+	fmt.Fprintf(&b, "%s: not ready after %s: %s", e.Cluster, e.After.Round(time.Second), cause)
+	for i, p := range e.Pending {
+		if i == 8 {
+			fmt.Fprintf(&b, "\n  pending: and %d more", len(e.Pending)-i)
+			break
+		}
+		fmt.Fprintf(&b, "\n  pending: %s", p)
+	}
+	for _, l := range e.Evidence {
+		fmt.Fprintf(&b, "\n  %s", l)
+	}
+	return b.String()
+}
+
+// Unwrap returns why the wait ended.
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
+// errWaitedLongEnough is the cause of a wait that ran into its own deadline.
+var errWaitedLongEnough = errors.New("deadline of the wait")
+
+// errGaveUp is the cause of a wait for an object that says of itself that it failed.
+var errGaveUp = errors.New("object has failed")
+
+// WaitReady waits until every referenced object has reached what its spec asks for, or until timeout has passed. Strimzi resources
+// count as ready only when the operator has seen their last change; Jobs when they have completed. progress hears each object once,
+// when it is ready. When it does not get there the error is a *NotReadyError with the likely cause.
+func (c *Client) WaitReady(ctx context.Context, refs []Ref, timeout time.Duration, progress ProgressFunc) error {
+	started := time.Now()
+	wctx, cancel := context.WithTimeoutCause(ctx, timeout, errWaitedLongEnough)
+	defer cancel()
+	pending := make(map[Ref]string, len(refs))
+	for _, r := range refs {
+		pending[r] = "not looked at yet"
+	}
+	for {
+		gaveUp := c.look(wctx, pending, func(r Ref) {
+			if progress != nil {
+				progress("wait "+c.name, StateInfo, fmt.Sprintf("%s ready after %s", r, time.Since(started).Round(100*time.Millisecond)))
+			}
+		})
+		if len(pending) == 0 {
+			return nil
+		}
+		err := errGaveUp
+		if !gaveUp {
+			select {
+			case <-time.After(waitEvery):
+				continue
+			case <-wctx.Done():
+				err = context.Cause(wctx)
+			}
+		}
+		return c.notReady(ctx, pending, time.Since(started), err)
+	}
+}
+
+// look reads every pending object, takes the ready ones out, and notes what the others lack. It returns true when one has failed
+// for good.
+func (c *Client) look(ctx context.Context, pending map[Ref]string, ready func(Ref)) (gaveUp bool) {
+	type class struct{ apiVersion, kind, namespace string }
+	classes := map[class][]Ref{}
+	for r := range pending {
+		k := class{r.APIVersion, r.Kind, r.Namespace}
+		classes[k] = append(classes[k], r)
+	}
+	for k, refs := range classes {
+		live := map[string]*Object{}
+		items, err := c.List(ctx, k.apiVersion, k.kind, k.namespace, "")
+		for i := range items {
+			live[items[i].GetName()] = &items[i]
+		}
+		for _, r := range refs {
+			o := live[r.Name]
+			switch {
+			case err != nil:
+				pending[r] = err.Error()
+			case o == nil:
+				pending[r] = "does not exist"
+			default:
+				ok, failed, why := readiness(o)
+				if ok {
+					delete(pending, r)
+					ready(r)
+				} else {
+					pending[r] = why
+					gaveUp = gaveUp || failed
+				}
+			}
+		}
+	}
+	return gaveUp
+}
+
+func (c *Client) notReady(ctx context.Context, pending map[Ref]string, after time.Duration, err error) error {
+	e := &NotReadyError{Cluster: c.name, After: after, Err: err}
+	namespaces := map[string]bool{}
+	for r, why := range pending {
+		e.Pending = append(e.Pending, r.String()+": "+why)
+		if r.Namespace != "" {
+			namespaces[r.Namespace] = true
+		}
+	}
+	sort.Strings(e.Pending)
+	// The diagnosis gets time of its own: the wait's is used up, and a cancelled caller still wants to know.
+	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnoseTimeout)
+	defer cancel()
+	for ns := range namespaces {
+		d := c.Diagnose(dctx, ns)
+		if e.Cause == "" {
+			e.Cause = d.Cause
+		}
+		e.Evidence = append(e.Evidence, d.Evidence...)
+	}
+	return e
+}
+
+// WaitNodes waits until exactly n nodes are there and all of them are Ready.
+func (c *Client) WaitNodes(ctx context.Context, n int, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not ready within %s", timeout))
+	defer cancel()
+	for {
+		nodes, err := c.List(ctx, "v1", "Node", "", "")
+		last := ""
+		if err == nil {
+			good := 0
+			for i := range nodes {
+				if r := condition(&nodes[i], "Ready"); r.status == "True" {
+					good++
+				} else {
+					last = nodes[i].GetName() + ": " + r.message
+				}
+			}
+			if good == n && len(nodes) == n {
+				return nil
+			}
+			last = fmt.Sprintf("%d of %d nodes ready, %d known %s", good, n, len(nodes), last)
+		} else {
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nodes of %s: %w: %s", c.name, context.Cause(ctx), last)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// WaitHeartbeats waits until the lease of every node has been renewed once from now on. After nodes were started again, their
+// conditions in the API are those from before until their kubelets write: Ready says nothing without this. No clocks are compared.
+func (c *Client) WaitHeartbeats(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("kubelets did not report within %s", timeout))
+	defer cancel()
+	first := map[string]string{}
+	for {
+		leases, err := c.List(ctx, "coordination.k8s.io/v1", "Lease", "kube-node-lease", "")
+		waiting := ""
+		for i := range leases {
+			name := leases[i].GetName()
+			now, _, _ := unstructured.NestedString(leases[i].Object, "spec", "renewTime")
+			if was, ok := first[name]; !ok {
+				first[name] = now
+				waiting = name
+			} else if was == now {
+				waiting = name
+			}
+		}
+		if err == nil && len(leases) > 0 && waiting == "" {
+			return nil
+		}
+		if err != nil {
+			waiting = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nodes of %s: %w: waiting for %s", c.name, context.Cause(ctx), waiting)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,190 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+
+	"triad/internal/images"
+)
+
+// clusterLabel is the label that kind puts on the containers of a cluster.
+const clusterLabel = "io.x-k8s.kind.cluster"
+
+// roleLabel is the label that kind puts on a node's container: control-plane, worker or external-load-balancer.
+const roleLabel = "io.x-k8s.kind.role"
+
+// Condition is what a look at a cluster's containers says about it.
+type Condition string
+
+// The conditions of a cluster.
+const (
+	Absent    Condition = "absent"    // no containers of that name
+	Running   Condition = "running"   // complete, all nodes run
+	Stopped   Condition = "stopped"   // complete, some nodes do not run: start them
+	Frozen    Condition = "frozen"    // complete, some nodes are paused: unpause them
+	HalfMade  Condition = "half-made" // Triad's, but its making did not end: make it again
+	Different Condition = "different" // Triad's, of another node image or configuration
+	Foreign   Condition = "foreign"   // of the same name and not Triad's: left alone
+)
+
+// Node is one node's container.
+type Node struct {
+	Name      string // of the container and of the Kubernetes node
+	Role      string // control-plane or worker
+	State     string // running, paused, exited, created, ...
+	IPv4      string // in the kind network; it can change when a node is started again
+	IPv6      string
+	Gateway   string
+	ImageID   string
+	Owned     bool           // carries the mark of a state folder of Triad's
+	HostPorts map[int]string // node port -> address on this machine
+}
+
+// Assessment is a cluster's condition, in a word and in a sentence.
+type Assessment struct {
+	Cluster   string
+	Condition Condition
+	Detail    string
+	Nodes     []Node
+}
+
+// engineContainer is the part of an engine's inspect answer that is read; Docker and Podman agree on it.
+type engineContainer struct {
+	Name   string
+	Image  string
+	State  struct{ Status string }
+	Config struct{ Labels map[string]string }
+	Mounts []struct{ Destination, Source string }
+
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress, GlobalIPv6Address, Gateway string }
+		Ports    map[string][]struct{ HostIp, HostPort string } //nolint:revive // the engine's spelling
+	}
+}
+
+// Nodes returns the node containers of a cluster, the control plane first.
+func (r *Runtime) Nodes(ctx context.Context, cluster string) ([]Node, error) {
+	out, err := r.engine.Run(ctx, "ps", "-aq", "--filter", "label="+clusterLabel+"="+NamePrefix+cluster)
+	if err != nil {
+		return nil, fmt.Errorf("nodes of %s: %w", cluster, err)
+	}
+	ids := strings.Fields(out)
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	return inspectNodes(ctx, r.engine, ids)
+}
+
+func inspectNodes(ctx context.Context, e images.Engine, ids []string) ([]Node, error) {
+	out, err := e.Run(ctx, append([]string{"container", "inspect"}, ids...)...)
+	if err != nil {
+		return nil, fmt.Errorf("node containers: %w", err)
+	}
+	return parseNodes([]byte(out))
+}
+
+func parseNodes(b []byte) ([]Node, error) {
+	var cs []engineContainer
+	if err := json.Unmarshal(b, &cs); err != nil {
+		return nil, fmt.Errorf("node containers: %w", err)
+	}
+	nodes := make([]Node, 0, len(cs))
+	for _, c := range cs {
+		n := Node{
+			Name: strings.TrimPrefix(c.Name, "/"), Role: c.Config.Labels[roleLabel], State: c.State.Status, ImageID: c.Image, HostPorts: map[int]string{},
+		}
+		for _, net := range c.NetworkSettings.Networks {
+			n.IPv4, n.IPv6, n.Gateway = net.IPAddress, net.GlobalIPv6Address, net.Gateway
+		}
+		for _, m := range c.Mounts {
+			n.Owned = n.Owned || m.Destination == ownerMark
+		}
+		for port, binds := range c.NetworkSettings.Ports {
+			var p int
+			if _, err := fmt.Sscanf(port, "%d/tcp", &p); err == nil && len(binds) > 0 {
+				n.HostPorts[p] = binds[0].HostIp + ":" + binds[0].HostPort
+			}
+		}
+		nodes = append(nodes, n)
+	}
+	sort.Slice(nodes, func(i, j int) bool {
+		if (nodes[i].Role == "control-plane") != (nodes[j].Role == "control-plane") {
+			return nodes[i].Role == "control-plane"
+		}
+		return nodes[i].Name < nodes[j].Name
+	})
+	return nodes, nil
+}
+
+// Assess looks at a cluster without changing it. want is the fingerprint that the cluster should have, "" to accept any.
+func (r *Runtime) assess(ctx context.Context, cluster, want string, wantNodes int) (Assessment, error) {
+	nodes, err := r.Nodes(ctx, cluster)
+	if err != nil {
+		return Assessment{}, err
+	}
+	st, known, err := r.readState(cluster)
+	if err != nil {
+		return Assessment{}, err
+	}
+	a := Assessment{Cluster: cluster, Nodes: nodes}
+	a.Condition, a.Detail = judge(cluster, nodes, st, known, want, wantNodes)
+	return a, nil
+}
+
+// judge turns what was found into a condition. It is a function of its arguments alone.
+func judge(cluster string, nodes []Node, st clusterState, known bool, want string, wantNodes int) (Condition, string) {
+	if len(nodes) == 0 {
+		return Absent, "is not there"
+	}
+	counts := map[string]int{}
+	for _, n := range nodes {
+		if !n.Owned {
+			return Foreign, fmt.Sprintf("a cluster named %s is there that Triad did not make; delete it with `kind delete cluster --name %s` or rename it", NamePrefix+cluster, NamePrefix+cluster)
+		}
+		counts[n.State]++
+	}
+	switch {
+	case !known:
+		return HalfMade, "its nodes are Triad's, but nothing is known about it (state folder lost or another one): it has to be made again"
+	case st.Phase != phaseReady:
+		return HalfMade, "its making was interrupted: it has to be made again"
+	case len(nodes) != st.Nodes:
+		return HalfMade, fmt.Sprintf("it has %d of its %d nodes: it has to be made again", len(nodes), st.Nodes)
+	case want != "" && st.Fingerprint != want:
+		return Different, fmt.Sprintf("it was made of %s with %d nodes, and another node image, number of nodes (%d) or configuration is asked for", st.NodeImage, st.Nodes, wantNodes)
+	case counts["paused"] > 0:
+		return Frozen, fmt.Sprintf("%d of %d nodes are paused", counts["paused"], len(nodes))
+	case counts["running"] != len(nodes):
+		return Stopped, fmt.Sprintf("%d of %d nodes run", counts["running"], len(nodes))
+	}
+	return Running, fmt.Sprintf("%d of %d nodes run", len(nodes), len(nodes))
+}
+
+// Status looks at every cluster without changing anything, and does not judge its configuration.
+func (r *Runtime) Status(ctx context.Context) ([]Assessment, error) {
+	out := make([]Assessment, 0, len(r.opts.Clusters))
+	for _, c := range r.opts.Clusters {
+		a, err := r.assess(ctx, c, "", 0)
+		if err != nil {
+			return nil, err
+		}
+		if a.Condition == Running {
+			client, err := r.Client(c)
+			if err == nil {
+				err = client.Ready(ctx)
+			}
+			if err != nil {
+				a.Detail += "; " + err.Error()
+			} else {
+				a.Detail += "; its API server answers"
+			}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}

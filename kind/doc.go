@@ -1,0 +1,12 @@
+// Package kind holds the three kind configurations, one file per cluster, as they are in the repository.
+//
+// The one rule: these files are plain kind configurations that `kind create cluster --config` takes as they are; what a machine
+// needs changed (host ports, fewer nodes) is changed in memory by internal/runtimes/kind.
+package kind
+
+import "embed"
+
+// Configs holds datacenter.yaml, kafka.yaml and monitoring.yaml.
+//
+//go:embed *.yaml
+var Configs embed.FS
