@@ -1,0 +1,366 @@
+package load
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/record"
+	"triad/internal/scenario"
+	"triad/internal/schedule"
+	"triad/internal/source"
+)
+
+// Limits of the driver.
+const (
+	// intentAhead is how far beyond the present an intent reaches. It bounds how many records a crash leaves unknown.
+	intentAhead = 500 * time.Millisecond
+	// maxLag is the lateness of its own above which the generator drops a record: it was not there when it was due
+	// (stopped, frozen or starved), and sending the past in a burst would be another load than the scheduled one.
+	maxLag = time.Second
+	// stopGrace is how long after the end of the schedule records that wait behind a blocked write are still tried.
+	stopGrace = 5 * time.Second
+	// freezeSlack widens the window of a declared freeze: what is due while the generator comes back counts to it.
+	freezeSlack = 3 * time.Second
+)
+
+// Record is one record on its way into the system.
+type Record struct {
+	Stream    *scenario.Stream
+	Seq       uint64
+	Scheduled time.Duration
+	Line      []byte // valid until done was called
+}
+
+// Sink is where records enter. Send may block: the time in it is the system's doing. It calls done exactly once, from
+// any goroutine, when the outcome is known; a nil error means acknowledged, and any other means that the record may or
+// may not have entered.
+type Sink interface {
+	Send(ctx context.Context, r Record, done func(error))
+	// Close waits until every outcome is known or ctx ends.
+	Close(ctx context.Context) error
+}
+
+// Evidence is where a generator writes. Ledger must be its own; the others may be shared.
+type Evidence struct {
+	Ledger *evidence.Ledger
+	Hists  *evidence.Hists
+	Series *evidence.SeriesFile
+	Pulse  *evidence.Pulse // point ledger
+}
+
+// Config of one generator: the streams of one instance of one source, which share a sink.
+type Config struct {
+	Scenario *scenario.Scenario
+	Run      uint32
+	Start    time.Time // when the schedule begins
+	Streams  []scenario.Stream
+	Sink     Sink
+	Evidence Evidence
+	Logger   *slog.Logger
+	// Sabotage changes a record before it is sent, for the self-test only: it returns how many times to send it (0:
+	// acknowledge and forget).
+	Sabotage func(r *Record) (times int)
+}
+
+// Generator drives the streams of one instance. Create it with New and Run it once.
+type Generator struct {
+	cfg       Config
+	keys      genKeys
+	source    string
+	queue     streamHeap
+	freezes   []scenario.Window
+	attempted atomic.Uint64
+	acked     atomic.Uint64
+	unknown   atomic.Uint64
+	dropped   atomic.Uint64
+	planned   uint64
+	frozen    atomic.Bool
+	pending   sync.WaitGroup
+}
+
+type genKeys struct{ lag, block, corrected, uncorrected uint64 }
+
+// Progress is a generator's count so far.
+type Progress struct {
+	Planned, Attempted, Acked, Unknown, Dropped uint64
+}
+
+type streamState struct {
+	stream *scenario.Stream
+	kind   source.Kind
+	sched  *schedule.Schedule
+	due    time.Duration
+	seq    uint64
+	size   int
+}
+
+type streamHeap []*streamState
+
+func (h streamHeap) Len() int           { return len(h) }
+func (h streamHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push is for container/heap.
+func (h *streamHeap) Push(x any) { *h = append(*h, x.(*streamState)) }
+
+// Pop is for container/heap.
+func (h *streamHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// New checks cfg and returns a generator.
+func New(cfg Config) (*Generator, error) {
+	if len(cfg.Streams) == 0 {
+		return nil, errors.New("generator: no streams")
+	}
+	g := &Generator{cfg: cfg, source: cfg.Streams[0].Source}
+	for i := range cfg.Streams {
+		st := &cfg.Streams[i]
+		kind, err := source.ParseKind(st.Kind)
+		if err != nil {
+			return nil, fmt.Errorf("generator: %w", err)
+		}
+		s := &streamState{stream: st, kind: kind, sched: schedule.New(cfg.Scenario, *st), size: int(cfg.Scenario.Load[st.Load].Size)}
+		g.planned += schedule.Count(cfg.Scenario, *st, 1<<62)
+		if s.advance() {
+			g.queue = append(g.queue, s)
+		}
+	}
+	heap.Init(&g.queue)
+	for _, f := range cfg.Scenario.Faults {
+		if f.Kind == "cluster-freeze" && f.Cluster == cfg.Streams[0].Cluster {
+			at := cfg.Scenario.Phases.Resolve(f.At)
+			g.freezes = append(g.freezes, scenario.Window{Name: f.Name, From: at, To: at + f.For.D() + freezeSlack})
+		}
+	}
+	for _, k := range []struct {
+		id   *uint64
+		name string
+	}{{&g.keys.lag, "generator_lag"}, {&g.keys.block, "target_block"}, {&g.keys.corrected, "send_corrected"}, {&g.keys.uncorrected, "send_uncorrected"}} {
+		var err error
+		if *k.id, err = cfg.Evidence.Hists.Key(evidence.HistKey{Metric: k.name, Source: g.source}); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (s *streamState) advance() bool {
+	s.seq = s.sched.Seq()
+	var ok bool
+	s.due, ok = s.sched.Next()
+	return ok
+}
+
+// Progress returns the counts so far.
+func (g *Generator) Progress() Progress {
+	return Progress{g.planned, g.attempted.Load(), g.acked.Load(), g.unknown.Load(), g.dropped.Load()}
+}
+
+// SetFrozen stops the generator as SIGSTOP stops a process, or lets it go on. What was due meanwhile is dropped.
+func (g *Generator) SetFrozen(on bool) { g.frozen.Store(on) }
+
+func (g *Generator) now() time.Duration { return time.Since(g.cfg.Start) }
+
+// Run sends every record of the schedule and returns when all outcomes are known. When ctx ends it stops sending,
+// records what was due as dropped, and waits for the outcomes of what is under way.
+func (g *Generator) Run(ctx context.Context) error {
+	stop := make(chan struct{})
+	flushed := make(chan error, 1)
+	go func() { flushed <- g.flushLoop(stop) }()
+	err := g.drive(ctx)
+	// The outcomes of records under way outlive ctx: without them they would be unknown for no reason.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	if cerr := g.cfg.Sink.Close(closing); err == nil && cerr != nil {
+		g.cfg.Logger.Warn("sink did not close in time", "source", g.source, "error", cerr)
+	}
+	waitOrTimeout(closing, &g.pending)
+	close(stop)
+	return errors.Join(err, <-flushed)
+}
+
+// waitOrTimeout waits for the outcomes under way. What has none by the end of ctx has no entry in the ledger and is
+// unknown by that.
+func waitOrTimeout(ctx context.Context, wg *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (g *Generator) flushLoop(stop chan struct{}) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		last := false
+		select {
+		case <-t.C:
+		case <-stop:
+			last = true
+		}
+		now := g.now()
+		err := errors.Join(g.cfg.Evidence.Ledger.Flush(now), g.cfg.Evidence.Hists.Flush(), g.cfg.Evidence.Pulse.Flush(now, last))
+		if err != nil || last {
+			return err
+		}
+	}
+}
+
+func (g *Generator) drive(ctx context.Context) error {
+	var (
+		line    []byte
+		intent  time.Duration
+		blocked time.Duration // time spent inside Send since the generator was last idle
+		end     = g.cfg.Scenario.Phases.LoadTime() + stopGrace
+		timer   = time.NewTimer(time.Hour)
+	)
+	defer timer.Stop()
+	for len(g.queue) > 0 {
+		s := g.queue[0]
+		if wait := s.due - g.now(); wait > 0 {
+			blocked = 0
+			if !sleep(ctx, timer, wait) {
+				return g.dropRest(g.now())
+			}
+		}
+		for g.frozen.Load() {
+			if !sleep(ctx, timer, 10*time.Millisecond) {
+				return g.dropRest(g.now())
+			}
+		}
+		if ctx.Err() != nil {
+			return g.dropRest(g.now())
+		}
+		at := g.now()
+		late := max(at-s.due, 0)
+		block := min(late, blocked)
+		lag := late - block
+		if lag > maxLag || at > end {
+			g.drop(s)
+			g.step(s)
+			continue
+		}
+		if s.due >= intent {
+			intent = max(s.due, at) + intentAhead
+			if err := g.cfg.Evidence.Ledger.Intent(intent); err != nil {
+				return err
+			}
+		}
+		g.cfg.Evidence.Hists.Record(g.keys.lag, s.due, lag)
+		line = g.send(ctx, s, line, at, block)
+		blocked += g.now() - at
+		g.step(s)
+	}
+	return nil
+}
+
+// send hands one record to the sink. Lines of asynchronous sinks may be kept until done, so each gets its own buffer;
+// a sink that is done when Send returns gives the buffer back.
+func (g *Generator) send(ctx context.Context, s *streamState, line []byte, at, block time.Duration) []byte {
+	tag := record.Tag{Run: g.cfg.Run, Stream: s.stream.ID, Seq: s.seq, Scheduled: g.cfg.Start.Add(s.due).UnixNano()}
+	line = source.Append(line[:0], s.kind, g.cfg.Scenario.Seed, tag, s.size)
+	r := Record{s.stream, s.seq, s.due, line}
+	times := 1
+	if g.cfg.Sabotage != nil {
+		times = g.cfg.Sabotage(&r)
+	}
+	g.attempted.Add(1)
+	o := &outcome{g: g, stream: s.stream.ID, seq: s.seq, due: s.due, at: at, block: block}
+	o.left.Store(int32(max(times, 1)))
+	g.pending.Add(1)
+	if times == 0 {
+		o.done(nil)
+	}
+	for range times {
+		g.cfg.Sink.Send(ctx, r, o.done)
+	}
+	if o.finished.Load() {
+		return line
+	}
+	return nil
+}
+
+type outcome struct {
+	g        *Generator
+	stream   uint32
+	seq      uint64
+	due, at  time.Duration
+	block    time.Duration
+	left     atomic.Int32
+	finished atomic.Bool
+}
+
+func (o *outcome) done(err error) {
+	if o.left.Add(-1) != 0 {
+		return
+	}
+	g, now := o.g, o.g.now()
+	class := evidence.Acked
+	if err != nil {
+		class = evidence.Unknown
+		g.unknown.Add(1)
+	} else {
+		g.acked.Add(1)
+		g.cfg.Evidence.Pulse.Add(g.source, now, 1)
+	}
+	g.cfg.Evidence.Ledger.Mark(class, o.stream, o.seq)
+	h := g.cfg.Evidence.Hists
+	h.Record(g.keys.block, o.due, now-o.at+o.block)
+	h.Record(g.keys.corrected, o.due, now-o.due)
+	h.Record(g.keys.uncorrected, o.due, now-o.at)
+	o.finished.Store(true)
+	g.pending.Done()
+}
+
+func (g *Generator) drop(s *streamState) {
+	class := evidence.Dropped
+	for _, w := range g.freezes {
+		if s.due >= w.From && s.due < w.To {
+			class = evidence.Frozen
+		}
+	}
+	g.dropped.Add(1)
+	g.cfg.Evidence.Ledger.Mark(class, s.stream.ID, s.seq)
+}
+
+func (g *Generator) step(s *streamState) {
+	if s.advance() {
+		heap.Fix(&g.queue, 0)
+	} else {
+		heap.Pop(&g.queue)
+	}
+}
+
+// dropRest records what was due before now and never attempted. What lies after now was never due.
+func (g *Generator) dropRest(now time.Duration) error {
+	for len(g.queue) > 0 && g.queue[0].due <= now {
+		s := g.queue[0]
+		g.drop(s)
+		g.step(s)
+	}
+	return nil
+}
+
+// sleep waits for d or the end of ctx and reports whether the wait was whole.
+func sleep(ctx context.Context, t *time.Timer, d time.Duration) bool {
+	t.Reset(d)
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

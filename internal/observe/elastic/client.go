@@ -1,0 +1,199 @@
+package elastic
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+)
+
+// Access says how the store is reached.
+type Access struct {
+	URL       string
+	Transport http.RoundTripper // nil: http.DefaultTransport
+	Username  string
+	Password  string
+}
+
+// Client asks the store. It is safe for concurrent use.
+type Client struct {
+	t *elastictransport.Client
+}
+
+// NewClient prepares a client; it does not connect.
+func NewClient(a Access) (*Client, error) {
+	u, err := url.Parse(a.URL)
+	if err != nil {
+		return nil, fmt.Errorf("elasticsearch address: %w", err)
+	}
+	t, err := elastictransport.New(elastictransport.Config{URLs: []*url.URL{u}, Transport: a.Transport, Username: a.Username, Password: a.Password, DisableRetry: true})
+	if err != nil {
+		return nil, fmt.Errorf("elasticsearch transport: %w", err)
+	}
+	return &Client{t}, nil
+}
+
+type request interface {
+	Do(ctx context.Context, t esapi.Transport) (*esapi.Response, error)
+}
+
+// do runs a request and decodes its body into out, when out is not nil.
+func (c *Client) do(ctx context.Context, what string, r request, out any) error {
+	res, err := r.Do(ctx, c.t)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer res.Body.Close()
+	if res.IsError() {
+		b, _ := io.ReadAll(io.LimitReader(res.Body, 500))
+		return fmt.Errorf("%s: HTTP %d: %s", what, res.StatusCode, strings.TrimSpace(string(b)))
+	}
+	if out == nil {
+		_, err = io.Copy(io.Discard, res.Body)
+		return err
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("%s: answer: %w", what, err)
+	}
+	return nil
+}
+
+// Ping asks for the server's version.
+func (c *Client) Ping(ctx context.Context) (version string, err error) {
+	var out struct {
+		Version struct {
+			Number string `json:"number"`
+		} `json:"version"`
+	}
+	err = c.do(ctx, "elasticsearch info", esapi.InfoRequest{}, &out)
+	return out.Version.Number, err
+}
+
+// Count returns how many documents of the indices hold a token that begins with prefix. Missing indices count zero.
+func (c *Client) Count(ctx context.Context, indices []string, prefix string) (uint64, error) {
+	yes := true
+	var out struct {
+		Count  uint64 `json:"count"`
+		Shards shards `json:"_shards"`
+	}
+	err := c.do(ctx, "elasticsearch count", esapi.CountRequest{Index: indices, IgnoreUnavailable: &yes, AllowNoIndices: &yes,
+		Body: strings.NewReader(`{"query":{"prefix":{"log":` + quote(prefix) + `}}}`)}, &out)
+	if err == nil && out.Shards.Failed > 0 {
+		err = fmt.Errorf("elasticsearch count: %d shards failed", out.Shards.Failed)
+	}
+	return out.Count, err
+}
+
+type shards struct {
+	Failed int `json:"failed"`
+}
+
+// Found asks for each token whether a searchable document holds it.
+func (c *Client) Found(ctx context.Context, index string, tokens []string) ([]bool, error) {
+	var b bytes.Buffer
+	for _, t := range tokens {
+		b.WriteString(`{"index":` + quote(index) + `,"ignore_unavailable":true}` + "\n")
+		b.WriteString(`{"size":0,"track_total_hits":1,"terminate_after":1,"query":{"term":{"log":` + quote(t) + `}}}` + "\n")
+	}
+	var out struct {
+		Responses []struct {
+			Status int `json:"status"`
+			Hits   struct {
+				Total struct {
+					Value int `json:"value"`
+				} `json:"total"`
+			} `json:"hits"`
+			Error json.RawMessage `json:"error"`
+		} `json:"responses"`
+	}
+	if err := c.do(ctx, "elasticsearch msearch", esapi.MsearchRequest{Body: &b}, &out); err != nil {
+		return nil, err
+	}
+	if len(out.Responses) != len(tokens) {
+		return nil, fmt.Errorf("elasticsearch msearch: %d answers to %d searches", len(out.Responses), len(tokens))
+	}
+	found := make([]bool, len(tokens))
+	for i, r := range out.Responses {
+		if len(r.Error) > 0 {
+			return nil, fmt.Errorf("elasticsearch msearch: %s", r.Error)
+		}
+		found[i] = r.Hits.Total.Value > 0
+	}
+	return found, nil
+}
+
+// Hit is one document of the final reading.
+type Hit struct {
+	Index  string          `json:"_index"`
+	ID     string          `json:"_id"`
+	Sort   json.RawMessage `json:"sort"`
+	Source struct {
+		Log *string `json:"log"`
+	} `json:"_source"`
+}
+
+// All calls fn for every document of the indices that holds a token with the prefix: refresh, a point in time, and
+// search_after to its end, so that nothing is missed and nothing comes twice.
+func (c *Client) All(ctx context.Context, indices []string, prefix string, fn func(Hit) error) (err error) {
+	yes := true
+	if err := c.do(ctx, "elasticsearch refresh", esapi.IndicesRefreshRequest{Index: indices, IgnoreUnavailable: &yes, AllowNoIndices: &yes}, nil); err != nil {
+		return err
+	}
+	var pit struct {
+		ID string `json:"id"`
+	}
+	if err := c.do(ctx, "elasticsearch point in time", esapi.OpenPointInTimeRequest{Index: indices, KeepAlive: "2m", IgnoreUnavailable: &yes}, &pit); err != nil {
+		return err
+	}
+	id := pit.ID
+	defer func() {
+		cerr := c.do(context.WithoutCancel(ctx), "elasticsearch close point in time", esapi.ClosePointInTimeRequest{Body: strings.NewReader(`{"id":` + quote(id) + `}`)}, nil)
+		if err == nil && cerr != nil && !strings.Contains(cerr.Error(), "HTTP 404") {
+			err = cerr
+		}
+	}()
+	const page = 5000
+	after := ""
+	for {
+		body := fmt.Sprintf(`{"size":%d,"_source":["log"],"track_total_hits":false,"query":{"prefix":{"log":%s}},"pit":{"id":%s,"keep_alive":"2m"},"sort":[{"_shard_doc":"asc"}]%s}`, page, quote(prefix), quote(id), after)
+		var out struct {
+			PIT  string `json:"pit_id"`
+			Hits struct {
+				Hits []Hit `json:"hits"`
+			} `json:"hits"`
+			Shards   shards `json:"_shards"`
+			TimedOut bool   `json:"timed_out"`
+		}
+		if err := c.do(ctx, "elasticsearch search", esapi.SearchRequest{Body: strings.NewReader(body)}, &out); err != nil {
+			return err
+		}
+		if out.Shards.Failed > 0 || out.TimedOut {
+			return errors.New("elasticsearch search: shards failed or timed out: the reading is not whole")
+		}
+		if out.PIT != "" {
+			id = out.PIT
+		}
+		for _, h := range out.Hits.Hits {
+			if err := fn(h); err != nil {
+				return err
+			}
+		}
+		if len(out.Hits.Hits) == 0 {
+			return nil
+		}
+		after = `,"search_after":` + string(out.Hits.Hits[len(out.Hits.Hits)-1].Sort)
+	}
+}
+
+func quote(s string) string {
+	b, _ := json.Marshal(s) // a string always marshals
+	return string(b)
+}

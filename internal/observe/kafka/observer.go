@@ -1,0 +1,300 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/evidence"
+	"triad/internal/observe"
+)
+
+// Config of an observer.
+type Config struct {
+	Brokers    []string
+	Opts       []kgo.Opt // dialer, TLS, SASL
+	Topics     []string  // topics of the run's streams
+	DeadLetter string    // topic of dead letters; empty: none
+	Group      string    // consumer group of the sink, whose lag is written; empty: none
+	Evidence   *evidence.Writer
+	Pulse      time.Duration
+	Logger     *slog.Logger
+}
+
+// Observer reads the topics. Open it before the load starts, Run it, and ask it for counts at any time.
+type Observer struct {
+	cfg     Config
+	client  *kgo.Client
+	admin   *kadm.Client
+	known   *observe.Known
+	tracker *evidence.Tracker
+	ledger  *evidence.Ledger
+	dead    *evidence.Ledger
+	deadTr  *evidence.Tracker
+	pulse   *evidence.Pulse
+	deadPl  *evidence.Pulse
+	keys    map[string]uint64
+	seen    atomic.Uint64
+	deadN   atomic.Uint64
+	other   map[string]uint64 // by kind/topic
+	flushMu sync.Mutex        // guards other
+}
+
+// Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist
+// is an error.
+func Open(ctx context.Context, cfg Config) (*Observer, error) {
+	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}}
+	topics := cfg.Topics
+	if cfg.DeadLetter != "" {
+		topics = append(append([]string(nil), topics...), cfg.DeadLetter)
+	}
+	boot, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(cfg.Brokers...)}, cfg.Opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka observer: %w", err)
+	}
+	o.admin = kadm.NewClient(boot)
+	ends, err := o.admin.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		boot.Close()
+		return nil, fmt.Errorf("kafka observer: end offsets of %v: %w", topics, err)
+	}
+	from := map[string]map[int32]kgo.Offset{}
+	ends.Each(func(l kadm.ListedOffset) {
+		if from[l.Topic] == nil {
+			from[l.Topic] = map[int32]kgo.Offset{}
+		}
+		from[l.Topic][l.Partition] = kgo.NewOffset().At(l.Offset)
+	})
+	o.client, err = kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(cfg.Brokers...), kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchMaxWait(100 * time.Millisecond), kgo.MetadataMinAge(500 * time.Millisecond),
+	}, cfg.Opts...)...)
+	if err != nil {
+		boot.Close()
+		return nil, fmt.Errorf("kafka observer: %w", err)
+	}
+	if o.ledger, err = cfg.Evidence.Ledger(evidence.PointKafka); err != nil {
+		return nil, err
+	}
+	if o.dead, err = cfg.Evidence.Ledger(evidence.PointDeadLetter); err != nil {
+		return nil, err
+	}
+	o.pulse = evidence.NewPulse(cfg.Evidence.Series, evidence.PointKafka, cfg.Pulse)
+	o.deadPl = evidence.NewPulse(cfg.Evidence.Series, evidence.PointDeadLetter, cfg.Pulse)
+	return o, nil
+}
+
+// Seen is the number of different records of the run seen so far in their topics.
+func (o *Observer) Seen() uint64 { return o.seen.Load() }
+
+// DeadLettered is the number of different records seen in the dead-letter topic.
+func (o *Observer) DeadLettered() uint64 { return o.deadN.Load() }
+
+// Run reads until ctx ends. Read errors are not the observer's end: brokers are expected to die.
+func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
+	o.known = known
+	var wg sync.WaitGroup
+	tick, stop := context.WithCancel(ctx)
+	wg.Go(func() { o.lagLoop(tick) })
+	wg.Go(func() { o.flushLoop(tick) })
+	for ctx.Err() == nil {
+		fetches := o.client.PollRecords(ctx, 5000)
+		if fetches.IsClientClosed() {
+			break
+		}
+		now := o.cfg.Evidence.Now()
+		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
+	}
+	stop()
+	wg.Wait()
+	o.client.Close()
+	o.admin.Close()
+	return errors.Join(o.flush(true))
+}
+
+func (o *Observer) see(r *kgo.Record, now time.Duration) {
+	line, ok := observe.Line(r.Value)
+	if !ok {
+		o.count(evidence.EventUnreadable, r.Topic)
+		return
+	}
+	if o.cfg.DeadLetter != "" && r.Topic == o.cfg.DeadLetter {
+		o.seeDead(line, r.Partition, now)
+		return
+	}
+	f := o.known.Identify(line, r.Topic)
+	switch f.Kind {
+	case observe.OtherRun:
+		o.count(evidence.EventForeignRun, r.Topic)
+	case observe.Unreadable:
+		o.count(evidence.EventUnreadable, r.Topic)
+	case observe.Spurious:
+		if f.Stream == nil {
+			o.count(evidence.EventUnreadable, r.Topic)
+			return
+		}
+		o.ledger.Mark(evidence.Phantom, f.Stream.ID, f.Seq)
+	case observe.Astray:
+		o.ledger.Mark(evidence.Foreign, f.Stream.ID, f.Seq)
+	default:
+		o.own(f, r, now)
+	}
+}
+
+func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
+	s := o.tracker.Observe(f.Stream.ID, r.Partition, f.Seq)
+	if !s.New {
+		o.ledger.Mark(evidence.Duplicate, f.Stream.ID, f.Seq)
+		return
+	}
+	o.seen.Add(1)
+	o.ledger.Mark(evidence.Seen, f.Stream.ID, f.Seq)
+	if s.Misordered {
+		o.ledger.Mark(evidence.Misordered, f.Stream.ID, f.Seq)
+	}
+	if f.Kind == observe.Damaged {
+		o.ledger.Mark(evidence.Corrupt, f.Stream.ID, f.Seq)
+	}
+	o.pulse.Add(f.Stream.Source, now, 1)
+	if key, ok := o.key(f.Stream.Source, r.Topic); ok {
+		o.cfg.Evidence.Hists.Record(key, f.Due, now-f.Due)
+	}
+}
+
+func (o *Observer) seeDead(line []byte, partition int32, now time.Duration) {
+	f := o.known.Identify(line, "")
+	if f.Stream == nil || f.Kind == observe.Spurious {
+		o.count(evidence.EventUnreadable, o.cfg.DeadLetter)
+		return
+	}
+	if o.deadTr.Observe(f.Stream.ID, partition, f.Seq).New {
+		o.deadN.Add(1)
+		o.dead.Mark(evidence.Seen, f.Stream.ID, f.Seq)
+		o.deadPl.Add(f.Stream.Source, now, 1)
+	}
+}
+
+func (o *Observer) key(source, topic string) (uint64, bool) {
+	id, ok := o.keys[source+"\x00"+topic]
+	if !ok {
+		var err error
+		if id, err = o.cfg.Evidence.Hists.Key(evidence.HistKey{Metric: "kafka_latency", Source: source, Topic: topic}); err != nil {
+			o.cfg.Logger.Error("histogram", "error", err)
+			return 0, false
+		}
+		o.keys[source+"\x00"+topic] = id
+	}
+	return id, true
+}
+
+func (o *Observer) count(kind, topic string) {
+	o.flushMu.Lock()
+	o.other[kind+"\x00"+topic]++
+	o.flushMu.Unlock()
+}
+
+func (o *Observer) flushLoop(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if err := o.flush(false); err != nil {
+				o.cfg.Logger.Error("kafka evidence", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (o *Observer) flush(last bool) error {
+	now := o.cfg.Evidence.Now()
+	errs := []error{o.ledger.Flush(now), o.dead.Flush(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.Flush()}
+	if last {
+		o.flushMu.Lock()
+		defer o.flushMu.Unlock()
+		for k, n := range o.other {
+			kind, topic := k[:indexZero(k)], k[indexZero(k)+1:]
+			errs = append(errs, o.cfg.Evidence.Events.Add(evidence.Event{At: now, Kind: kind, Attrs: map[string]string{
+				"point": evidence.PointKafka, "topic": topic, "count": strconv.FormatUint(n, 10)}}))
+		}
+		clear(o.other)
+	}
+	return errors.Join(errs...)
+}
+
+func indexZero(s string) int {
+	for i := range s {
+		if s[i] == 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// lagLoop writes, once a second, how far the sink's group is behind the ends of the topics.
+func (o *Observer) lagLoop(ctx context.Context) {
+	if o.cfg.Group == "" {
+		return
+	}
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, 900*time.Millisecond)
+		lags, err := o.lag(ask)
+		cancel()
+		if err != nil {
+			continue // brokers away: the hole in the series says so
+		}
+		var samples []evidence.Sample
+		for topic, lag := range lags {
+			samples = append(samples, evidence.Sample{Name: evidence.LagSeries, Labels: evidence.Labels{"topic": topic, "group": o.cfg.Group}, Value: float64(lag)})
+		}
+		if err := o.cfg.Evidence.Series.Add(o.cfg.Evidence.Now(), samples...); err != nil {
+			o.cfg.Logger.Error("lag evidence", "error", err)
+		}
+	}
+}
+
+func (o *Observer) lag(ctx context.Context) (map[string]int64, error) {
+	ends, err := o.admin.ListEndOffsets(ctx, o.cfg.Topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	committed, err := o.admin.FetchOffsets(ctx, o.cfg.Group)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int64{}
+	ends.Each(func(e kadm.ListedOffset) {
+		at := int64(0)
+		if c, ok := committed.Lookup(e.Topic, e.Partition); ok {
+			at = c.At
+		}
+		out[e.Topic] += max(e.Offset-at, 0)
+	})
+	return out, nil
+}

@@ -1,0 +1,108 @@
+package runtimes
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/evidence"
+	"triad/internal/load"
+	"triad/internal/observe/elastic"
+	"triad/internal/observe/scrape"
+	"triad/internal/scenario"
+)
+
+// Session is one run as a runtime needs to know it.
+type Session struct {
+	Scenario *scenario.Scenario
+	Run      uint32 // number of the run in record tags
+	Dir      string // scratch folder of the run, for files of models; it is removed when nothing failed
+	Logger   *slog.Logger
+	Step     func(what, state, detail string) // progress: state begin, done, failed
+	// Sabotage is set by the self-test only.
+	Sabotage *Sabotage
+}
+
+// Sabotage are hooks for the self-test. Judging never sees them.
+type Sabotage struct {
+	// Generator may change a record before it is sent; see load.Config.
+	Generator func(r *load.Record) (times int)
+	// Produce may change what a forwarder produces: it returns the records to send in its place.
+	Produce func(r *kgo.Record) []*kgo.Record
+	// Document may change a document on its way into the store: how often to index it (0: acknowledge and forget).
+	Document func(index, id string, doc []byte) (out []byte, times int)
+}
+
+// Runtime brings systems up and down.
+type Runtime interface {
+	// Name is embedded, kind or eks.
+	Name() string
+	// Up brings up what is missing. Calling it again is cheap.
+	Up(ctx context.Context, s Session) error
+	// Connect starts what belongs to one run and returns its environment, which the caller closes.
+	Connect(ctx context.Context, s Session) (Env, error)
+	// CollectLogs writes logs and events of everything below dir.
+	CollectLogs(ctx context.Context, dir string) error
+	// Down removes everything that Up made.
+	Down(ctx context.Context) error
+}
+
+// Env is a system under test during one run. Faults ask it for the capabilities that package fault declares.
+type Env interface {
+	Describe() Description
+	Kafka() KafkaAccess
+	Search() elastic.Access
+	Targets() []Target
+	Prometheus() *PrometheusAccess // nil when there is none
+	// Generate starts the load; the schedule begins at p.Start.
+	Generate(ctx context.Context, p LoadPlan) (Generation, error)
+	Close(ctx context.Context) error
+}
+
+// Description is what the report must say about a system.
+type Description struct {
+	Components  []evidence.Component
+	NotModelled []string
+	Limits      []string
+	Buffers     []evidence.Buffer
+	Metrics     *evidence.MetricsPath
+}
+
+// KafkaAccess says how the brokers are reached by the harness.
+type KafkaAccess struct {
+	Brokers    []string
+	Opts       []kgo.Opt
+	DeadLetter string
+	SinkGroup  string
+}
+
+// PrometheusAccess says how the central Prometheus is queried.
+type PrometheusAccess struct {
+	URL    string
+	Client *http.Client
+}
+
+// Target is one metrics endpoint with the client that reaches it.
+type Target struct {
+	scrape.Target
+	Client *http.Client
+}
+
+// LoadPlan is the load of a run.
+type LoadPlan struct {
+	Start    time.Time
+	Evidence *evidence.Writer
+	Pulse    *evidence.Pulse
+}
+
+// Generation is a load under way.
+type Generation interface {
+	// Wait returns when every record of the schedule has its outcome, or ctx ends; then what was due is dropped.
+	Wait(ctx context.Context) error
+	Progress() load.Progress
+	// Collect brings ledgers that lie elsewhere into the evidence.
+	Collect(ctx context.Context, w *evidence.Writer) error
+}
