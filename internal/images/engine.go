@@ -40,6 +40,7 @@ type EngineInfo struct {
 	RootDir       string // where images and containers lie on the engine's machine
 	Desktop       bool   // Docker Desktop or another virtual machine: container addresses are not reachable from here
 	Rootless      bool
+	Containerd    bool // images are kept in containerd's store: archives have to be asked for by platform
 }
 
 // FindEngine returns the first engine that answers, Docker before Podman. TRIAD_ENGINE (docker, podman or a path) picks one.
@@ -137,6 +138,7 @@ func parseDockerInfo(b []byte) (EngineInfo, error) {
 		NCPU                                                                       int
 		MemTotal                                                                   int64
 		SecurityOptions                                                            []string
+		DriverStatus                                                               [][2]string
 		ServerErrors                                                               []string
 	}
 	if err := json.Unmarshal(b, &d); err != nil {
@@ -150,6 +152,9 @@ func parseDockerInfo(b []byte) (EngineInfo, error) {
 		Name: "docker", Version: d.ServerVersion, OS: d.OperatingSystem, Arch: goArch(d.Architecture), CgroupVersion: d.CgroupVersion,
 		CPUs: d.NCPU, MemoryBytes: d.MemTotal, RootDir: d.DockerRootDir,
 		Desktop: strings.Contains(d.OperatingSystem, "Docker Desktop"),
+	}
+	for _, s := range d.DriverStatus {
+		info.Containerd = info.Containerd || strings.HasPrefix(s[1], "io.containerd.snapshotter")
 	}
 	for _, o := range d.SecurityOptions {
 		if strings.Contains(o, "name=rootless") {

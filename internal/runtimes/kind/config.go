@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 
-	"triad/internal/images"
+	"triad/internal/manifests"
 	kindfiles "triad/kind"
 )
 
@@ -65,8 +65,10 @@ type Options struct {
 	Clusters []string
 	// LogDir receives the nodes' logs when something does not come up. Default: StateDir/logs.
 	LogDir string
-	// Images is the image set: component -> reference; see images.Set. The zero value means the references of the manifests.
-	Images images.Set
+	// Images is the image set that swaps the references of the manifests. The zero value swaps nothing.
+	Images manifests.ImageSet
+	// Manifests is the folder of manifests. Default: manifests in the working folder.
+	Manifests string
 }
 
 // Profile is the number of nodes that clusters get, and why.
@@ -108,6 +110,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogDir == "" {
 		o.LogDir = filepath.Join(o.StateDir, "logs")
+	}
+	if o.Manifests == "" {
+		o.Manifests = "manifests"
 	}
 	switch o.Nodes {
 	case 0, 1, 4:
