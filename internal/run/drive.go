@@ -1,0 +1,299 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/fault"
+	"triad/internal/progress"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+	"triad/internal/schedule"
+)
+
+// Deadlines of faults.
+const (
+	injectTime = 60 * time.Second
+	healTime   = 60 * time.Second
+	goneTime   = 2 * time.Minute
+	biteTime   = 15 * time.Second // an instant must show an effect within this
+	faultPoll  = 100 * time.Millisecond
+)
+
+// drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
+func (r *runner) drive(ctx context.Context) error {
+	pulse := evidence.NewPulse(r.w.Series, "ledger", r.w.Header().PulseEvery)
+	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse})
+	if err != nil {
+		return fmt.Errorf("start the load: %w", err)
+	}
+	r.gen = gen
+	r.status = newStatusBoard(r)
+	var wg sync.WaitGroup
+	board, stopBoard := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { r.status.run(board) })
+	wg.Go(func() { r.phases(ctx) })
+	for i := range r.Scenario.Faults {
+		r.faults.Go(func() { r.fault(ctx, i) })
+	}
+	err = gen.Wait(ctx)
+	why := ""
+	if ctx.Err() != nil {
+		why = "interrupted"
+	}
+	r.event(evidence.Event{Kind: evidence.EventStop, Detail: why})
+	stopBoard()
+	wg.Wait()
+	return err
+}
+
+// phases writes the begin of each phase when it comes.
+func (r *runner) phases(ctx context.Context) {
+	for _, w := range r.Scenario.Phases.Windows() {
+		if w.Name == scenario.Drain || !r.until(ctx, w.From) {
+			return
+		}
+		r.event(evidence.Event{Kind: evidence.EventPhase, Name: w.Name})
+	}
+}
+
+// until waits for a place on the time line; false means that ctx ended first.
+func (r *runner) until(ctx context.Context, at time.Duration) bool {
+	t := time.NewTimer(time.Until(r.start.Add(at)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// fault injects one fault, proves that it bit, heals it and proves that it is gone.
+func (r *runner) fault(ctx context.Context, i int) {
+	f := r.Scenario.Faults[i]
+	at := r.Scenario.Phases.Resolve(f.At)
+	if !r.until(ctx, at) {
+		r.faultEvent(f, evidence.FaultSkipped, "the run was interrupted before", 0, nil)
+		return
+	}
+	r.faultEvent(f, evidence.FaultInjecting, "", 0, nil)
+	inject, cancel := context.WithTimeoutCause(ctx, injectTime, fmt.Errorf("injecting took longer than %v", injectTime))
+	active, err := fault.Inject(inject, r.env, f)
+	cancel()
+	if err != nil {
+		state := evidence.FaultFailed
+		if _, ok := err.(*fault.UnavailableError); ok {
+			state = evidence.FaultSkipped
+			r.note(evidence.EventSkip, "fault "+f.Name, err.Error())
+		}
+		r.faultEvent(f, state, err.Error(), 0, nil)
+		return
+	}
+	attrs := map[string]string{}
+	if t, ok := active.(fault.Target); ok {
+		attrs["struck"] = t.Target()
+	}
+	r.faultEvent(f, evidence.FaultInjected, "", 0, attrs)
+	// Whatever comes, it is healed: the context of healing outlives the run's.
+	heal := context.WithoutCancel(ctx)
+	bit := r.awaitBite(ctx, f, active, at)
+	if f.For > 0 {
+		r.until(ctx, at+f.For.D())
+	}
+	r.faultEvent(f, evidence.FaultHealing, "", 0, nil)
+	hc, cancel := context.WithTimeout(heal, healTime)
+	err = active.Heal(hc)
+	cancel()
+	if err != nil {
+		r.faultEvent(f, evidence.FaultFailed, "heal: "+err.Error(), 0, nil)
+		return
+	}
+	r.faultEvent(f, evidence.FaultHealed, "", 0, nil)
+	r.awaitGone(ctx, f, active, bit)
+}
+
+// awaitBite watches for the first effect until the fault is to be healed.
+func (r *runner) awaitBite(ctx context.Context, f scenario.Fault, a fault.Active, at time.Duration) bool {
+	end := at + f.For.D()
+	if f.For == 0 {
+		end = at + biteTime
+	}
+	t := time.NewTicker(faultPoll)
+	defer t.Stop()
+	for r.w.Now() < end {
+		n, seen, err := a.Hits(ctx)
+		if err == nil && n > 0 {
+			r.faultEvent(f, evidence.FaultBit, seen, n, nil)
+			return true
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
+}
+
+// awaitGone watches until the effect is seen to be over.
+func (r *runner) awaitGone(ctx context.Context, f scenario.Fault, a fault.Active, bit bool) {
+	limit := goneTime
+	if ctx.Err() != nil {
+		limit = stopDrain
+	}
+	watch, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	t := time.NewTicker(faultPoll)
+	defer t.Stop()
+	for {
+		gone, err := a.Gone(watch)
+		if err == nil && gone {
+			n, seen, _ := a.Hits(watch)
+			if !bit && n > 0 {
+				r.faultEvent(f, evidence.FaultBit, seen, n, nil)
+			}
+			r.faultEvent(f, evidence.FaultGone, "", n, nil)
+			return
+		}
+		select {
+		case <-t.C:
+		case <-watch.Done():
+			detail := "its effect was not seen to end"
+			if err != nil {
+				detail += ": " + err.Error()
+			}
+			r.faultEvent(f, evidence.FaultFailed, detail, 0, nil)
+			return
+		}
+	}
+}
+
+func (r *runner) faultEvent(f scenario.Fault, state, detail string, hits uint64, attrs map[string]string) {
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	attrs["kind"] = f.Kind
+	for k, v := range map[string]string{"target": f.Target, "cluster": f.Cluster, "from": f.From, "to": f.To} {
+		if v != "" {
+			attrs[k] = v
+		}
+	}
+	r.event(evidence.Event{Kind: evidence.EventFault, Name: f.Name, State: state, Detail: detail, Hits: hits, Attrs: attrs})
+	if r.status != nil {
+		r.status.fault(f.Name, state)
+	}
+}
+
+// drain waits until every acknowledged record is in the store or the deadline has come.
+func (r *runner) drain(ctx context.Context) {
+	if r.gen == nil {
+		return
+	}
+	r.event(evidence.Event{Kind: evidence.EventPhase, Name: scenario.Drain})
+	r.event(evidence.Event{Kind: evidence.EventDrain, State: "begin"})
+	limit := r.Scenario.Phases.Drain.D()
+	if ctx.Err() != nil {
+		limit = stopDrain
+	}
+	r.Progress.Step("drain", "begin", "")
+	deadline := time.Now().Add(limit)
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	still, last := time.Now(), [3]uint64{}
+	state := "deadline"
+	for now := range t.C {
+		s := r.status.status()
+		s.Phase, s.DrainLeft = scenario.Drain, deadline.Sub(now)
+		r.Progress.Status(s)
+		counts := [3]uint64{s.InKafka, s.Searchable, r.kafka.DeadLettered()}
+		if counts != last {
+			still, last = now, counts
+		}
+		if s.InKafka >= s.Acked && s.Searchable+r.kafka.DeadLettered() >= s.InKafka && now.Sub(still) >= settle {
+			state = "done"
+			break
+		}
+		if now.After(deadline) {
+			break
+		}
+		if ctx.Err() != nil && time.Until(deadline) > stopDrain {
+			deadline = now.Add(stopDrain)
+		}
+	}
+	r.event(evidence.Event{Kind: evidence.EventDrain, State: state})
+	r.faults.Wait()
+	detail := ""
+	if state == "deadline" {
+		s := r.status.status()
+		detail = fmt.Sprintf("deadline of %v: %d acknowledged, %d in kafka, %d searchable", limit, s.Acked, s.InKafka, s.Searchable)
+	}
+	r.Progress.Step("drain", "done", detail)
+}
+
+// statusBoard gathers what the progress shows.
+type statusBoard struct {
+	r      *runner
+	mu     sync.Mutex
+	faults []progress.Fault
+	last   uint64
+	lastAt time.Time
+	rate   float64
+}
+
+func newStatusBoard(r *runner) *statusBoard {
+	b := &statusBoard{r: r, lastAt: time.Now()}
+	for _, f := range r.Scenario.Faults {
+		b.faults = append(b.faults, progress.Fault{Name: f.Name, State: "waiting"})
+	}
+	return b
+}
+
+func (b *statusBoard) fault(name, state string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.faults {
+		if b.faults[i].Name == name {
+			b.faults[i].State = state
+		}
+	}
+}
+
+func (b *statusBoard) run(ctx context.Context) {
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			b.r.Progress.Status(b.status())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *statusBoard) status() progress.Status {
+	r := b.r
+	at, p := r.w.Now(), r.gen.Progress()
+	s := progress.Status{At: at, Load: r.Scenario.Phases.LoadTime(), Planned: p.Planned, Acked: p.Acked, InKafka: r.kafka.Seen(), Searchable: r.store.Counted()}
+	for _, w := range r.Scenario.Phases.Windows() {
+		if at >= w.From {
+			s.Phase = w.Name
+		}
+	}
+	for i := range r.Scenario.Load {
+		s.Target += schedule.Rate(r.Scenario, i, at)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d := time.Since(b.lastAt); d >= time.Second {
+		b.rate = float64(p.Attempted-b.last) / d.Seconds()
+		b.last, b.lastAt = p.Attempted, time.Now()
+	}
+	s.Achieved = b.rate
+	s.Faults = append([]progress.Fault(nil), b.faults...)
+	return s
+}

@@ -1,0 +1,167 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/observe"
+	"triad/internal/observe/elastic"
+	"triad/internal/observe/promapi"
+	"triad/internal/observe/scrape"
+	"triad/internal/runtimes"
+)
+
+// scrapeEvery is how often component metrics are read during a run.
+const scrapeEvery = time.Second
+
+// remoteWriteBatch is Prometheus's default batch_send_deadline.
+const remoteWriteBatch = 5 * time.Second
+
+// watchers are all observers of a run; stop ends them and waits.
+type watchers struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	once   sync.Once
+	after  func()
+}
+
+func (w *watchers) stop() {
+	w.once.Do(func() {
+		w.cancel()
+		w.wg.Wait()
+		w.after()
+	})
+}
+
+// observe fixes the start of the schedule and starts every observer.
+func (r *runner) observe(ctx context.Context) (*watchers, error) {
+	r.start = time.Now().Add(headStart)
+	if err := r.w.Update(func(h *evidence.Header) { h.Start = r.start.UTC() }); err != nil {
+		return nil, err
+	}
+	r.known = observe.NewKnown(r.Scenario, r.number, r.start)
+	client, err := elastic.NewClient(r.env.Search())
+	if err != nil {
+		return nil, err
+	}
+	h := r.w.Header()
+	r.store, err = elastic.New(elastic.Config{Client: client, Indices: r.topics(), Scenario: r.Scenario, PollEvery: h.PollEvery, Evidence: r.w,
+		Pulse: h.PulseEvery, Cluster: "monitoring", Logger: r.Logger}, r.known)
+	if err != nil {
+		return nil, err
+	}
+	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ws := &watchers{cancel: cancel, after: func() { r.metricsGaps() }}
+	ws.wg.Go(func() {
+		if err := r.kafka.Run(watch, r.known); err != nil {
+			r.note(evidence.EventBroken, "kafka observer", err.Error())
+		}
+	})
+	ws.wg.Go(func() { r.store.Run(watch) })
+	for _, t := range r.env.Targets() {
+		ws.wg.Go(func() { r.scrapeLoop(watch, t) })
+	}
+	ws.wg.Go(func() { r.witness(watch) })
+	for _, point := range []string{evidence.PointKafka, evidence.PointSearch} {
+		r.event(evidence.Event{Kind: evidence.EventObserver, Name: point, State: "ready"})
+	}
+	return ws, nil
+}
+
+// event writes an event now; a failure to write is found again when the evidence is closed.
+func (r *runner) event(e evidence.Event) {
+	e.At = r.w.Now()
+	if err := r.w.Events.Add(e); err != nil {
+		r.Logger.Error("event", "error", err)
+	}
+}
+
+func (r *runner) note(kind, name, detail string) {
+	r.event(evidence.Event{Kind: kind, Name: name, Detail: detail})
+}
+
+// scrapeLoop reads one endpoint once a second and keeps the families that judging uses.
+func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
+	tick := time.NewTicker(scrapeEvery)
+	defer tick.Stop()
+	labels := evidence.Labels{"cluster": t.Cluster, "component": t.Component, "instance": t.Instance}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		at := r.w.Now()
+		ask, cancel := context.WithTimeout(ctx, scrapeEvery-50*time.Millisecond)
+		got, err := t.Scrape(ask, t.Client)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		up := evidence.Sample{Name: evidence.UpSeries, Labels: labels, Value: 1}
+		if err != nil {
+			up.Value = 0
+		}
+		samples := []evidence.Sample{up}
+		for _, s := range scrape.Select(t.Component, got) {
+			l := evidence.Labels{}
+			for k, v := range s.Labels {
+				l[k] = v
+			}
+			for k, v := range labels {
+				l[k] = v
+			}
+			samples = append(samples, evidence.Sample{Name: s.Name, Labels: l, Value: s.Value})
+		}
+		if err := r.w.Series.Add(at, samples...); err != nil {
+			r.Logger.Error("series", "error", err)
+			return
+		}
+	}
+}
+
+// syntheticCounter increases by exactly one each second wherever a generator or agent runs, so holes and lost
+// increments in the central Prometheus can be told from the values alone.
+const syntheticCounter = "triad_synthetic_total"
+
+// metricsGaps asks the central Prometheus, after the run, for the synthetic counter and writes its holes.
+func (r *runner) metricsGaps() {
+	p := r.env.Prometheus()
+	m := r.w.Header().Metrics
+	if p == nil || m == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	// Samples of the last moments may still be on their way: remote_write batches them for some seconds.
+	end := time.Now().Add(-2*m.ScrapeInterval - remoteWriteBatch)
+	if !end.After(r.start) {
+		return
+	}
+	c := promapi.Client{Base: p.URL, HTTP: p.Client}
+	series, err := c.Raw(ctx, syntheticCounter, r.start, end)
+	if err != nil {
+		r.note(evidence.EventSkip, "metrics-continuity", fmt.Sprintf("the central Prometheus could not be asked: %v", err))
+		return
+	}
+	if len(series) == 0 {
+		r.note(evidence.EventSkip, "metrics-continuity", "the central Prometheus has no sample of "+syntheticCounter)
+		return
+	}
+	for _, s := range series {
+		cov := promapi.Gaps(s, promapi.Window{Start: r.start, End: end, Step: m.ScrapeInterval})
+		labels := evidence.Labels{"cluster": s.Labels["cluster"], "instance": s.Labels["instance"]}
+		samples := []evidence.Sample{{Name: evidence.IncrementsSeries, Labels: labels, Value: cov.LostUpper}}
+		if err := r.w.Series.Add(r.w.Now(), samples...); err != nil {
+			r.Logger.Error("series", "error", err)
+		}
+		for _, g := range cov.Gaps {
+			if err := r.w.Series.Add(r.w.Since(g.From), evidence.Sample{Name: evidence.GapSeries, Labels: labels, Value: g.Length().Seconds()}); err != nil {
+				r.Logger.Error("series", "error", err)
+			}
+		}
+	}
+}

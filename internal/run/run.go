@@ -1,0 +1,254 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/observe"
+	"triad/internal/observe/elastic"
+	"triad/internal/observe/kafka"
+	"triad/internal/progress"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+// Deadlines of the steps that have none in the scenario.
+const (
+	upTime      = 15 * time.Minute
+	connectTime = 3 * time.Minute
+	assumeTime  = 30 * time.Second
+	closeTime   = 30 * time.Second
+	reconTime   = 5 * time.Minute
+	headStart   = 700 * time.Millisecond  // between the last preparation and the first record
+	stopDrain   = 3 * time.Second         // drain of an interrupted run
+	settle      = 1500 * time.Millisecond // counts must stand still for so long before a drain is over
+)
+
+// Options of a run.
+type Options struct {
+	Scenario *scenario.Scenario
+	Runtime  runtimes.Runtime
+	Why      string // why this runtime
+	Reports  string // folder of run directories
+	Version  string
+	Commit   string
+	Command  []string
+	Logger   *slog.Logger
+	Progress progress.Sink
+	Sabotage *runtimes.Sabotage
+	Now      time.Time // names the run directory
+}
+
+// ProvisionError says that the system could not be brought up or connected.
+type ProvisionError struct{ Err error }
+
+// Error prints the cause.
+func (e *ProvisionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ProvisionError) Unwrap() error { return e.Err }
+
+// ExitCode is the code of a failed provisioning.
+func (e *ProvisionError) ExitCode() int { return 5 }
+
+type runner struct {
+	Options
+	w         *evidence.Writer
+	env       runtimes.Env
+	known     *observe.Known
+	kafka     *kafka.Observer
+	store     *elastic.Observer
+	gen       runtimes.Generation
+	start     time.Time
+	status    *statusBoard
+	interrupt string
+	number    uint32
+	faults    sync.WaitGroup // every declared fault, until it is healed and seen to be gone
+}
+
+// Run makes one run and returns its directory, closed. The evidence is there whenever dir is not empty, whatever the
+// error; judging it is the caller's.
+func Run(ctx context.Context, o Options) (dir string, err error) {
+	r := &runner{Options: o}
+	// The run number only has to differ between runs that share a system; the seed stays the scenario's.
+	r.number = rand.New(rand.NewPCG(uint64(o.Now.UnixNano()), o.Scenario.Seed)).Uint32()
+	if err := r.create(); err != nil {
+		return "", err
+	}
+	scratch, err := os.MkdirTemp("", "triad-run-")
+	if err != nil {
+		return r.w.Dir, errors.Join(fmt.Errorf("scratch folder: %w", err), r.w.Close("no scratch folder"))
+	}
+	defer os.RemoveAll(scratch)
+	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: o.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
+	err = r.steps(ctx, session)
+	if err != nil && r.interrupt == "" {
+		r.interrupt = err.Error()
+	}
+	if ctx.Err() != nil {
+		r.interrupt = "interrupted"
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	if err != nil && ctx.Err() == nil {
+		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
+			o.Logger.Warn("logs not collected", "error", lerr)
+		}
+	}
+	if r.env != nil {
+		if cerr := r.env.Close(closing); cerr != nil {
+			o.Logger.Warn("environment not closed cleanly", "error", cerr)
+		}
+	}
+	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
+}
+
+func (r *runner) create() error {
+	s := r.Scenario
+	id := fmt.Sprintf("%s-%s-%s", r.Now.UTC().Format("20060102T150405"), s.Name, r.Runtime.Name())
+	h := evidence.Header{ID: id, Run: r.number, Scenario: s.Name, Runtime: r.Runtime.Name(), Why: r.Why, Seed: s.Seed, Commit: r.Commit, Version: r.Version,
+		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
+	rate := 0.0
+	for _, l := range s.Load {
+		rate += float64(l.Rate)
+	}
+	h.PollEvery = elastic.PollEvery(rate)
+	if s.Phases.LoadTime() > 15*time.Minute {
+		h.HistWindow, h.PulseEvery = 10*time.Second, time.Second // a night's evidence stays small
+	}
+	for n := 1; ; n++ {
+		dir := filepath.Join(r.Reports, h.ID)
+		w, err := evidence.Create(dir, h, s)
+		if errors.Is(err, os.ErrExist) && n < 100 {
+			h.ID = fmt.Sprintf("%s-%d", id, n+1)
+			continue
+		}
+		r.w = w
+		return err
+	}
+}
+
+// steps is the run. Only what comes after it closes and judges.
+func (r *runner) steps(ctx context.Context, session runtimes.Session) error {
+	if err := r.connect(ctx, session); err != nil {
+		return err
+	}
+	if err := r.assume(ctx); err != nil {
+		return err
+	}
+	observers, err := r.observe(ctx)
+	if err != nil {
+		return err
+	}
+	// Observers, scrapers and the witness outlive the interrupt: they watch the drain.
+	defer observers.stop()
+	err = r.drive(ctx)
+	r.drain(ctx)
+	observers.stop()
+	if rerr := r.reconcile(ctx); err == nil && ctx.Err() == nil {
+		err = rerr
+	}
+	collect, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
+	if r.gen != nil {
+		err = errors.Join(err, r.gen.Collect(collect, r.w))
+	}
+	return err
+}
+
+func (r *runner) step(what string, fn func() (detail string, err error)) error {
+	r.Progress.Step(what, "begin", "")
+	detail, err := fn()
+	if err != nil {
+		r.Progress.Step(what, "failed", err.Error())
+		return err
+	}
+	r.Progress.Step(what, "done", detail)
+	return nil
+}
+
+func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
+	err := r.step("system up", func() (string, error) {
+		up, cancel := context.WithTimeoutCause(ctx, upTime, errors.New("the system was not up in time"))
+		defer cancel()
+		return "", r.Runtime.Up(up, session)
+	})
+	if err != nil {
+		return &ProvisionError{fmt.Errorf("bring up %s: %w", r.Runtime.Name(), err)}
+	}
+	err = r.step("connect", func() (string, error) {
+		c, cancel := context.WithTimeoutCause(ctx, connectTime, errors.New("connecting took too long"))
+		defer cancel()
+		var err error
+		r.env, err = r.Runtime.Connect(c, session)
+		return "", err
+	})
+	if err != nil {
+		return &ProvisionError{fmt.Errorf("connect to %s: %w", r.Runtime.Name(), err)}
+	}
+	d := r.env.Describe()
+	return r.w.Update(func(h *evidence.Header) {
+		h.Components, h.NotModelled, h.Limits, h.Buffers, h.Metrics = d.Components, d.NotModelled, d.Limits, d.Buffers, d.Metrics
+	})
+}
+
+// assume checks what every figure rests on before anything is sent.
+func (r *runner) assume(ctx context.Context) error {
+	return r.step("assumptions", func() (string, error) {
+		check, cancel := context.WithTimeoutCause(ctx, assumeTime, errors.New("the assumptions were not met in time"))
+		defer cancel()
+		client, err := elastic.NewClient(r.env.Search())
+		if err != nil {
+			return "", err
+		}
+		version, err := client.Ping(check)
+		if err != nil {
+			return "", &ProvisionError{fmt.Errorf("store: %w", err)}
+		}
+		access := r.env.Kafka()
+		r.kafka, err = kafka.Open(check, kafka.Config{Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), DeadLetter: access.DeadLetter,
+			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger})
+		if err != nil {
+			return "", &ProvisionError{err}
+		}
+		return fmt.Sprintf("store %s answers, %d topics known", version, len(r.topics())), nil
+	})
+}
+
+// topics are the topics of the run's streams, in order.
+func (r *runner) topics() []string {
+	var out []string
+	for _, st := range r.Scenario.Streams() {
+		if !slices.Contains(out, st.Topic) {
+			out = append(out, st.Topic)
+		}
+	}
+	return out
+}
+
+// reconcile reads the store once, exactly.
+func (r *runner) reconcile(ctx context.Context) error {
+	limit := reconTime
+	if ctx.Err() != nil {
+		limit = stopDrain
+	}
+	rc, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	return r.step("final reconciliation", func() (string, error) {
+		if err := r.store.Reconcile(rc); err != nil {
+			// The evidence says so, and loss at the store cannot be judged; the rest can.
+			r.Logger.Warn("the store could not be read whole", "error", err)
+			return "the store could not be read whole: " + err.Error(), nil
+		}
+		return "", nil
+	})
+}

@@ -1,0 +1,76 @@
+package run
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"triad/internal/evidence"
+)
+
+// witness writes, once a second, how long the harness's own goroutines had to wait for a processor and how much
+// processor time it used: in the embedded runtime the whole system shares it.
+func (r *runner) witness(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	sample := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
+	var before []uint64
+	lastCPU, lastAt := cpuTime(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		metrics.Read(sample)
+		h := sample[0].Value.Float64Histogram()
+		stall := 0.0
+		for i := len(h.Counts) - 1; i >= 0 && before != nil; i-- {
+			if h.Counts[i] > before[i] {
+				stall = h.Buckets[i] // lower edge: at least so long
+				break
+			}
+		}
+		before = append(before[:0], h.Counts...)
+		cpu, now := cpuTime(), time.Now()
+		cores := (cpu - lastCPU).Seconds() / now.Sub(lastAt).Seconds()
+		lastCPU, lastAt = cpu, now
+		if err := r.w.Series.Add(r.w.Now(),
+			evidence.Sample{Name: evidence.StallSeries, Labels: evidence.Labels{}, Value: max(stall, 0)},
+			evidence.Sample{Name: evidence.CPUSeries, Labels: evidence.Labels{"part": "harness"}, Value: cores}); err != nil {
+			r.Logger.Error("witness", "error", err)
+			return
+		}
+	}
+}
+
+// cpuTime is the processor time of this process so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// host describes the machine for run.json.
+func host() evidence.Host {
+	h := evidence.Host{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.NumCPU()}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		h.Kernel = strings.TrimSpace(string(b))
+	}
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		for _, line := range strings.Split(string(b), "\n") {
+			if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
+				kb, _ := strconv.ParseUint(f[1], 10, 64)
+				h.MemoryBytes = kb << 10
+			}
+		}
+	}
+	return h
+}
