@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"triad/internal/scenario"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:       "list [scenarios|sources|faults|metrics|checks]",
+		Short:     "List scenarios or a catalogue",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"scenarios", "sources", "faults", "metrics", "checks"},
+		RunE: func(_ *cobra.Command, args []string) error {
+			what := "scenarios"
+			if len(args) == 1 {
+				what = args[0]
+			}
+			head, rows, err := a.rows(what)
+			if err != nil {
+				return err
+			}
+			return a.table(output, head, rows)
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+// table prints rows as an aligned table or as a JSON list of objects.
+func (a *app) table(output string, head []string, rows [][]string) error {
+	switch output {
+	case "json":
+		out := make([]map[string]string, 0, len(rows))
+		for _, r := range rows {
+			m := map[string]string{}
+			for i, h := range head {
+				m[strings.ToLower(h)] = r[i]
+			}
+			out = append(out, m)
+		}
+		e := json.NewEncoder(a.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(out)
+	case "text":
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, strings.Join(head, "\t"))
+		for _, r := range rows {
+			fmt.Fprintln(w, strings.Join(r, "\t"))
+		}
+		return w.Flush()
+	}
+	return usage(fmt.Errorf("--output %q: want text or json", output))
+}
+
+func (a *app) rows(what string) (head []string, rows [][]string, err error) {
+	switch what {
+	case "sources":
+		head = []string{"NAME", "TOPIC", "BORN IN", "ENTERS AT", "WHAT"}
+		for _, s := range scenario.Sources {
+			rows = append(rows, []string{s.Name, s.Topic, s.Cluster, strings.Join(s.Enters, ", "), s.Doc})
+		}
+	case "faults":
+		head = []string{"NAME", "NEEDS", "TAKES", "RUNTIMES", "WHAT"}
+		for _, f := range scenario.Faults {
+			rows = append(rows, []string{f.Name, strings.Join(append([]string{"at"}, f.Needs...), ", "), strings.Join(f.Takes, ", "), strings.Join(faultRuntimes(f), ", "), f.Doc})
+		}
+	case "metrics":
+		head = []string{"NAME", "UNIT", "AGGREGATIONS", "LABELS", "WHAT"}
+		for _, m := range scenario.Metrics {
+			rows = append(rows, []string{m.Name, m.Unit, strings.Join(m.Aggs, ", "), strings.Join(m.Labels, ", "), m.Doc})
+		}
+	case "checks":
+		head = []string{"NAME", "CLAIM", "JUDGED", "WHAT"}
+		for _, k := range scenario.Checks {
+			when := "when the run can"
+			if k.Always {
+				when = "always"
+			}
+			rows = append(rows, []string{k.Name, k.Claim, when, k.Doc})
+		}
+	default:
+		return a.scenarioRows()
+	}
+	return head, rows, nil
+}
+
+func faultRuntimes(f scenario.FaultKind) []string {
+	var out []string
+	if f.Embedded {
+		out = append(out, "embedded")
+	}
+	if f.Kind {
+		out = append(out, "kind")
+	}
+	return out
+}
+
+func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
+	files, err := a.scenarioFiles()
+	if err != nil {
+		return nil, nil, err
+	}
+	head = []string{"NAME", "CLAIMS", "RUNTIMES", "LASTS", "WHAT"}
+	for _, f := range files {
+		s, err := scenario.Load(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		title := s.Title
+		for _, f := range s.Faults {
+			row, _ := scenario.FindFault(f.Kind)
+			for _, r := range s.Runtimes {
+				if (r == "embedded" || r == "kind") && !slices.Contains(faultRuntimes(row), r) {
+					title += fmt.Sprintf(" (%s is skipped on %s: it cannot be done there)", f.Name, r)
+				}
+			}
+		}
+		if s.Expect == "fail" {
+			title += " (expected to fail: " + s.Because + ")"
+		}
+		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), s.Phases.LoadTime().String(), title})
+	}
+	return head, rows, nil
+}
+
+func (a *app) scenarioFiles() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(a.root, "scenarios", "*.yaml"))
+	if err == nil && len(files) == 0 {
+		err = usage(fmt.Errorf("no scenarios below %s; say where they are with --root", a.root))
+	}
+	return files, err
+}
+
+// findScenario finds a scenario by file or by name.
+func (a *app) findScenario(arg string) (string, error) {
+	if strings.ContainsAny(arg, "/\\") || strings.HasSuffix(arg, ".yaml") {
+		return arg, nil
+	}
+	files, err := a.scenarioFiles()
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".yaml")
+		if name == arg {
+			return f, nil
+		}
+		names = append(names, name)
+	}
+	hint := ""
+	if near := scenario.Nearest(arg, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q? ", near)
+	}
+	return "", usage(fmt.Errorf("no scenario %q; %sthere are: %s", arg, hint, strings.Join(names, ", ")))
+}

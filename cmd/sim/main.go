@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// app is every touch of the outside: streams, environment, folders. Commands use nothing else.
+type app struct {
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	verbose        bool
+	root           string // folder with scenarios/, manifests/ and kind/
+	logger         *slog.Logger
+	terminal       bool // stderr is one
+}
+
+func main() {
+	// A stand-in image carries this binary under the names of the programs that it models.
+	args := standInArgs(os.Args)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, terminal: isTerminal(os.Stderr)}
+	code := a.main(ctx, args)
+	stop()
+	os.Exit(code)
+}
+
+// main runs one command line and returns its exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitPass
+	}
+	var e *exitError
+	if !errors.As(err, &e) || !e.silent {
+		fmt.Fprintln(a.stderr, "sim: "+strings.TrimSpace(err.Error()))
+	}
+	return codeOf(err)
+}
+
+func (a *app) command() *cobra.Command {
+	c := &cobra.Command{
+		Use:           "sim",
+		Short:         "Turn the claims about a split log platform into measured verdicts",
+		Long:          longHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version() + " " + commit(),
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			level := slog.LevelWarn
+			if a.verbose {
+				level = slog.LevelDebug
+			}
+			a.logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+			return a.findRoot()
+		},
+	}
+	c.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to stderr")
+	c.PersistentFlags().StringVar(&a.root, "root", "", "folder with scenarios/ and manifests/ (default: the nearest above the current one)")
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.schemaCommand(), a.inputgenCommand(), a.modelCommand())
+	c.AddCommand(a.kubeCommands()...)
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+	return c
+}
+
+// wrapArgs makes wrong arguments a usage error.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage(fmt.Errorf("%w; see sim %s --help", err, cmd.Name()))
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+const longHelp = `Triad brings up a log platform of three clusters (datacenter, kafka, monitoring),
+drives it with generated logs and faults, and judges what arrived, when, what was
+lost and at which hop.
+
+Exit codes: 0 pass, 1 internal, 2 usage or bad file, 3 a check failed,
+4 invalid or inconclusive, 5 could not provision, 130 interrupted.
+stdout is results, stderr is progress and logs.`
+
+// findRoot finds the folder with manifests/ and scenarios/: --root, TRIAD_ROOT, or the nearest above the current one.
+func (a *app) findRoot() error {
+	if a.root == "" {
+		a.root = a.getenv("TRIAD_ROOT")
+	}
+	if a.root != "" {
+		return nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if info, err := os.Stat(filepath.Join(at, "manifests", "images.yaml")); err == nil && !info.IsDir() {
+			a.root = at
+			return nil
+		}
+		if at == filepath.Dir(at) {
+			a.root = dir
+			return nil
+		}
+	}
+}
+
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
+		return b.Main.Version
+	}
+	return "devel"
+}
+
+func commit() string {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	rev, dirty := "unknown", ""
+	for _, s := range b.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			rev = s.Value
+		case "vcs.modified":
+			if s.Value == "true" {
+				dirty = "+changes"
+			}
+		}
+	}
+	return rev + dirty
+}
+
+// standInArgs turns an invocation under another program's name into the model command.
+func standInArgs(argv []string) []string {
+	switch filepath.Base(argv[0]) {
+	case "fluent-bit":
+		return append([]string{"model", "fluent-bit", "--"}, argv[1:]...)
+	case "fluentd":
+		return append([]string{"model", "fluentd", "--"}, argv[1:]...)
+	}
+	return argv[1:]
+}

@@ -1,0 +1,305 @@
+package agent
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"triad/internal/evidence"
+	"triad/internal/load"
+	"triad/internal/scenario"
+	"triad/internal/source"
+)
+
+// Plan is what one agent is told to do.
+type Plan struct {
+	Scenario   scenario.Scenario `json:"scenario"`
+	Run        uint32            `json:"run"`
+	Start      time.Time         `json:"start"` // by the agent's own clock
+	Streams    []scenario.Stream `json:"streams"`
+	HistWindow time.Duration     `json:"hist_window_ns"`
+	PulseEvery time.Duration     `json:"pulse_every_ns"`
+}
+
+// Status is how far an agent is.
+type Status struct {
+	Run      uint32        `json:"run"`
+	Running  bool          `json:"running"`
+	Error    string        `json:"error,omitempty"`
+	Progress load.Progress `json:"progress"`
+	Time     time.Time     `json:"time"` // the agent's clock, for measuring offsets
+}
+
+// Config of an agent.
+type Config struct {
+	Stdout io.Writer // where service lines go: the container runtime frames them
+	LogDir string    // where system log files lie, /var/log on a node
+	State  string    // folder of ledgers
+	Logger *slog.Logger
+}
+
+// Agent serves one generator pod.
+type Agent struct {
+	cfg     Config
+	reg     *prometheus.Registry
+	records *prometheus.GaugeVec
+
+	mu     sync.Mutex
+	status Status
+	gens   []*load.Generator
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New returns an agent without a plan.
+func New(cfg Config) *Agent {
+	a := &Agent{cfg: cfg, reg: prometheus.NewRegistry()}
+	began := time.Now()
+	// It increases by exactly one each second, so holes and lost increments can be told from the values alone.
+	a.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "triad_synthetic_total", Help: "Seconds since the start, one increment each."},
+		func() float64 { return float64(int64(time.Since(began) / time.Second)) }))
+	a.records = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "triad_inputgen_records", Help: "Records of the present run by outcome."}, []string{"outcome"})
+	a.reg.MustRegister(a.records)
+	return a
+}
+
+// Serve answers on l until ctx ends; a run under way is stopped then and its ledger closed.
+func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	metrics := promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) { a.gauge(); metrics.ServeHTTP(w, r) })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Status()) })
+	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) { a.handleRun(ctx, w, r) })
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.Stop(); answer(w, a.Status()) })
+	mux.HandleFunc("GET /evidence", a.handleEvidence)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	errc := make(chan error, 1)
+	go func() { errc <- srv.Serve(l) }()
+	select {
+	case err := <-errc:
+		return err
+	case <-ctx.Done():
+	}
+	a.Stop()
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := srv.Shutdown(down)
+	<-errc
+	return err
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the peer is gone when this fails
+}
+
+// Status returns how far the agent is.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.status
+	s.Time = time.Now()
+	for _, g := range a.gens {
+		p := g.Progress()
+		s.Progress.Planned += p.Planned
+		s.Progress.Attempted += p.Attempted
+		s.Progress.Acked += p.Acked
+		s.Progress.Unknown += p.Unknown
+		s.Progress.Dropped += p.Dropped
+	}
+	return s
+}
+
+func (a *Agent) gauge() {
+	p := a.Status().Progress
+	for k, v := range map[string]uint64{"planned": p.Planned, "attempted": p.Attempted, "acknowledged": p.Acked, "unknown": p.Unknown, "dropped": p.Dropped} {
+		a.records.WithLabelValues(k).Set(float64(v))
+	}
+}
+
+func (a *Agent) handleRun(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	var p Plan
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 8<<20))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		http.Error(w, "plan: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := a.Start(ctx, p); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	answer(w, a.Status())
+}
+
+// Start begins a plan; a run that is still under way is an error.
+func (a *Agent) Start(ctx context.Context, p Plan) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.status.Running {
+		return fmt.Errorf("run %d is still under way; stop it first", a.status.Run)
+	}
+	if len(p.Streams) == 0 || p.HistWindow <= 0 || p.PulseEvery <= 0 {
+		return errors.New("plan: needs streams, hist_window_ns and pulse_every_ns")
+	}
+	ev, closeAll, err := a.evidence(p)
+	if err != nil {
+		return err
+	}
+	gens, err := a.generators(p, ev)
+	if err != nil {
+		closeAll(0)
+		return err
+	}
+	run, cancel := context.WithCancel(ctx)
+	a.status, a.gens, a.cancel, a.done = Status{Run: p.Run, Running: true}, gens, cancel, make(chan struct{})
+	done := a.done
+	go func() {
+		defer close(done)
+		defer cancel()
+		errs := make([]error, len(gens))
+		var wg sync.WaitGroup
+		for i, g := range gens {
+			wg.Go(func() { errs[i] = g.Run(run) })
+		}
+		wg.Wait()
+		err := errors.Join(append(errs, closeAll(time.Since(p.Start)))...)
+		a.mu.Lock()
+		a.status.Running = false
+		if err != nil {
+			a.status.Error = err.Error()
+		}
+		a.mu.Unlock()
+	}()
+	return nil
+}
+
+// Stop ends the run under way and waits for its ledger to be closed.
+func (a *Agent) Stop() {
+	a.mu.Lock()
+	cancel, done := a.cancel, a.done
+	a.mu.Unlock()
+	if done != nil {
+		cancel()
+		<-done
+	}
+}
+
+func (a *Agent) dir(run uint32) string {
+	return filepath.Join(a.cfg.State, "run-"+strconv.FormatUint(uint64(run), 10))
+}
+
+func (a *Agent) evidence(p Plan) (load.Evidence, func(time.Duration) error, error) {
+	var ev load.Evidence
+	dir := a.dir(p.Run)
+	// Ledgers of older runs were fetched or given up.
+	old, _ := filepath.Glob(filepath.Join(a.cfg.State, "run-*"))
+	for _, d := range old {
+		if d != dir {
+			_ = os.RemoveAll(d)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return ev, nil, fmt.Errorf("ledger folder: %w", err)
+	}
+	var err error
+	if ev.Ledger, err = evidence.CreateLedger(filepath.Join(dir, "agent.led")); err != nil {
+		return ev, nil, err
+	}
+	if ev.Hists, err = evidence.CreateHists(filepath.Join(dir, "agent.hist"), p.HistWindow); err != nil {
+		return ev, nil, err
+	}
+	if ev.Series, err = evidence.CreateSeries(filepath.Join(dir, "agent.tsf")); err != nil {
+		return ev, nil, err
+	}
+	ev.Pulse = evidence.NewPulse(ev.Series, "ledger", p.PulseEvery)
+	return ev, func(now time.Duration) error {
+		return errors.Join(ev.Ledger.Close(now), ev.Hists.Close(), ev.Series.Close())
+	}, nil
+}
+
+// generators makes one generator for each source of the plan.
+func (a *Agent) generators(p Plan, ev load.Evidence) ([]*load.Generator, error) {
+	bySource := map[string][]scenario.Stream{}
+	var order []string
+	for _, st := range p.Streams {
+		if bySource[st.Source] == nil {
+			order = append(order, st.Source)
+		}
+		bySource[st.Source] = append(bySource[st.Source], st)
+	}
+	var out []*load.Generator
+	for _, src := range order {
+		var w io.Writer = keepOpen{a.cfg.Stdout}
+		if file := SystemFile(src); file != "" {
+			rot, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(a.cfg.LogDir, file)})
+			if err != nil {
+				return nil, err
+			}
+			w = rot
+		} else if a.cfg.Stdout == nil {
+			return nil, fmt.Errorf("source %s: this agent has no stdout", src)
+		}
+		g, err := load.New(load.Config{Scenario: &p.Scenario, Run: p.Run, Start: p.Start, Streams: bySource[src], Sink: &load.FileSink{W: w, Start: p.Start}, Evidence: ev, Logger: a.cfg.Logger})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, g)
+	}
+	return out, nil
+}
+
+// keepOpen hides the Close of stdout.
+type keepOpen struct{ io.Writer }
+
+// SystemFile is the log file of a system source below /var/log; empty for sources that write to stdout.
+func SystemFile(source string) string {
+	return map[string]string{"system-auth": "auth.log", "system-kmsg": "kern.log", "system-syslog": "syslog"}[source]
+}
+
+// handleEvidence sends the files of a finished run as a tar stream.
+func (a *Agent) handleEvidence(w http.ResponseWriter, r *http.Request) {
+	run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
+	if err != nil {
+		http.Error(w, "run: want a number", http.StatusBadRequest)
+		return
+	}
+	files, _ := filepath.Glob(filepath.Join(a.dir(uint32(run)), "agent.*"))
+	if len(files) == 0 {
+		http.Error(w, "no such run here", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	t := tar.NewWriter(w)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil {
+			err = t.WriteHeader(&tar.Header{Name: filepath.Base(f), Mode: 0o644, Size: int64(len(b))})
+		}
+		if err == nil {
+			_, err = t.Write(b)
+		}
+		if err != nil {
+			a.cfg.Logger.Error("send evidence", "error", err)
+			return // a stream that ends early has no end mark, so the reader notices
+		}
+	}
+	if err := t.Close(); err != nil {
+		a.cfg.Logger.Error("send evidence", "error", err)
+	}
+}
