@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 func parseInt(text string) (any, bool) {
@@ -235,10 +236,9 @@ func (c compiler) terms(path string, f field, values []any) (node, *apiError) {
 		}
 		want = append(want, w)
 	}
-	limit := f.typ == "keyword" && c.s.mapping.fields[path].typ == "text"
 	return valueNode{path: path, f: f, test: func(v any) bool {
-		if s, ok := v.(string); ok && limit && len(s) > keywordLimit {
-			return false // beyond ignore_above the sub-field holds nothing
+		if s, ok := v.(string); ok && f.above > 0 && utf8.RuneCountInString(s) > f.above {
+			return false // longer values are not in the index
 		}
 		for _, w := range want {
 			if v == w {

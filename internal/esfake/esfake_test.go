@@ -288,6 +288,10 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%s: count %v, want %d", tt.query, m["count"], len(want))
 		}
 	}
+	m := mustCall(t, c, esapi.SearchRequest{Index: []string{"logs"}, Body: body(`{"size":0,"track_total_hits":1,"terminate_after":1,"query":{"term":{"log":"took"}}}`)})
+	if at(t, m, "hits/total/value") != 1.0 || m["terminated_early"] != true {
+		t.Errorf("terminate_after: %v", m)
+	}
 	for _, bad := range []string{`{"query":{"fuzzy":{"log":"x"}}}`, `{"frob":1}`, `{"query":{"term":{"a":1,"b":2}}}`, `{"size":10001}`, `{`} {
 		if status, m := call(t, c, esapi.SearchRequest{Index: []string{"logs"}, Body: body(bad)}); status != 400 {
 			t.Errorf("%s: status %d: %v", bad, status, m)
@@ -296,7 +300,7 @@ func TestQueries(t *testing.T) {
 	if status, _ := call(t, c, esapi.SearchRequest{Index: []string{"none"}}); status != 404 {
 		t.Errorf("missing index: status %d", status)
 	}
-	m := mustCall(t, c, esapi.SearchRequest{Index: []string{"none*"}})
+	m = mustCall(t, c, esapi.SearchRequest{Index: []string{"none*"}})
 	if got := at(t, m, "hits/total/value"); got != 0.0 {
 		t.Errorf("wildcard without index: %v", got)
 	}
@@ -482,5 +486,33 @@ func TestBasicAuth(t *testing.T) {
 	m := mustCall(t, c, esapi.InfoRequest{Header: h})
 	if got := at(t, m, "version/number"); got != Version {
 		t.Errorf("version %v", got)
+	}
+}
+
+// TestComposedTemplate uses templates of the form that the manifests ship: components, dynamic templates, a field limit.
+func TestComposedTemplate(t *testing.T) {
+	_, c := client(t, Options{})
+	tmpl := `{"index_patterns":["svc*"],"composed_of":["maps","later"],"ignore_missing_component_templates":["later"],` +
+		`"template":{"settings":{"index":{"codec":"best_compression","mapping":{"total_fields":{"limit":5}}}}}}`
+	if status, _ := call(t, c, esapi.IndicesPutIndexTemplateRequest{Name: "t", Body: body(tmpl)}); status != 400 {
+		t.Errorf("missing component: status %d", status)
+	}
+	mustCall(t, c, esapi.ClusterPutComponentTemplateRequest{Name: "maps", Body: body(`{"template":{"mappings":{"dynamic":true,` +
+		`"dynamic_templates":[{"s":{"match_mapping_type":"string","mapping":{"type":"keyword","ignore_above":8}}}],` +
+		`"properties":{"log":{"type":"text"},"@timestamp":{"type":"date"}}}}}`)})
+	mustCall(t, c, esapi.IndicesPutIndexTemplateRequest{Name: "t", Body: body(tmpl)})
+	mustCall(t, c, esapi.IndexRequest{Index: "svc", DocumentID: "1", Refresh: "true", Body: body(`{"log":"tq_a_0_0 x","host":"n1","o":{"k":"a string of many letters"}}`)})
+	mustCall(t, c, esapi.IndexRequest{Index: "svc", DocumentID: "2", Refresh: "true", Body: body(`{"log":"y","@timestamp":1767225600000}`)})
+	if status, m := call(t, c, esapi.IndexRequest{Index: "svc", Body: body(`{"one":1,"two":2}`)}); status != 400 || at(t, m, "error/type") != "illegal_argument_exception" {
+		t.Errorf("field limit: %d %v", status, m)
+	}
+	for q, want := range map[string][]string{
+		`{"term":{"log":"tq_a_0_0"}}`: {"1"}, `{"term":{"host":"n1"}}`: {"1"}, `{"prefix":{"host":"n"}}`: {"1"}, `{"term":{"host":"n"}}`: {},
+		`{"term":{"o.k":"a string of many letters"}}`: {}, `{"range":{"@timestamp":{"gte":"2026-01-01"}}}`: {"2"},
+	} {
+		m := mustCall(t, c, esapi.SearchRequest{Index: []string{"svc"}, Body: body(`{"query":` + q + `}`)})
+		if d := cmp.Diff(want, ids(t, m)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", q, d)
+		}
 	}
 }

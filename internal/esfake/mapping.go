@@ -19,12 +19,24 @@ type field struct {
 	num     uint16 // number of the field in its index
 	typ     string // Elasticsearch's name of the type; "object" for one with members
 	keyword bool   // has the sub-field .keyword
+	above   int    // ignore_above of the keyword or the sub-field: longer values cannot be searched; 0 none
 }
 
 // mapping says how the fields of an index are typed. It is immutable once in use.
 type mapping struct {
-	fields  map[string]field
-	dynamic string // true, false or strict
+	fields    map[string]field
+	dynamic   string // true, false or strict
+	templates []dynamicTemplate
+	noDates   bool // date_detection is off
+	limit     int  // index.mapping.total_fields.limit
+}
+
+// dynamicTemplate says how a new field is typed whose value and name match.
+type dynamicTemplate struct {
+	matchType string // string, long, double, boolean, date, object or *
+	match     string // pattern of the last part of the path, "" any
+	pathMatch string // pattern of the whole path, "" any
+	def       field
 }
 
 // numeric types are compared as numbers; whole ones refuse text that is no number.
@@ -48,10 +60,14 @@ func (f field) real() bool {
 
 func (f field) date() bool { return f.typ == "date" || f.typ == "date_nanos" }
 
-func newMapping() *mapping { return &mapping{fields: map[string]field{}, dynamic: "true"} }
+func newMapping() *mapping {
+	return &mapping{fields: map[string]field{}, dynamic: "true", limit: fieldsLimit}
+}
 
 func (m *mapping) clone() *mapping {
-	return &mapping{fields: maps.Clone(m.fields), dynamic: m.dynamic}
+	out := *m
+	out.fields = maps.Clone(m.fields)
+	return &out
 }
 
 func (m *mapping) add(path string, f field) {
@@ -63,12 +79,36 @@ func (m *mapping) add(path string, f field) {
 // of existing fields cannot change.
 func (m *mapping) merge(def map[string]any) (*mapping, *apiError) {
 	out := m.clone()
-	if d, ok := def["dynamic"]; ok {
-		switch s := jsonText(d); s {
-		case "true", "false", "strict":
-			out.dynamic = s
+	for k, v := range def {
+		switch k {
+		case "properties", "_meta":
+		case "_source", "_routing":
+			return nil, errBadRequest("mapper_parsing_exception", "[%s] is not supported", k)
+		case "dynamic":
+			switch s := jsonText(v); s {
+			case "true", "false", "strict":
+				out.dynamic = s
+			default:
+				return nil, errBadRequest("mapper_parsing_exception", "dynamic [%s] is not supported", s)
+			}
+		case "date_detection":
+			out.noDates = jsonText(v) == "false"
+		case "dynamic_templates":
+			list, _ := v.([]any)
+			out.templates = nil
+			for _, e := range list {
+				named, _ := e.(map[string]any)
+				for name, body := range named {
+					b, _ := body.(map[string]any)
+					t, err := parseDynamic(name, b)
+					if err != nil {
+						return nil, err
+					}
+					out.templates = append(out.templates, t)
+				}
+			}
 		default:
-			return nil, errBadRequest("mapper_parsing_exception", "dynamic [%s] is not supported", s)
+			return nil, errBadRequest("mapper_parsing_exception", "Root mapping definition has unsupported parameters: [%s]", k)
 		}
 	}
 	props, _ := def["properties"].(map[string]any)
@@ -76,6 +116,79 @@ func (m *mapping) merge(def map[string]any) (*mapping, *apiError) {
 		return nil, err
 	}
 	return out, nil
+}
+
+func parseDynamic(name string, body map[string]any) (dynamicTemplate, *apiError) {
+	t := dynamicTemplate{matchType: "*"}
+	for k, v := range body {
+		switch k {
+		case "match_mapping_type":
+			t.matchType = jsonText(v)
+		case "match":
+			t.match = jsonText(v)
+		case "path_match":
+			t.pathMatch = jsonText(v)
+		case "mapping":
+			def, _ := v.(map[string]any)
+			f, err := parseField(name, def)
+			if err != nil {
+				return t, err
+			}
+			t.def = f
+		default:
+			return t, errBadRequest("mapper_parsing_exception", "dynamic template [%s]: [%s] is not supported", name, k)
+		}
+	}
+	if t.def.typ == "" {
+		return t, errBadRequest("mapper_parsing_exception", "dynamic template [%s] has no [mapping] with a [type]", name)
+	}
+	return t, nil
+}
+
+func (t dynamicTemplate) fits(path, typ string) bool {
+	last := path[strings.LastIndexByte(path, '.')+1:]
+	return (t.matchType == "*" || t.matchType == typ) && (t.match == "" || matchName(t.match, last)) &&
+		(t.pathMatch == "" || matchName(t.pathMatch, path))
+}
+
+// parseField reads the definition of one field without its members.
+func parseField(path string, def map[string]any) (field, *apiError) {
+	f := field{}
+	for k, v := range def {
+		switch k {
+		case "type":
+			f.typ = jsonText(v)
+		case "ignore_above":
+			n, err := strconv.Atoi(jsonText(v))
+			if err != nil {
+				return f, errBadRequest("mapper_parsing_exception", "[ignore_above] of [%s] must be a whole number", path)
+			}
+			f.above = n
+		case "fields":
+			multi, _ := v.(map[string]any)
+			for name, sub := range multi {
+				kw, _ := sub.(map[string]any)
+				if name != "keyword" || kw["type"] != "keyword" {
+					return f, errBadRequest("mapper_parsing_exception", "multi-field [%s] of [%s]: only [keyword] is supported", name, path)
+				}
+				f.keyword = true
+				f.above, _ = strconv.Atoi(jsonText(kw["ignore_above"]))
+			}
+		case "properties", "dynamic", "enabled", "norms", "doc_values", "index_options", "format", "store", "scaling_factor",
+			"ignore_malformed", "coerce", "eager_global_ordinals", "meta", "index":
+			// They change cost and precision of real searches; the fake finds what a real index finds by default.
+			if k == "ignore_malformed" && jsonText(v) == "true" || k == "index" && jsonText(v) == "false" || k == "enabled" && jsonText(v) == "false" {
+				return f, errBadRequest("mapper_parsing_exception", "[%s] of [%s] is not supported", k, path)
+			}
+		case "analyzer":
+			if a := jsonText(v); a != "standard" && a != "default" {
+				return f, errBadRequest("mapper_parsing_exception", "analyzer [%s] of [%s] is not supported", a, path)
+			}
+		default:
+			return f, errBadRequest("mapper_parsing_exception", "unknown parameter [%s] on mapper [%s]", k, path)
+		}
+	}
+	return f, nil
 }
 
 func (m *mapping) properties(prefix string, props map[string]any) *apiError {
@@ -89,158 +202,26 @@ func (m *mapping) properties(prefix string, props map[string]any) *apiError {
 		if !ok {
 			return errBadRequest("mapper_parsing_exception", "Expected map for property [%s]", prefix+name)
 		}
-		typ, _ := def["type"].(string)
+		f, err := parseField(prefix+name, def)
+		if err != nil {
+			return err
+		}
 		sub, hasSub := def["properties"].(map[string]any)
-		if typ == "" {
-			typ = "object"
+		if f.typ == "" {
+			f.typ = "object"
 			if !hasSub && len(def) > 0 && def["dynamic"] == nil && def["enabled"] == nil {
 				return errBadRequest("mapper_parsing_exception", "No type specified for field [%s]", prefix+name)
 			}
 		}
-		f := field{typ: typ}
-		if multi, ok := def["fields"].(map[string]any); ok {
-			kw, _ := multi["keyword"].(map[string]any)
-			f.keyword = kw["type"] == "keyword"
-		}
 		old, exists := m.fields[prefix+name]
-		if exists && old.typ != typ {
-			return errIllegal("mapper [%s] cannot be changed from type [%s] to [%s]", prefix+name, old.typ, typ)
+		if exists && old.typ != f.typ {
+			return errIllegal("mapper [%s] cannot be changed from type [%s] to [%s]", prefix+name, old.typ, f.typ)
 		}
 		if !exists {
 			m.add(prefix+name, f)
 		}
 		if err := m.properties(prefix+name+".", sub); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// check walks a document, finds its tag tokens and refuses it when it does not fit the mapping. It returns the mapping
-// to use from now on: with the fields that the document brought.
-func (m *mapping) check(source []byte, tags *[]posting) (*mapping, *apiError) {
-	out := m
-	var refused *apiError
-	err := walk(source, func(path []byte, k kind, start, end int, escaped bool) error {
-		if k == kindNull {
-			return nil
-		}
-		f, known := out.fields[string(path)]
-		if !known {
-			var add bool
-			if f, add, refused = out.infer(path, k, source[start:end]); refused != nil {
-				return refused
-			}
-			if !add {
-				return nil
-			}
-			if out == m {
-				out = m.clone()
-			}
-			out.add(string(path), f)
-			f = out.fields[string(path)]
-		} else if refused = f.accepts(string(path), k, source[start:end]); refused != nil {
-			return refused
-		}
-		if k == kindString && f.typ == "text" {
-			tagTokens(source[start:end], func(off, n int) {
-				*tags = append(*tags, posting{off: uint32(start + off), n: uint8(n), field: f.num})
-			})
-		}
-		return nil
-	})
-	if refused != nil {
-		return nil, refused
-	}
-	if err != nil {
-		return nil, &apiError{
-			status: 400, typ: "document_parsing_exception", reason: "failed to parse",
-			cause: errBadRequest("x_content_parse_exception", "%s", err.Error()),
-		}
-	}
-	return out, nil
-}
-
-// infer types a field that is not mapped, by dynamic mapping.
-func (m *mapping) infer(path []byte, k kind, raw []byte) (f field, add bool, refused *apiError) {
-	switch m.dynamic {
-	case "strict":
-		return f, false, errBadRequest("strict_dynamic_mapping_exception",
-			"mapping set to strict, dynamic introduction of [%s] within [_doc] is not allowed", path)
-	case "false":
-		return f, false, nil
-	}
-	// A dotted name makes objects of its parents: a parent that is a plain value refuses it.
-	for i, c := range path {
-		if c != '.' {
-			continue
-		}
-		if p, ok := m.fields[string(path[:i])]; ok && p.typ != "object" {
-			if p.typ == "flattened" || p.typ == "nested" {
-				return f, false, nil
-			}
-			return f, false, errBadRequest("document_parsing_exception",
-				"failed to parse field [%s] of type [%s]", path[:i], p.typ)
-		}
-	}
-	if len(m.fields) >= fieldsLimit {
-		return f, false, errIllegal("Limit of total fields [%d] has been exceeded while adding new fields [1]", fieldsLimit)
-	}
-	switch k {
-	case kindString:
-		if _, ok := parseDate(string(raw)); ok {
-			return field{typ: "date"}, true, nil
-		}
-		return field{typ: "text", keyword: true}, true, nil
-	case kindNumber:
-		if _, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
-			return field{typ: "long"}, true, nil
-		}
-		return field{typ: "float"}, true, nil
-	case kindTrue, kindFalse:
-		return field{typ: "boolean"}, true, nil
-	}
-	return field{typ: "object"}, true, nil
-}
-
-// accepts reports why a value does not fit a mapped field, nil when it does.
-func (f field) accepts(path string, k kind, raw []byte) *apiError {
-	if f.typ == "object" && k != kindObject {
-		return errBadRequest("document_parsing_exception",
-			"object mapping for [%s] tried to parse field [%s] as object, but found a concrete value", path, path)
-	}
-	fail := func(reason string) *apiError {
-		e := errBadRequest("document_parsing_exception", "failed to parse field [%s] of type [%s]", path, f.typ)
-		e.cause = errIllegal("%s", reason)
-		return e
-	}
-	if k == kindObject {
-		switch f.typ {
-		case "object", "nested", "flattened", "geo_point":
-			return nil
-		}
-		return fail("Expected a value but found an object")
-	}
-	switch {
-	case f.numeric():
-		if k == kindTrue || k == kindFalse {
-			return fail("Current token is no number")
-		}
-		if _, err := strconv.ParseFloat(strings.TrimSpace(string(raw)), 64); err != nil {
-			return fail("For input string: \"" + string(raw) + "\"")
-		}
-	case f.typ == "boolean":
-		if s := string(raw); s != "true" && s != "false" && s != "" {
-			return fail("Failed to parse value [" + s + "] as only [true] or [false] are allowed.")
-		}
-	case f.date():
-		if k == kindNumber {
-			return nil
-		}
-		if _, ok := parseDate(string(raw)); !ok {
-			if _, err := strconv.ParseInt(string(raw), 10, 64); err != nil || k != kindString {
-				return fail("failed to parse date field [" + string(raw) + "] with format [strict_date_optional_time||epoch_millis]")
-			}
 		}
 	}
 	return nil
@@ -280,8 +261,11 @@ func (m *mapping) definition() map[string]any {
 		if f.typ != "object" {
 			def["type"] = f.typ
 		}
+		if f.typ == "keyword" && f.above > 0 {
+			def["ignore_above"] = f.above
+		}
 		if f.keyword {
-			def["fields"] = map[string]any{"keyword": map[string]any{"type": "keyword", "ignore_above": keywordLimit}}
+			def["fields"] = map[string]any{"keyword": map[string]any{"type": "keyword", "ignore_above": f.above}}
 		}
 	}
 	if len(props) == 0 {

@@ -331,7 +331,7 @@ func (c compiler) fieldOf(name string) (path string, f field, ok bool) {
 	}
 	if parent, ok := strings.CutSuffix(name, ".keyword"); ok {
 		if f, ok := c.s.mapping.fields[parent]; ok && f.keyword {
-			return parent, field{num: f.num, typ: "keyword"}, true
+			return parent, field{num: f.num, typ: "keyword", above: f.above}, true
 		}
 	}
 	return "", field{}, false

@@ -105,6 +105,10 @@ func (s *Server) endpoints() []route {
 	on("GET /_index_template", s.getTemplates)
 	on("GET /_index_template/{name}", s.getTemplates)
 	on("DELETE /_index_template/{name}", s.deleteTemplate)
+	on("PUT /_component_template/{name}", s.putComponent)
+	on("POST /_component_template/{name}", s.putComponent)
+	on("GET /_component_template", s.getComponents)
+	on("GET /_component_template/{name}", s.getComponents)
 	on("PUT /_ingest/pipeline/{name}", s.putPipeline)
 	on("GET /_ingest/pipeline/{name}", s.getPipeline)
 

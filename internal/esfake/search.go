@@ -26,15 +26,16 @@ type request struct {
 	query     map[string]any
 	size      int
 	from      int
+	terminate int // stop after that many matches in a shard; 0 never
 	track     int // highest count that is exact; -1 no total at all, maxInt exact
 	sort      []sortKey
 	after     []any
 	source    sourceFilter
-	hasSource bool
 	version   bool
 	seqNo     bool
 	pitID     string
 	keepAlive time.Duration
+	ended     bool // terminate_after took effect
 }
 
 type sortKey struct {
@@ -53,7 +54,7 @@ func parseSearch(raw []byte, q url.Values) (*request, *apiError) {
 			return nil, errParsing("%v", err)
 		}
 	}
-	for _, k := range []string{"size", "from", "track_total_hits", "_source", "sort", "seq_no_primary_term", "version"} {
+	for _, k := range []string{"size", "from", "track_total_hits", "_source", "sort", "seq_no_primary_term", "version", "terminate_after"} {
 		if v := q.Get(k); v != "" {
 			switch {
 			case k == "sort":
@@ -146,8 +147,9 @@ func (r *request) set(k string, v any) *apiError {
 		default:
 			r.track, err = num()
 		}
+	case "terminate_after":
+		r.terminate, err = num()
 	case "_source":
-		r.hasSource = true
 		r.source, err = parseSource(v)
 	case "sort":
 		r.sort, err = parseSort(v)
@@ -176,44 +178,6 @@ func (r *request) set(k string, v any) *apiError {
 		return errParsing("unknown key for a search body here: [%s] is not supported", k)
 	}
 	return err
-}
-
-func parseSort(v any) ([]sortKey, *apiError) {
-	list, ok := v.([]any)
-	if !ok {
-		list = []any{v}
-	}
-	var out []sortKey
-	for _, e := range list {
-		switch e := e.(type) {
-		case string:
-			out = append(out, sortKey{field: e, desc: e == "_score", missing: "_last"})
-		case map[string]any:
-			for name, o := range e {
-				k := sortKey{field: name, missing: "_last"}
-				switch o := o.(type) {
-				case string:
-					k.desc = o == "desc"
-				case map[string]any:
-					for opt, ov := range o {
-						switch opt {
-						case "order":
-							k.desc = jsonText(ov) == "desc"
-						case "missing":
-							k.missing = jsonText(ov)
-						case "unmapped_type", "format", "numeric_type":
-						default:
-							return nil, errParsing("[sort] does not support [%s]", opt)
-						}
-					}
-				}
-				out = append(out, k)
-			}
-		default:
-			return nil, errParsing("malformed sort")
-		}
-	}
-	return out, nil
 }
 
 // shard is a snapshot with the ordinal that makes _shard_doc unique over a search.
@@ -255,7 +219,13 @@ func (s *Server) searchBody(raw []byte, indexExpr string, q url.Values) (rawAnsw
 	b := make([]byte, 0, 256+len(hits)*256)
 	b = append(b, `{"took":`...)
 	b = strconv.AppendInt(b, time.Since(start).Milliseconds(), 10)
-	b = append(b, `,"timed_out":false,"_shards":`...)
+	b = append(b, `,"timed_out":false,`...)
+	if req.terminate > 0 {
+		b = append(b, `"terminated_early":`...)
+		b = strconv.AppendBool(b, req.ended)
+		b = append(b, ',')
+	}
+	b = append(b, `"_shards":`...)
 	b = appendJSON(b, shards(len(shs)))
 	if req.pitID != "" {
 		b = append(b, `,"pit_id":`...)
@@ -346,7 +316,7 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 		}
 		_, all := n.(matchAll)
 		counting := r.track >= 0
-		if all && counting {
+		if all && counting && r.terminate == 0 {
 			// Known without looking.
 			total += sh.shown
 			counting = false
@@ -355,6 +325,7 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 		if !counting {
 			first = from
 		}
+		collected := 0
 		for d := range sh.matches(n, first) {
 			if counting {
 				total++
@@ -367,6 +338,10 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 				} else if hits, err = r.keep(hits, sh, d); err != nil {
 					return nil, 0, false, err
 				}
+			}
+			if collected++; collected == r.terminate {
+				r.ended = true
+				break
 			}
 			if byDoc && len(hits) >= r.from+r.size && (!counting || total > r.track) {
 				break
@@ -433,149 +408,6 @@ func afterDoc(v any, ord int) (from uint32, skip bool, err *apiError) {
 		return 0, true, nil
 	}
 	return uint32(n) + 1, false, nil
-}
-
-// keep adds a hit of a field-sorted search if it may be among the first.
-func (r *request) keep(hits []hit, sh shard, d uint32) ([]hit, *apiError) {
-	h := hit{sh: sh, doc: d, keys: make([]any, len(r.sort))}
-	for i, k := range r.sort {
-		h.keys[i] = sh.sortValue(k, sh.ord, d)
-	}
-	if len(r.after) > 0 {
-		c := 0
-		for i, v := range r.after {
-			a, err := sh.afterValue(r.sort[i], v)
-			if err != nil {
-				return hits, err
-			}
-			if c = r.sort[i].order(h.keys[i], a); c != 0 {
-				break
-			}
-		}
-		if c <= 0 {
-			return hits, nil
-		}
-	}
-	hits = append(hits, h)
-	// Twice the window is sorted and cut, so memory stays bounded and each hit costs O(log window).
-	if limit := max(2*(r.from+r.size), 64); len(hits) > limit {
-		slices.SortStableFunc(hits, r.compare)
-		hits = hits[:r.from+r.size]
-	}
-	return hits, nil
-}
-
-func (r *request) compare(a, b hit) int {
-	for i, k := range r.sort {
-		if c := k.order(a.keys[i], b.keys[i]); c != 0 {
-			return c
-		}
-	}
-	if a.sh.ord != b.sh.ord {
-		return a.sh.ord - b.sh.ord
-	}
-	return int(int64(a.doc) - int64(b.doc))
-}
-
-// order compares two sort values in the direction of the key; nil is a document without the field.
-func (k sortKey) order(a, b any) int {
-	if a == nil || b == nil {
-		c := 0
-		switch {
-		case a == nil && b != nil:
-			c = 1
-		case a != nil && b == nil:
-			c = -1
-		}
-		if k.missing == "_first" {
-			return -c
-		}
-		return c
-	}
-	c := compare(a, b)
-	if k.desc {
-		return -c
-	}
-	return c
-}
-
-// sortValue reads the value that a document sorts by: dates in the unit of their type (milliseconds or nanoseconds).
-func (s *snapshot) sortValue(k sortKey, ord int, d uint32) any {
-	switch k.field {
-	case "_doc", "_shard_doc":
-		return int64(ord)<<32 | int64(d)
-	case "_score":
-		return 1.0
-	case "_id":
-		return string(s.id(d))
-	}
-	path, f, ok := (compiler{s: s}).fieldOf(k.field)
-	if !ok {
-		return nil
-	}
-	var best any
-	view := docView{s: s, num: d}
-	view.each(path, func(_ kind, text []byte) bool {
-		v, ok := f.value(string(text))
-		if !ok {
-			return false
-		}
-		if n, isDate := v.(int64); isDate && f.typ == "date" {
-			v = n / int64(time.Millisecond)
-		}
-		// Of several values the lowest counts ascending and the highest descending.
-		if best == nil || compare(v, best) < 0 != k.desc && compare(v, best) != 0 {
-			best = v
-		}
-		return false
-	})
-	return best
-}
-
-// afterValue reads a value of search_after as sortValue would give it.
-func (s *snapshot) afterValue(k sortKey, v any) (any, *apiError) {
-	if v == nil {
-		return nil, nil
-	}
-	bad := errIllegal("Failed to parse search_after value for field [%s]: [%s]", k.field, jsonText(v))
-	switch k.field {
-	case "_doc", "_shard_doc":
-		n, err := strconv.ParseInt(jsonText(v), 10, 64)
-		if err != nil {
-			return nil, bad
-		}
-		return n, nil
-	case "_score":
-		f, ok := parseFloat(jsonText(v))
-		if !ok {
-			return nil, bad
-		}
-		return f, nil
-	case "_id":
-		return jsonText(v), nil
-	}
-	_, f, ok := (compiler{s: s}).fieldOf(k.field)
-	if !ok {
-		return nil, nil
-	}
-	if f.date() {
-		if n, err := strconv.ParseInt(jsonText(v), 10, 64); err == nil {
-			return n, nil
-		}
-		ns, ok := parseDate(jsonText(v))
-		if !ok {
-			return nil, bad
-		}
-		if f.typ == "date" {
-			return ns / int64(time.Millisecond), nil
-		}
-		return ns, nil
-	}
-	out, ok := f.value(jsonText(v))
-	if !ok {
-		return nil, bad
-	}
-	return out, nil
 }
 
 // append writes a hit as the search API does.

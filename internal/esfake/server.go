@@ -43,13 +43,14 @@ type Server struct {
 	conns  connSet
 	began  time.Time
 
-	mu        sync.RWMutex
-	indices   map[string]*index
-	templates map[string]template
-	pipelines map[string]pipeline
-	cluster   settings // persistent cluster settings, flat
-	pits      map[string]*pit
-	rng       *rand.Rand // ids; guarded by mu
+	mu         sync.RWMutex
+	indices    map[string]*index
+	templates  map[string]template
+	components map[string]template
+	pipelines  map[string]pipeline
+	cluster    settings // persistent cluster settings, flat
+	pits       map[string]*pit
+	rng        *rand.Rand // ids; guarded by mu
 
 	bulks         atomic.Int64
 	bulksRejected atomic.Int64
@@ -69,7 +70,7 @@ func New(opts Options) *Server {
 	}
 	s := &Server{
 		opts: opts, log: opts.Logger, began: time.Now(),
-		indices: map[string]*index{}, templates: map[string]template{}, pipelines: map[string]pipeline{},
+		indices: map[string]*index{}, templates: map[string]template{}, components: map[string]template{}, pipelines: map[string]pipeline{},
 		cluster: settings{flat: map[string]string{}}, pits: map[string]*pit{},
 		rng: rand.New(rand.NewPCG(opts.Seed, 1)),
 	}
@@ -134,10 +135,15 @@ func (g *gate) Accept() (net.Conn, error) {
 	}
 }
 
-func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // RST instead of FIN
+// abortive makes Close send RST instead of FIN, where the connection can.
+func abortive(c net.Conn) {
+	if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+		_ = l.SetLinger(0)
 	}
+}
+
+func reset(c net.Conn) {
+	abortive(c)
 	_ = c.Close()
 }
 
@@ -184,9 +190,7 @@ func (cs *connSet) resetAll() {
 	}
 	cs.mu.Unlock()
 	for _, t := range all {
-		if tcp, ok := t.Conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
+		abortive(t.Conn)
 		_ = t.Close()
 	}
 }
@@ -198,9 +202,7 @@ func cut(w http.ResponseWriter) {
 	if h, ok := w.(http.Hijacker); ok {
 		if c, _, err := h.Hijack(); err == nil {
 			if t, ok := c.(*trackedConn); ok {
-				if tcp, ok := t.Conn.(*net.TCPConn); ok {
-					_ = tcp.SetLinger(0)
-				}
+				abortive(t.Conn)
 				_ = t.Close()
 				return
 			}

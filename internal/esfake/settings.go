@@ -4,7 +4,9 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -36,6 +38,7 @@ type settings struct {
 	flat      map[string]string
 	refresh   time.Duration // 0 or less: never
 	blocks    []block
+	limit     int      // index.mapping.total_fields.limit
 	pipelines []string // ingest pipelines to run: default_pipeline, then final_pipeline
 }
 
@@ -75,7 +78,14 @@ func (s settings) with(in map[string]any) (settings, *apiError) {
 			flat[k] = jsonText(v)
 		}
 	}
-	out := settings{flat: flat, refresh: defaultRefresh}
+	out := settings{flat: flat, refresh: defaultRefresh, limit: fieldsLimit}
+	if v, ok := flat["index.mapping.total_fields.limit"]; ok {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return s, errIllegal("Failed to parse value [%s] for setting [index.mapping.total_fields.limit]", v)
+		}
+		out.limit = n
+	}
 	if v, ok := flat["index.refresh_interval"]; ok {
 		d, ok := parseTime(v)
 		if !ok {
@@ -119,47 +129,76 @@ func (s settings) nested() map[string]any {
 	return out
 }
 
-// template is an index template: what a new index with a matching name starts with.
+// template is an index or component template: what a new index with a matching name starts with.
 type template struct {
 	name     string
 	patterns []string
 	priority float64
+	composed []string // component templates, laid down before the template's own part
 	settings map[string]any
 	mappings map[string]any
 	raw      map[string]any
 }
 
-func parseTemplate(name string, body map[string]any) (template, *apiError) {
-	t := template{name: name, raw: body}
-	list, ok := body["index_patterns"].([]any)
-	if s, one := body["index_patterns"].(string); one {
-		list, ok = []any{s}, true
+// parseTemplate reads an index template; known tells which component templates exist.
+func parseTemplate(name string, body map[string]any, known func(string) bool) (template, *apiError) {
+	t, err := parseComponent(name, body)
+	if err != nil {
+		return t, err
 	}
-	if !ok || len(list) == 0 {
+	if t.patterns = stringList(body["index_patterns"]); len(t.patterns) == 0 {
 		return t, errIllegal("index_patterns is required in index template [%s]", name)
 	}
-	for _, p := range list {
-		t.patterns = append(t.patterns, jsonText(p))
+	t.priority, _ = body["priority"].(float64)
+	ignored := stringList(body["ignore_missing_component_templates"])
+	for _, c := range stringList(body["composed_of"]) {
+		switch {
+		case known(c):
+			t.composed = append(t.composed, c)
+		case !slices.Contains(ignored, c):
+			return t, errBadRequest("invalid_index_template_exception",
+				"index_template [%s] invalid, cause [index template [%s] specifies component templates [%s] that do not exist]", name, name, c)
+		}
 	}
 	for key := range body {
 		switch key {
-		case "index_patterns", "template", "priority", "version", "_meta":
+		case "index_patterns", "template", "priority", "version", "_meta", "composed_of", "ignore_missing_component_templates":
 		default:
 			return t, errIllegal("index template [%s]: [%s] is not supported", name, key)
 		}
 	}
-	t.priority, _ = body["priority"].(float64)
+	return t, nil
+}
+
+// parseComponent reads the part that index and component templates share.
+func parseComponent(name string, body map[string]any) (template, *apiError) {
+	t := template{name: name, raw: body}
 	tmpl, _ := body["template"].(map[string]any)
+	for key := range tmpl {
+		if key != "settings" && key != "mappings" {
+			return t, errIllegal("template [%s]: [template.%s] is not supported", name, key)
+		}
+	}
 	t.settings, _ = tmpl["settings"].(map[string]any)
 	t.mappings, _ = tmpl["mappings"].(map[string]any)
 	// Refuse now what an index could not be made from later.
 	if _, err := (settings{}).with(t.settings); err != nil {
 		return t, err
 	}
-	if _, err := newMapping().merge(t.mappings); err != nil {
-		return t, err
+	_, err := newMapping().merge(t.mappings)
+	return t, err
+}
+
+func stringList(v any) []string {
+	if s, ok := v.(string); ok {
+		return []string{s}
 	}
-	return t, nil
+	list, _ := v.([]any)
+	var out []string
+	for _, e := range list {
+		out = append(out, jsonText(e))
+	}
+	return out
 }
 
 // bestTemplate returns the matching template with the highest priority.
