@@ -325,6 +325,38 @@ func TestClosedLink(t *testing.T) {
 	p.link.Close()
 }
 
+// null is a connection that costs nothing.
+type null struct{ net.Conn }
+
+func (null) Write(p []byte) (int, error)      { return len(p), nil }
+func (null) Read(p []byte) (int, error)       { return len(p), nil }
+func (null) Close() error                     { return nil }
+func (null) SetDeadline(time.Time) error      { return nil }
+func (null) SetReadDeadline(time.Time) error  { return nil }
+func (null) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkOverhead is what the wrapper adds to one Write and one Read with nothing set; unlike BenchmarkThroughput it
+// does not depend on what else the machine does.
+func BenchmarkOverhead(b *testing.B) {
+	l := link.New("overhead")
+	defer l.Close()
+	dial := l.DialVia(func(context.Context, string, string) (net.Conn, error) { return null{}, nil })
+	c, err := dial(b.Context(), "tcp", "null")
+	if err != nil {
+		b.Fatal(err)
+	}
+	buf := make([]byte, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkThroughput compares a bare loopback connection with one over a link on which nothing is set.
 func BenchmarkThroughput(b *testing.B) {
 	for _, size := range []int{1 << 10, 32 << 10} {
