@@ -436,7 +436,7 @@ func (c *Cluster) State() []BrokerState {
 	defer c.mu.Unlock()
 	states := make([]BrokerState, 0, len(c.m.nodes))
 	for _, n := range c.m.nodes {
-		s := BrokerState{ID: n.id, Addr: c.fronts[n.id].port.addr.String(), Status: c.m.status(n), Fenced: n.fenced, Controller: c.m.controller == n.id, Since: c.epoch.Add(n.since), Hits: c.Hits(n.id)}
+		s := BrokerState{ID: n.id, Addr: c.fronts[n.id].port.addr.String(), Status: c.m.status(n), Fenced: n.fenced, Controller: c.m.controller == n.id, Since: c.epoch.Add(n.since), Hits: c.hitsOf(n.id)}
 		for _, p := range c.m.parts {
 			if p.leader == n.id {
 				s.Leaders++
@@ -489,12 +489,28 @@ func (c *Cluster) Counts() PartitionCounts {
 	return k
 }
 
-// Hits returns what the clients of a broker felt since the cluster started.
+// Hits returns what the clients of a broker felt since the cluster started. An id that does not exist has no hits.
 func (c *Cluster) Hits(id int) Hits {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if id < 0 || id >= len(c.fronts) {
+		return Hits{}
+	}
+	return c.hitsOf(id)
+}
+
+// hitsOf is Hits with c.mu held: it adds the refusals that are in force.
+func (c *Cluster) hitsOf(id int) Hits {
 	f := c.fronts[id]
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hits
+	h := f.hits
+	f.mu.Unlock()
+	for _, a := range c.applied {
+		if a.refused != nil && a.at == id {
+			h.ProducesRefused += uint64(a.refused.Hits())
+		}
+	}
+	return h
 }
 
 // MetricsAddrs are the addresses of the brokers' JMX exporters (GET /metrics), in the order of ids. One is closed while

@@ -2,6 +2,7 @@ package brokers
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"triad/internal/link"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -273,6 +276,56 @@ func TestKillLeader(t *testing.T) {
 	l.verify(t, c)
 }
 
+// TestKillResets: clients of a killed broker get a reset, and no more than that, also through a link; clients of a broker
+// that stops in order see the end of the stream.
+func TestKillResets(t *testing.T) {
+	t.Parallel()
+	l := link.New("clients")
+	t.Cleanup(l.Close)
+	c, _ := startCluster(t, quick(), Options{Listen: func(network, addr string) (net.Listener, error) {
+		ln, err := net.Listen(network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return l.Listener(ln), nil
+	}})
+	end := func(id int, stop func()) error {
+		conn, err := net.Dial("tcp", c.Addrs()[id])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// An answered request shows that the broker has accepted the connection: ApiVersions v0, no client id.
+		if _, err := conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff}); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		size := make([]byte, 4)
+		if _, err := io.ReadFull(conn, size); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(size))); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		_, err = conn.Read(size)
+		return err
+	}
+	if err := end(0, func() { kill(t, c, 0) }); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read from a killed broker: %v, want a reset", err)
+	}
+	if err := end(1, func() {
+		if err := c.Shutdown(ctxFor(t, 5*time.Second), 1); err != nil {
+			t.Fatal(err)
+		}
+	}); !errors.Is(err, io.EOF) {
+		t.Errorf("read from a broker that stopped in order: %v, want the end", err)
+	}
+	if h := c.Hits(0); h.ConnsReset != 1 {
+		t.Errorf("hits %+v", h)
+	}
+}
+
 func TestConsumersDoNotSeeUnreplicated(t *testing.T) {
 	t.Parallel()
 	cfg := quick()
@@ -343,6 +396,9 @@ func TestTwoOfThreeDead(t *testing.T) {
 		time.Sleep(1200 * time.Millisecond)
 		kill(t, c, 1)
 		time.Sleep(1200 * time.Millisecond)
+		if c.Hits(2).ProducesRefused == 0 {
+			t.Error("no refusal is counted while it is in force")
+		}
 		if k := c.Counts(); k.UnderMinISR == 0 || k.Offline != 0 {
 			t.Errorf("counts %+v", k)
 		}
