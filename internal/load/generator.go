@@ -364,3 +364,6 @@ func sleep(ctx context.Context, t *time.Timer, d time.Duration) bool {
 		return false
 	}
 }
+
+// Cluster is where the generator's records are born.
+func (g *Generator) Cluster() string { return g.cfg.Streams[0].Cluster }

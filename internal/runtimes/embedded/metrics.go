@@ -1,0 +1,152 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"triad/internal/evidence"
+	prom "triad/internal/model/prometheus"
+	"triad/internal/observe/scrape"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+func (s *system) startReceiver(_, run context.Context) error {
+	var err error
+	s.receiver, _, err = prom.NewReceiver(s.cfg.receiver, prom.ReceiverOptions{Options: prom.Options{Root: s.dir(scenario.Monitoring), Listen: s.ports.listen("prometheus"),
+		Dial: s.net.dialer(scenario.Monitoring, scenario.Monitoring), Logger: s.logger.With("component", "prometheus"), Targets: map[string][]prom.Target{}}})
+	if err != nil {
+		return err
+	}
+	s.wg.Go(func() {
+		if err := s.receiver.Run(run); err != nil && run.Err() == nil {
+			s.logger.Error("central prometheus ended", "error", err)
+		}
+	})
+	select {
+	case <-s.receiver.Ready():
+		return nil
+	case <-time.After(readyTime):
+		return fmt.Errorf("not ready after %v", readyTime)
+	}
+}
+
+// startSynthetic serves, in each cluster that has an agent, a counter that rises by one each second.
+func (s *system) startSynthetic(_, run context.Context) error {
+	for _, c := range []string{scenario.Datacenter, scenario.Kafka} {
+		l, err := s.ports.listen("synthetic-"+c)("tcp", ":9400")
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			fmt.Fprintf(w, "# TYPE triad_synthetic_total counter\ntriad_synthetic_total %d\n", int64(time.Since(began)/time.Second))
+		})}
+		s.wg.Go(func() { _ = srv.Serve(l) }) // ends with Close below
+		s.wg.Go(func() {
+			<-run.Done()
+			_ = srv.Close() // nothing to lose
+		})
+	}
+	return nil
+}
+
+// startAgents starts the agents of datacenter and kafka. They scrape what is in their own cluster.
+func (s *system) startAgents(_, _ context.Context) error {
+	for cluster, cfg := range s.cfg.agents {
+		if err := s.secrets(cluster); err != nil {
+			return err
+		}
+		var targets []prom.Target
+		for _, t := range s.inside() {
+			if t.Cluster == cluster {
+				targets = append(targets, prom.Target{Address: t.addr, Labels: map[string]string{"__metrics_path__": t.path, "instance": t.Instance, "component": t.Component}})
+			}
+		}
+		jobs := map[string][]prom.Target{}
+		for i, j := range cfg.Jobs {
+			if i == 0 {
+				jobs[j.Name] = targets
+			} else {
+				jobs[j.Name] = nil // nodes and containers: there are none here
+			}
+		}
+		// A dialer that knows the central Prometheus by its port, and everything else as it is.
+		dial := s.ports.via("prometheus", s.net.dialer(cluster, scenario.Monitoring))
+		own := s.net.dialer(cluster, cluster)
+		route := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if _, port, err := net.SplitHostPort(addr); err == nil && port == "9090" {
+				return dial(ctx, network, addr)
+			}
+			return own(ctx, network, addr)
+		}
+		name := "prometheus-agent-" + cluster
+		err := s.add(name, func() (runner, error) {
+			return prom.New(cfg, prom.Options{Root: s.dir(cluster), Listen: s.ports.listen(name), Dial: route, Targets: jobs, Env: map[string]string{"TRIAD_CLUSTER": cluster},
+				Logger: s.logger.With("component", name)})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endpoint is one metrics endpoint inside the system.
+type endpoint struct {
+	scrape.Target
+	addr, path string
+}
+
+// inside lists the endpoints of every component.
+func (s *system) inside() []endpoint {
+	var out []endpoint
+	add := func(cluster, component, instance, addr, path string) {
+		if addr != "" {
+			out = append(out, endpoint{scrape.Target{Cluster: cluster, Component: component, Instance: instance, URL: "http://" + addr + path}, addr, path})
+		}
+	}
+	add(scenario.Datacenter, "fluent-bit", "fluent-bit-0", s.ports.addr("fluent-bit", "2020"), "/api/v2/metrics/prometheus")
+	add(scenario.Datacenter, "fluentd", "fluentd-0", s.ports.addr("fluentd", "24231"), "/metrics")
+	add(scenario.Datacenter, "inputgen", "inputgen-0", s.ports.addr("synthetic-"+scenario.Datacenter, "9400"), "/metrics")
+	add(scenario.Kafka, "inputgen", "inputgen-kafka", s.ports.addr("synthetic-"+scenario.Kafka, "9400"), "/metrics")
+	for i, addr := range s.brokers.MetricsAddrs() {
+		add(scenario.Kafka, "kafka", fmt.Sprintf("triad-broker-%d", i), addr, "/metrics")
+	}
+	add(scenario.Monitoring, "kafka-connect", "sink-connect-0", s.ports.addr("connect", "9404"), "/metrics")
+	add(scenario.Datacenter, "prometheus", "prometheus-agent-datacenter", s.ports.addr("prometheus-agent-"+scenario.Datacenter, "9090"), "/metrics")
+	add(scenario.Kafka, "prometheus", "prometheus-agent-kafka", s.ports.addr("prometheus-agent-"+scenario.Kafka, "9090"), "/metrics")
+	return out
+}
+
+// Targets are the endpoints that the harness reads.
+func (s *system) Targets() []runtimes.Target {
+	clients := map[string]*http.Client{}
+	var out []runtimes.Target
+	for _, t := range s.inside() {
+		if clients[t.Cluster] == nil {
+			clients[t.Cluster] = s.httpClient(t.Cluster)
+		}
+		out = append(out, runtimes.Target{Target: t.Target, Client: clients[t.Cluster]})
+	}
+	return out
+}
+
+// Prometheus says how the central Prometheus is queried.
+func (s *system) Prometheus() *runtimes.PrometheusAccess {
+	return &runtimes.PrometheusAccess{URL: "http://" + s.ports.addr("prometheus", "9090"), Client: s.httpClient(scenario.Monitoring)}
+}
+
+// metricsPath is what the horizon of the metrics path rests on.
+func (s *system) metricsPath() *evidence.MetricsPath {
+	agent := s.cfg.agents[scenario.Datacenter]
+	m := &evidence.MetricsPath{AgentRetention: agent.RetentionMax, ReceiverWindow: s.cfg.receiver.AcceptanceWindow()}
+	if len(agent.Jobs) > 0 {
+		m.ScrapeInterval = agent.Jobs[0].Interval
+	}
+	return m
+}
