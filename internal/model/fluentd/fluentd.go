@@ -29,6 +29,9 @@ type Options struct {
 	Brokers   []string
 	KafkaOpts []kgo.Opt // added last to every client
 	Hostname  string    // of inject.hostname_key; empty means os.Hostname
+	// Produce, if set, sees every record before it is sent and gives what is sent instead: none, one or several. It is
+	// sabotage with known truth: the model takes what comes back for what it was asked to send.
+	Produce func(*kgo.Record) []*kgo.Record
 	Seed      uint64    // of the jitter in retries and of chunk ids
 	Logger    *slog.Logger
 }
@@ -175,7 +178,7 @@ func (f *Fluentd) open() (closers []func(), err error) {
 			return closers, fmt.Errorf("producer of %s: %w", cfg.ID, err)
 		}
 		closers = append(closers, client.Close)
-		outputs = append(outputs, &output{cfg: cfg, buf: buf, client: client, log: f.log, host: f.opts.Hostname, rng: rng})
+		outputs = append(outputs, &output{cfg: cfg, buf: buf, client: client, log: f.log, host: f.opts.Hostname, rng: rng, hook: f.opts.Produce})
 	}
 	return closers, nil
 }

@@ -37,6 +37,7 @@ type output struct {
 	client *kgo.Client
 	log    *slog.Logger
 	host   string
+	hook   func(*kgo.Record) []*kgo.Record
 
 	mu    sync.Mutex // guards retry and rng
 	rng   *rand.Rand
@@ -343,13 +344,20 @@ func (o *output) write(ctx context.Context, c *chunk) error {
 			}
 			return fmt.Errorf("message of %d bytes is too large", len(value))
 		}
-		pending.Add(1)
-		o.client.Produce(ctx, &kgo.Record{Topic: topic, Key: key, Value: value}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				fail(err)
-			}
-			pending.Done()
-		})
+		rec := &kgo.Record{Topic: topic, Key: key, Value: value}
+		send := []*kgo.Record{rec}
+		if o.hook != nil {
+			send = o.hook(rec)
+		}
+		pending.Add(len(send))
+		for _, rec := range send {
+			o.client.Produce(ctx, rec, func(_ *kgo.Record, err error) {
+				if err != nil {
+					fail(err)
+				}
+				pending.Done()
+			})
+		}
 		return ctx.Err()
 	})
 	if err != nil {

@@ -285,9 +285,16 @@ func (c *Client) Conns() (open, busy int) {
 	return len(c.open), len(c.open) - len(c.idle)
 }
 
-// Close closes all connections, also busy ones; with reset they end with a TCP reset, as those of a killed process
-// with unread data do. Send must not be called after it.
-func (c *Client) Close(reset bool) {
+// Close closes all connections, also busy ones. A Send that is under way or comes later fails. It returns nil.
+func (c *Client) Close() error {
+	c.close(false)
+	return nil
+}
+
+// Abort is Close with a TCP reset, as the connections of a killed process end.
+func (c *Client) Abort() { c.close(true) }
+
+func (c *Client) close(reset bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -300,4 +307,4 @@ func (c *Client) Close(reset bool) {
 	c.idle = nil
 }
 
-var _ io.Closer = (*clientConn)(nil)
+var _ io.Closer = (*Client)(nil)

@@ -204,7 +204,7 @@ func TestClientServer(t *testing.T) {
 				s := &sink{}
 				addr, _ := serve(t, ServerOptions{SharedKey: key, SelfHostname: "srv"}, s.handle)
 				c := NewClient(ClientOptions{Addr: addr, RequireAck: true, Gzip: zip, SharedKey: key, SelfHostname: "cli", IOTimeout: 5 * time.Second})
-				defer c.Close(false)
+				defer c.Close()
 				for range 3 {
 					if err := c.Send(t.Context(), "t", entries(10), 10); err != nil {
 						t.Fatal(err)
@@ -228,7 +228,7 @@ func TestWrongKey(t *testing.T) {
 	s := &sink{}
 	addr, _ := serve(t, ServerOptions{SharedKey: "right"}, s.handle)
 	c := NewClient(ClientOptions{Addr: addr, RequireAck: true, SharedKey: "wrong", IOTimeout: time.Second})
-	defer c.Close(false)
+	defer c.Close()
 	if err := c.Send(t.Context(), "t", entries(1), 1); !errors.Is(err, ErrAuth) {
 		t.Errorf("error %v, want ErrAuth", err)
 	}
@@ -242,7 +242,7 @@ func TestNoAckOnError(t *testing.T) {
 	s := &sink{fail: 1}
 	addr, _ := serve(t, ServerOptions{}, s.handle)
 	c := NewClient(ClientOptions{Addr: addr, RequireAck: true, IOTimeout: 5 * time.Second})
-	defer c.Close(false)
+	defer c.Close()
 	if err := c.Send(t.Context(), "t", entries(2), 2); err == nil {
 		t.Fatal("acknowledged although the handler failed")
 	}
@@ -258,7 +258,7 @@ func TestServerRestart(t *testing.T) {
 	s := &sink{}
 	addr, stop := serve(t, ServerOptions{}, s.handle)
 	c := NewClient(ClientOptions{Addr: addr, RequireAck: true, IOTimeout: 5 * time.Second, ConnectTimeout: time.Second})
-	defer c.Close(false)
+	defer c.Close()
 	if err := c.Send(t.Context(), "t", entries(1), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -276,14 +276,14 @@ func TestSendTimesOut(t *testing.T) {
 	addr, _ := serve(t, ServerOptions{}, func(context.Context, *Message) error { <-block; return nil })
 	defer close(block)
 	c := NewClient(ClientOptions{Addr: addr, RequireAck: true, IOTimeout: 50 * time.Millisecond})
-	defer c.Close(false)
+	defer c.Close()
 	if err := c.Send(t.Context(), "t", entries(1), 1); err == nil {
 		t.Error("no timeout")
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("enough"))
 	defer cancel()
 	c2 := NewClient(ClientOptions{Addr: addr, RequireAck: true})
-	defer c2.Close(false)
+	defer c2.Close()
 	if err := c2.Send(ctx, "t", entries(1), 1); err == nil || !strings.Contains(err.Error(), "enough") {
 		t.Errorf("error %v, want the cause of the context", err)
 	}
@@ -357,7 +357,7 @@ func BenchmarkClientServer(b *testing.B) {
 		chunk = append(chunk, entry(time.Unix(int64(i+1), 0), strings.Repeat("x", 256))...)
 	}
 	c := NewClient(ClientOptions{Addr: ln.Addr().String(), RequireAck: true})
-	defer c.Close(false)
+	defer c.Close()
 	b.SetBytes(int64(len(chunk)))
 	for b.Loop() {
 		if err := c.Send(ctx, "t", chunk, n); err != nil {
