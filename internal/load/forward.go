@@ -98,7 +98,8 @@ func (f *ForwardSink) Close(ctx context.Context) error {
 	close(f.stop)
 	select {
 	case <-f.done:
-		return f.client.Close()
+		f.client.Close(false)
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
