@@ -15,12 +15,14 @@ import (
 // Names of the objects that are made at deploy time. They are the only ones that are not in git: addresses of clusters that did
 // not exist before, and secrets.
 const (
-	EndpointsConfigMap = "triad-endpoints"    // KAFKA_BROKERS, REMOTE_WRITE_URL
-	KafkaCASecret      = "triad-kafka-ca"     // ca.crt
-	KafkaUserSecret    = "triad-kafka-user"   // username, password
-	RemoteWriteSecret  = "triad-remote-write" // username, password; in monitoring web.yml too
-	ElasticTLSSecret   = "elasticsearch-tls"  // ca.crt, tls.crt, tls.key
-	ElasticUsersSecret = "elasticsearch-users"
+	EndpointsConfigMap = "triad-endpoints"     // KAFKA_BROKERS, REMOTE_WRITE_URL
+	KafkaCASecret      = "triad-kafka-ca"      // ca.crt
+	KafkaUserSecret    = "triad-kafka-user"    // username, password
+	RemoteWriteSecret  = "triad-remote-write"  // username, password; in monitoring web.yml too
+	ElasticTLSSecret   = "elasticsearch-tls"   // ca.crt, tls.crt, tls.key
+	ElasticUsersSecret = "elasticsearch-users" // users, users_roles, and each user's password under its name
+	GrafanaSecret      = "triad-grafana"       // username, password of its administrator
+	KibanaSecret       = "triad-kibana"        // encryption-key, at least 32 characters
 )
 
 // Credentials is a user name and a password.
@@ -33,6 +35,8 @@ type Deployment struct {
 	KafkaCA       []byte      // PEM, from the Secret triad-cluster-ca-cert of the kafka cluster
 	KafkaUser     Credentials // this cluster's principal: fluentd in datacenter, connect in monitoring, canary in kafka
 	RemoteWrite   Credentials // the same in every cluster
+	Grafana       Credentials // the administrator; monitoring only
+	KibanaKey     string      // at least 32 characters; monitoring only
 }
 
 // Generated returns the objects that a cluster needs beside its manifests on kind: the ConfigMap of endpoints, the Secrets, and an
@@ -89,6 +93,18 @@ func Generated(cluster, overlay string, flows []Flow, d Deployment) ([]Object, e
 			values["web.yml"] = web
 		}
 		out = append(out, secret(cluster, RemoteWriteSecret, values))
+	}
+	if cluster != "monitoring" {
+		return out, nil
+	}
+	if d.Grafana != (Credentials{}) {
+		out = append(out, secret(cluster, GrafanaSecret, map[string]string{"username": d.Grafana.Username, "password": d.Grafana.Password}))
+	}
+	if d.KibanaKey != "" {
+		if len(d.KibanaKey) < 32 {
+			return nil, fmt.Errorf("key of kibana: %d characters, want at least 32", len(d.KibanaKey))
+		}
+		out = append(out, secret(cluster, KibanaSecret, map[string]string{"encryption-key": d.KibanaKey}))
 	}
 	return out, nil
 }
