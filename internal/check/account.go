@@ -85,11 +85,12 @@ type account struct {
 	// damagedSent says that a generator's ledger is damaged, so that a missing outcome proves nothing.
 	damagedSent bool
 	attempted   uint64
+	store       bool // the run has a store to look into
 }
 
-// newAccount reads the ledgers of a run.
-func newAccount(r *evidence.Run) (*account, error) {
-	a := &account{byID: map[uint32]*streamAccount{}, strays: map[string]uint64{}, points: r.Points()}
+// newAccount reads the ledgers of a run. Without a store conservation ends at Kafka.
+func newAccount(r *evidence.Run, store bool) (*account, error) {
+	a := &account{store: store, byID: map[uint32]*streamAccount{}, strays: map[string]uint64{}, points: r.Points()}
 	streams := r.Header.Streams
 	if len(streams) == 0 {
 		streams = r.Scenario.Streams()
@@ -237,7 +238,10 @@ func (s *streamAccount) settle(a *account) {
 	s.deadOnly = s.dead.Intersect(attempted).Minus(search)
 	s.lostKafka = s.acked.Minus(anywhere)
 	s.unknownAway = s.unknown.Minus(anywhere)
-	s.lostSearch = s.arrivedKafka.Minus(union(search, &s.dead))
+	s.lostSearch = &stats.Set{}
+	if a.store {
+		s.lostSearch = s.arrivedKafka.Minus(union(search, &s.dead))
+	}
 }
 
 // top is one more than the largest member; 0 when empty.

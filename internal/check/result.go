@@ -51,6 +51,18 @@ type Result struct {
 	Damage        []string      `json:"damage,omitempty"`
 	Interrupted   string        `json:"interrupted,omitempty"`
 	Judged        time.Time     `json:"judged"`
+	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
+	Throughput []Throughput      `json:"throughput"`
+	Config     map[string]string `json:"config"`
+}
+
+// Throughput is the records a second at one observation point in one phase, over whole seconds.
+type Throughput struct {
+	Point string  `json:"point"`
+	Phase string  `json:"phase"`
+	Mean  float64 `json:"mean"`
+	Min   float64 `json:"min"`
+	Max   float64 `json:"max"`
 }
 
 // Check is one judged statement.
@@ -131,6 +143,7 @@ type Segment struct {
 	Unknown      uint64   `json:"unknown"`
 	Lost         uint64   `json:"lost"`
 	Ranges       []Range  `json:"ranges"` // of lost records, at most 1000, longest first
+	Duplicates   []Range  `json:"duplicate_ranges,omitempty"`
 	Hops         []string `json:"hops"`
 }
 
@@ -181,6 +194,8 @@ type Recovery struct {
 	DrainRate *float64 `json:"drain_rate"`
 	LiveRate  *float64 `json:"live_rate"`
 	PeakRate  *float64 `json:"peak_rate"`
+	// InBandResolution is coarser than Resolution: the band is made of whole windows.
+	InBandResolution int64 `json:"in_band_resolution_ns"`
 }
 
 // BufferFill is the fill of one hop's buffer and its survival horizon.

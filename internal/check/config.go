@@ -1,0 +1,48 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+)
+
+// config is what a comparison of two runs calls configuration: whatever was chosen, not measured.
+func (j *judge) config() map[string]string {
+	h := j.r.Header
+	out := map[string]string{
+		"runtime": h.Runtime, "seed": fmt.Sprint(h.Seed), "commit": h.Commit, "version": h.Version, "scenario": j.s.Name,
+		"host": fmt.Sprintf("%s/%s %s, %d CPUs, %d MiB", h.Host.OS, h.Host.Arch, h.Host.Kernel, h.Host.CPUs, h.Host.MemoryBytes>>20),
+		"go":   h.Host.Go,
+	}
+	for _, c := range h.Components {
+		v := c.Fidelity
+		if c.Image != "" {
+			v += " " + c.Image
+		}
+		out["component "+c.Cluster+"/"+c.Name] = v
+	}
+	for _, b := range h.Buffers {
+		out["buffer "+b.Hop+"/"+b.Component] = fmt.Sprintf("%d B, %d records, %v, x%d, %s", b.Bytes, b.Records, b.For, b.Instances, b.Full)
+	}
+	if m := h.Metrics; m != nil {
+		out["metrics path"] = fmt.Sprintf("retention %v, window %v, scrape %v", m.AgentRetention, m.ReceiverWindow, m.ScrapeInterval)
+	}
+	p := j.s.Phases
+	out["phases"] = fmt.Sprintf("warm-up %v, before %v, during %v, after %v, drain %v", p.WarmUp, p.Before, p.During, p.After, p.Drain)
+	for i, l := range j.s.Load {
+		text := fmt.Sprintf("%s %v, %d streams, %d instances, %v, enter %s, %s", l.Source, l.Rate, l.Streams, l.Instances, l.Size, l.Enter, l.Arrivals)
+		for _, st := range l.Shape {
+			text += fmt.Sprintf("; %v over %v at %v", st.Rate, st.Over, st.At)
+		}
+		out[fmt.Sprintf("load %d", i)] = text
+	}
+	for _, f := range j.s.Faults {
+		out["fault "+f.Name] = strings.TrimSpace(fmt.Sprintf("%s at %v for %v %s %s %s %s %s %s %v %v %v %d", f.Kind, f.At, f.For, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode, f.Delay, f.Bandwidth, f.Ratio, f.Count))
+	}
+	for i, s := range j.s.Settings {
+		out[fmt.Sprintf("setting %d", i)] = fmt.Sprintf("%s: %q becomes %q", s.Config, s.Replace, s.With)
+	}
+	for _, g := range j.s.Guarantees {
+		out["guarantee "+g.Segment] = g.Delivery
+	}
+	return out
+}

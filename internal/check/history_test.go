@@ -1,0 +1,616 @@
+package check
+
+import (
+	"bufio"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+	"triad/internal/stats"
+)
+
+// A history is a text that tells a run and what the judge must say of it; testdata/README.md describes the language.
+type history struct {
+	yaml   strings.Builder
+	lists  map[string][]string
+	story  *story
+	wants  []string
+	place  string
+	loads  []string
+	phases string
+}
+
+func TestHistories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.history")
+	if err != nil || len(files) < 25 {
+		t.Fatalf("%d histories, %v", len(files), err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".history"), func(t *testing.T) {
+			t.Parallel()
+			h := readHistory(t, f)
+			dir := h.story.write(t)
+			res := judgeDir(t, dir)
+			if again := judgeDir(t, dir); table(res) != table(again) {
+				t.Errorf("judged twice, two verdicts:\n%s\n%s", table(res), table(again))
+			}
+			for _, w := range h.wants {
+				if msg := expect(res, w); msg != "" {
+					t.Errorf("%s: want %s: %s", f, w, msg)
+				}
+			}
+			if t.Failed() {
+				t.Logf("verdict %s\n%s", res.Verdict, table(res))
+				for _, h := range res.Hops {
+					t.Logf("hop %s: in %s out %s lost %s (%s to %s, %s) dup %s: %q", h.Name, num(h.In), num(h.Out), num(h.Lost), num(h.LostMin), num(h.LostMax), h.Certainty, num(h.Duplicated), h.Evidence)
+				}
+			}
+			for _, s := range res.Segments {
+				if s.In != s.Out+s.DeadLettered+s.Lost+s.Unknown {
+					t.Errorf("segment %s: in %d, out %d + dead %d + lost %d + unknown %d", s.Name, s.In, s.Out, s.DeadLettered, s.Lost, s.Unknown)
+				}
+			}
+		})
+	}
+}
+
+func readHistory(t testing.TB, file string) *history {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := &history{lists: map[string][]string{}}
+	sc := bufio.NewScanner(f)
+	for n := 1; sc.Scan(); n++ {
+		line := strings.TrimSpace(sc.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := h.line(line); err != nil {
+			t.Fatalf("%s:%d: %s: %v", file, n, line, err)
+		}
+	}
+	if h.story == nil {
+		t.Fatalf("%s: no run line", file)
+	}
+	if len(h.wants) == 0 {
+		t.Fatalf("%s: wants nothing", file)
+	}
+	return h
+}
+
+func (h *history) line(line string) error {
+	word, rest, _ := strings.Cut(line, " ")
+	rest = strings.TrimSpace(rest)
+	if h.story == nil {
+		switch word {
+		case "phases":
+			h.phases = rest
+		case "load", "fault", "guarantee":
+			h.lists[word] = append(h.lists[word], "{"+rest+"}")
+		case "threshold":
+			h.lists[word] = append(h.lists[word], strconv.Quote(rest))
+		case "scenario":
+			h.yaml.WriteString(rest + "\n")
+		case "run":
+			return h.begin()
+		default:
+			return fmt.Errorf("unknown before run: %s", word)
+		}
+		return nil
+	}
+	if word == "want" {
+		h.wants = append(h.wants, rest)
+		return nil
+	}
+	return h.tell(word, strings.Fields(rest), rest)
+}
+
+// begin puts the scenario together and makes the clean run that the lines below change.
+func (h *history) begin() error {
+	y := "apiVersion: triad/v1\nname: t\ntitle: a history\n"
+	if h.phases == "" {
+		h.phases = "{warm-up: 2s, before: 10s, during: 10s, after: 10s, drain: 30s}"
+	}
+	y += "phases: " + h.phases + "\n" + h.yaml.String()
+	if len(h.lists["load"]) == 0 {
+		h.lists["load"] = []string{"{source: service, rate: 20/s}"}
+	}
+	for _, k := range [][2]string{{"load", "load"}, {"fault", "faults"}, {"guarantee", "guarantees"}, {"threshold", "thresholds"}} {
+		if l := h.lists[k[0]]; len(l) > 0 {
+			y += k[1] + ": [" + strings.Join(l, ", ") + "]\n"
+		}
+	}
+	var err error
+	if h.story, err = newStory(y); err != nil {
+		return err
+	}
+	h.story.calm()
+	return nil
+}
+
+func (h *history) tell(word string, args []string, rest string) error {
+	st := h.story
+	switch word {
+	case "acked", "unknown", "dropped", "frozen":
+		return h.records(args, func(t *told, s *stats.Set) {
+			t.outcome(map[string]evidence.Class{"acked": evidence.Acked, "unknown": evidence.Unknown, "dropped": evidence.Dropped, "frozen": evidence.Frozen}[word], s)
+		})
+	case "silent": // no outcome at all
+		return h.records(args, func(t *told, s *stats.Set) {
+			for _, c := range t.sent {
+				t.remove(c, s)
+			}
+		})
+	case "lose", "hide", "seen", "dup", "corrupt", "misordered", "foreign", "phantom":
+		return h.sight(word, args)
+	case "dead":
+		return h.records(args, func(t *told, s *stats.Set) {
+			t.at(evidence.PointDeadLetter, evidence.Seen).Union(s)
+			t.remove(t.at(evidence.PointSearch, evidence.Seen), s)
+		})
+	case "event":
+		return h.event(args)
+	case "bites": // NAME from to hits
+		return h.bites(args)
+	case "silence":
+		from, to, err := times2(args[1:])
+		st.silence = append(st.silence, silence{args[0], from, to})
+		return err
+	case "counter":
+		return h.counter(args)
+	case "hist":
+		return h.hist(args)
+	case "no":
+		return h.no(args)
+	case "intent":
+		d, err := time.ParseDuration(args[0])
+		st.intent = d
+		return err
+	case "unsealed":
+		st.unsealed = true
+	case "interrupted":
+		st.early = rest
+	case "drain":
+		st.drain = args[0]
+	case "recon":
+		st.recon = args[0]
+	case "tear":
+		n, err := strconv.Atoi(args[1])
+		st.damage = append(st.damage, tear(args[0], n))
+		return err
+	case "flip":
+		x, err := strconv.ParseFloat(args[1], 64)
+		st.damage = append(st.damage, flip(args[0], x))
+		return err
+	case "query":
+		return h.query(args)
+	case "busy":
+		return h.busy(args)
+	case "series":
+		return h.counter(args)
+	case "component":
+		st.header.Components = append(st.header.Components, evidence.Component{Cluster: args[0], Name: args[1], Fidelity: args[2]})
+	case "buffer":
+		return h.buffer(args)
+	case "metrics":
+		var d [3]time.Duration
+		for i := range d {
+			var err error
+			if d[i], err = scenario.ParseDuration(args[i]); err != nil {
+				return err
+			}
+		}
+		st.header.Metrics = &evidence.MetricsPath{AgentRetention: d[0], ReceiverWindow: d[1], ScrapeInterval: d[2]}
+	default:
+		return fmt.Errorf("unknown word %q", word)
+	}
+	return nil
+}
+
+func times2(args []string) (from, to time.Duration, err error) {
+	if from, err = time.ParseDuration(args[0]); err == nil {
+		to, err = time.ParseDuration(args[1])
+	}
+	return from, to, err
+}
+
+// records applies fn to "STREAM RANGES"; a range may be counted from the end: $ is the last record, $-3 the third before.
+func (h *history) records(args []string, fn func(*told, *stats.Set)) error {
+	if len(args) < 2 {
+		return fmt.Errorf("want STREAM RANGES")
+	}
+	id, err := strconv.Atoi(args[0])
+	t := h.story.streams[uint32(id)]
+	if err != nil || t == nil {
+		return fmt.Errorf("no stream %q", args[0])
+	}
+	s, err := ranges(args[1], len(t.due))
+	if err == nil {
+		fn(t, s)
+	}
+	return err
+}
+
+func ranges(text string, n int) (*stats.Set, error) {
+	var out stats.Set
+	num := func(s string) (uint64, error) {
+		if s == "$" {
+			return uint64(n - 1), nil
+		}
+		if back, ok := strings.CutPrefix(s, "$"); ok {
+			v, err := strconv.Atoi(back)
+			return uint64(n - 1 - v), err
+		}
+		return strconv.ParseUint(s, 10, 64)
+	}
+	for _, part := range strings.Split(text, ",") {
+		if part == "all" {
+			part = "0-$"
+		}
+		a, b, two := strings.Cut(part, "-")
+		if !two {
+			b = a
+		}
+		lo, err := num(a)
+		if err != nil {
+			return nil, err
+		}
+		hi, err := num(b)
+		if err != nil || hi < lo {
+			return nil, fmt.Errorf("range %q", part)
+		}
+		out.AddSpan(stats.Span{Lo: lo, Hi: hi + 1})
+	}
+	return &out, nil
+}
+
+// sight changes what a point saw: WORD POINT STREAM RANGES [times].
+func (h *history) sight(word string, args []string) error {
+	point := args[0]
+	return h.records(args[1:], func(t *told, s *stats.Set) {
+		seen := t.at(point, evidence.Seen)
+		switch word {
+		case "lose":
+			t.remove(seen, s)
+			if point == evidence.PointKafka {
+				t.remove(t.at(evidence.PointSearch, evidence.Seen), s)
+			}
+		case "hide":
+			t.remove(seen, s)
+		case "seen":
+			seen.Union(s)
+		case "dup":
+			t.at(point, evidence.Duplicate).Union(s)
+			if len(args) > 3 {
+				n, _ := strconv.Atoi(args[3])
+				if t.times[point] == nil {
+					t.times[point] = map[uint64]int{}
+				}
+				for _, sp := range s.Spans() {
+					for q := sp.Lo; q < sp.Hi; q++ {
+						t.times[point][q] = n
+					}
+				}
+			}
+		case "corrupt":
+			t.at(point, evidence.Corrupt).Union(s)
+		case "misordered":
+			t.at(point, evidence.Misordered).Union(s)
+		case "foreign":
+			t.remove(seen, s)
+			t.at(point, evidence.Foreign).Union(s)
+		case "phantom":
+			t.at(point, evidence.Phantom).Union(s)
+		}
+	})
+}
+
+// event AT KIND NAME [STATE] [key=value...]; an underscore in a name stands for a space, - for an empty one.
+func (h *history) event(args []string) error {
+	at, err := time.ParseDuration(args[0])
+	e := evidence.Event{At: at, Kind: args[1], Attrs: map[string]string{}}
+	pos := 0
+	for _, a := range args[2:] {
+		k, v, ok := strings.Cut(a, "=")
+		switch {
+		case ok && k == "hits":
+			e.Hits, err = strconv.ParseUint(v, 10, 64)
+		case ok && k == "detail":
+			e.Detail = strings.ReplaceAll(v, "_", " ")
+		case ok:
+			e.Attrs[k] = v
+		case pos == 0:
+			if pos++; a != "-" {
+				e.Name = strings.ReplaceAll(a, "_", " ")
+			}
+		default:
+			e.State = a
+		}
+	}
+	h.story.events = append(h.story.events, e)
+	return err
+}
+
+// bites NAME FROM TO HITS: the whole life of a fault that worked.
+func (h *history) bites(args []string) error {
+	from, to, err := times2(args[1:])
+	if err != nil {
+		return err
+	}
+	hits, err := strconv.ParseUint(args[3], 10, 64)
+	add := func(at time.Duration, state string, n uint64) {
+		h.story.events = append(h.story.events, evidence.Event{At: at, Kind: evidence.EventFault, Name: args[0], State: state, Hits: n})
+	}
+	add(from, evidence.FaultInjecting, 0)
+	add(from, evidence.FaultInjected, 0)
+	add(from+100*time.Millisecond, evidence.FaultBit, hits)
+	add(to, evidence.FaultHealing, 0)
+	add(to, evidence.FaultHealed, 0)
+	add(to+100*time.Millisecond, evidence.FaultGone, hits)
+	return err
+}
+
+// counter NAME{label="value",...} T=V T=V ...
+func (h *history) counter(args []string) error {
+	name, labels := parseSelector(args[0])
+	for _, a := range args[1:] {
+		t, v, _ := strings.Cut(a, "=")
+		at, err := time.ParseDuration(t)
+		if err != nil {
+			return err
+		}
+		x, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return err
+		}
+		h.story.samples = append(h.story.samples, sampleAt{at, evidence.Sample{Name: name, Labels: labels, Value: x}})
+	}
+	return nil
+}
+
+// hist METRIC SOURCE FROM TO VALUE N
+func (h *history) hist(args []string) error {
+	from, to, err := times2(args[2:])
+	if err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(args[4])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[5])
+	src := args[1]
+	if src == "-" {
+		src = ""
+	}
+	h.story.hists = append(h.story.hists, histLine{evidence.HistKey{Metric: args[0], Source: src}, from, to, v, n})
+	return err
+}
+
+func (h *history) no(args []string) error {
+	st := h.story
+	switch args[0] {
+	case "observer":
+		st.ready[args[1]] = false
+	case "recon":
+		st.recon = ""
+	case "drain":
+		st.drain = ""
+	case "hist":
+		st.noHists[args[1]] = true
+	case "pulses":
+		st.noPulses = true
+	case "witness":
+		st.samples = slices.DeleteFunc(st.samples, func(s sampleAt) bool { return s.Name == evidence.StallSeries || s.Name == evidence.CPUSeries })
+	default:
+		return fmt.Errorf("no what?")
+	}
+	return nil
+}
+
+// query CLUSTER FROM TO SECONDS: two searches a second, with a noise of 5 %.
+func (h *history) query(args []string) error {
+	from, to, err := times2(args[1:])
+	if err != nil {
+		return err
+	}
+	v, err := strconv.ParseFloat(args[3], 64)
+	for i := 0; from < to; i++ {
+		noise := 1 + 0.05*math.Sin(float64(i*i))
+		h.story.samples = append(h.story.samples, sampleAt{from, evidence.Sample{Name: evidence.QuerySeries, Labels: evidence.Labels{"cluster": args[0]}, Value: v * noise}})
+		from += 500 * time.Millisecond
+	}
+	return err
+}
+
+// busy FROM TO CORES
+func (h *history) busy(args []string) error {
+	from, to, err := times2(args)
+	if err != nil {
+		return err
+	}
+	cores, err := strconv.ParseFloat(args[2], 64)
+	for i, s := range h.story.samples {
+		if s.Name == evidence.CPUSeries && s.at >= from && s.at < to {
+			h.story.samples[i].Value = cores
+		}
+	}
+	return err
+}
+
+// buffer HOP COMPONENT BYTES INSTANCES FULL [GAUGE]
+func (h *history) buffer(args []string) error {
+	n, err := scenario.ParseSize(args[2])
+	if err != nil {
+		return err
+	}
+	inst, err := strconv.Atoi(args[3])
+	b := evidence.Buffer{Hop: args[0], Component: args[1], Bytes: n, Instances: inst, Full: args[4], Source: "history"}
+	if len(args) > 5 {
+		b.Gauge = args[5]
+	}
+	h.story.header.Buffers = append(h.story.header.Buffers, b)
+	return err
+}
+
+// expect compares one wanted line with a result; the message is empty when it holds.
+func expect(res *Result, want string) string {
+	f := strings.Fields(want)
+	text := ""
+	if head, tail, ok := strings.Cut(want, " ~ "); ok {
+		f, text = strings.Fields(head), tail
+	}
+	switch f[0] {
+	case "verdict":
+		if string(res.Verdict) != f[1] {
+			return fmt.Sprintf("it is %s: %v", res.Verdict, res.Reasons)
+		}
+		if text != "" && !strings.Contains(res.Summary, text) {
+			return "summary: " + res.Summary
+		}
+	case "check":
+		return expectCheck(res, f, text)
+	case "failing": // exactly these checks are fail or invalid
+		var bad []string
+		for _, c := range res.Checks {
+			if c.Verdict == Fail || c.Verdict == Invalid {
+				bad = append(bad, c.Name)
+			}
+		}
+		if got := strings.Join(bad, " "); got != strings.Join(f[1:], " ") {
+			return "failing are: " + got
+		}
+	case "hop":
+		for _, h := range res.Hops {
+			if h.Name == f[1] {
+				return pairs(f[2:], map[string]string{"lost": num(h.Lost), "min": num(h.LostMin), "max": num(h.LostMax), "in": num(h.In), "out": num(h.Out),
+					"dup": num(h.Duplicated), "dead": num(h.DeadLettered), "certainty": h.Certainty})
+			}
+		}
+		return "no such hop"
+	case "segment":
+		for _, s := range res.Segments {
+			if s.Name == f[1] {
+				return pairs(f[2:], map[string]string{"in": fmt.Sprint(s.In), "out": fmt.Sprint(s.Out), "lost": fmt.Sprint(s.Lost), "dead": fmt.Sprint(s.DeadLettered),
+					"unknown": fmt.Sprint(s.Unknown), "ranges": fmt.Sprint(len(s.Ranges))})
+			}
+		}
+		return "no such segment"
+	case "range": // range SEGMENT STREAM LO-HI key=value
+		for _, s := range res.Segments {
+			for _, g := range s.Ranges {
+				if s.Name == f[1] && fmt.Sprint(g.Stream) == f[2] && fmt.Sprintf("%d-%d", g.Lo, g.Hi) == f[3] {
+					return pairs(f[4:], map[string]string{"hop": g.Hop, "from": g.From.String(), "to": g.To.String(), "samples": strings.Join(g.Samples, ",")})
+				}
+			}
+		}
+		return "no such range"
+	case "total":
+		t := res.Totals
+		return pairs(f[1:], map[string]string{"lost": fmt.Sprint(t.Lost), "unknown": fmt.Sprint(t.Unknown), "dropped": fmt.Sprint(t.Dropped), "frozen": fmt.Sprint(t.Frozen),
+			"acked": fmt.Sprint(t.Acknowledged), "kafka": fmt.Sprint(t.SeenKafka), "seen": fmt.Sprint(t.Seen), "dup": fmt.Sprint(t.BrokerDup), "visible": fmt.Sprint(t.VisibleDup),
+			"phantom": fmt.Sprint(t.Phantom), "foreign": fmt.Sprint(t.Foreign), "corrupt": fmt.Sprint(t.Corrupt), "dead": fmt.Sprint(t.DeadLettered),
+			"scheduled": fmt.Sprint(t.Scheduled), "misordered": fmt.Sprint(t.Misordered), "rewrite": fmt.Sprint(t.SinkRewrite)})
+	case "recovery":
+		return expectRecovery(res, f[1:])
+	case "buffer":
+		for _, b := range res.Buffers {
+			if b.Hop == f[1] && strings.Contains(b.Sentence, text) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("%+v", res.Buffers)
+	case "skipped":
+		if !slices.ContainsFunc(res.Skipped, func(s Skip) bool { return s.What == f[1] && strings.Contains(s.Why, text) }) {
+			return fmt.Sprintf("%+v", res.Skipped)
+		}
+	default:
+		return "unknown wish"
+	}
+	return ""
+}
+
+func expectCheck(res *Result, f []string, text string) string {
+	var c *Check // spaces in the name of a threshold are written as underscores
+	for i := range res.Checks {
+		if strings.ReplaceAll(res.Checks[i].Name, " ", "_") == f[1] {
+			c = &res.Checks[i]
+		}
+	}
+	if f[2] == "absent" {
+		if c != nil {
+			return "it is there: " + string(c.Verdict)
+		}
+		return ""
+	}
+	if c == nil {
+		return "no such check"
+	}
+	if string(c.Verdict) != f[2] {
+		return fmt.Sprintf("it is %s: %s", c.Verdict, c.Detail)
+	}
+	if text != "" && !strings.Contains(c.Detail, text) {
+		return "detail: " + c.Detail
+	}
+	v := "null"
+	if c.Value != nil {
+		v = strconv.FormatFloat(*c.Value, 'g', 6, 64)
+	}
+	return pairs(f[3:], map[string]string{"value": v})
+}
+
+// expectRecovery compares times with a slack of 0.3 s.
+func expectRecovery(res *Result, wants []string) string {
+	r := res.Recovery
+	have := map[string]*int64{"noticed": r.Noticed, "first_good": r.FirstGood, "drained": r.Drained, "in_band": r.InBand}
+	for _, w := range wants {
+		k, v, _ := strings.Cut(w, "=")
+		got := have[k]
+		if v == "null" {
+			if got != nil {
+				return fmt.Sprintf("%s is %v", k, time.Duration(*got))
+			}
+			continue
+		}
+		d, err := time.ParseDuration(v)
+		if err != nil || got == nil {
+			return fmt.Sprintf("%s is %v (%v)", k, got, err)
+		}
+		if diff := time.Duration(*got) - d; diff.Abs() > 300*time.Millisecond {
+			return fmt.Sprintf("%s is %v", k, time.Duration(*got))
+		}
+	}
+	return ""
+}
+
+func pairs(wants []string, have map[string]string) string {
+	for _, w := range wants {
+		k, v, _ := strings.Cut(w, "=")
+		got, ok := have[k]
+		if !ok {
+			return "no figure " + k
+		}
+		if got != v {
+			return fmt.Sprintf("%s is %s", k, got)
+		}
+	}
+	return ""
+}
+
+func num(n *uint64) string {
+	if n == nil {
+		return "null"
+	}
+	return strconv.FormatUint(*n, 10)
+}

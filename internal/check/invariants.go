@@ -1,0 +1,405 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+	"triad/internal/stats"
+)
+
+func lostInKafka(s *streamAccount) *stats.Set  { return s.lostKafka }
+func lostInSearch(s *streamAccount) *stats.Set { return s.lostSearch }
+func dupInKafka(s *streamAccount) *stats.Set   { return &s.kafka.dup }
+func dupInSearch(s *streamAccount) *stats.Set  { return &s.search.dup }
+
+// Files that checks rest on, as prefixes.
+var (
+	sentFiles   = []string{"ledger/" + evidence.PointSent}
+	ledgerFiles = []string{"ledger/", evidence.EventsFile}
+)
+
+// delivery is the declared guarantee of a segment.
+func (j *judge) delivery(segment string) string {
+	for _, g := range j.s.Guarantees {
+		if g.Segment == segment {
+			return g.Delivery
+		}
+	}
+	return "at-least-once"
+}
+
+// incomplete says why the sightings of a point prove no absence; empty when they do.
+func (j *judge) incomplete(point string) string {
+	file := "ledger/" + point + ".led"
+	for _, d := range j.r.Damage {
+		if d.File == file || d.File == evidence.EventsFile {
+			return d.String()
+		}
+	}
+	state, recon := "", ""
+	for _, e := range j.r.Events {
+		switch {
+		case e.Kind == evidence.EventObserver && e.Name == point:
+			state = e.State
+		case e.Kind == evidence.EventRecon && e.Name == point:
+			recon = e.State
+			if e.Detail != "" {
+				recon += ": " + e.Detail
+			}
+		case e.Kind == evidence.EventBroken && strings.HasPrefix(e.Name, point):
+			return fmt.Sprintf("the observer of %s broke: %s", point, e.Detail)
+		}
+	}
+	if point == evidence.PointSearch {
+		if recon == "" {
+			return "the store was not read through at the end"
+		}
+		if !strings.HasPrefix(recon, "done") {
+			return "the store could not be read through at the end (" + recon + ")"
+		}
+		return ""
+	}
+	switch {
+	case recon == "done":
+		return ""
+	case state == "":
+		return fmt.Sprintf("no observer of %s was ready", point)
+	case state == "lost":
+		return fmt.Sprintf("the observer of %s was lost and did not come back", point)
+	}
+	return ""
+}
+
+// evidenceCheck judges whether the files can carry a verdict at all.
+func evidenceCheck(j *judge) *judged {
+	c := &judged{}
+	c.Unit = "problems"
+	var contradicted, unseen uint64
+	for _, s := range j.acc.streams {
+		contradicted += s.contradicted.Len()
+		unseen += s.unseenKafka.Len()
+	}
+	var weak, wrong []string
+	if why := j.short(); why != "" {
+		weak = append(weak, why)
+	}
+	for _, d := range j.r.Damage {
+		weak = append(weak, d.String())
+	}
+	points := []string{evidence.PointKafka}
+	if j.hasStore() {
+		points = append(points, evidence.PointSearch)
+	}
+	for _, p := range points {
+		if why := j.incomplete(p); why != "" && !contains(weak, why) {
+			weak = append(weak, why)
+		}
+	}
+	if j.total.DeadLettered > 0 {
+		if why := j.incomplete(evidence.PointDeadLetter); why != "" && !strings.HasPrefix(why, "no observer") {
+			weak = append(weak, why)
+		}
+	}
+	if unseen > 0 {
+		weak = append(weak, fmt.Sprintf("%d records are behind Kafka that the Kafka observer never saw; they count as arrived there", unseen))
+	}
+	if j.acc.attempted == 0 {
+		weak = append(weak, "no record was attempted")
+	}
+	if contradicted > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d records arrived that the generator's ledger says it never attempted", contradicted))
+	}
+	if j.acc.overlaps > 0 {
+		wrong = append(wrong, fmt.Sprintf("the generators' ledgers hold %d outcomes that exclude each other or that the schedule does not know", j.acc.overlaps))
+	}
+	for _, e := range j.r.Events {
+		if e.Kind == evidence.EventBroken && !strings.Contains(e.Name, "observer") && !knownPoint(e.Name) {
+			wrong = append(wrong, fmt.Sprintf("an assumption broke: %s: %s", e.Name, e.Detail))
+		}
+	}
+	c.Value, c.Limit = ptr(float64(len(weak)+len(wrong))), ptr(0.0)
+	switch {
+	case len(wrong) > 0:
+		return c.set(Invalid, "%s", strings.Join(append(wrong, weak...), "; "))
+	case len(weak) > 0:
+		return c.set(Inconclusive, "%s", strings.Join(weak, "; "))
+	}
+	return c.set(Pass, "closed, every checksum right, every observer there to the end")
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func knownPoint(name string) bool {
+	return strings.HasPrefix(name, evidence.PointKafka) || strings.HasPrefix(name, evidence.PointSearch) || strings.HasPrefix(name, evidence.PointDeadLetter)
+}
+
+// lossCheck judges conservation over both segments.
+func lossCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles, interim: true}
+	c.Unit = "records"
+	var parts []string
+	var bad, allowed uint64
+	var open string
+	for _, s := range j.segs {
+		if s.Name == segGenerate {
+			continue
+		}
+		point := evidence.PointKafka
+		if s.Name == segKafkaSearch {
+			point = evidence.PointSearch
+		}
+		if why := j.incomplete(point); why != "" && open == "" {
+			open = why
+		}
+		if s.Lost == 0 {
+			continue
+		}
+		parts = append(parts, j.lossWords(s))
+		if j.delivery(s.Name) == "best-effort" {
+			allowed += s.Lost
+		} else {
+			bad += s.Lost
+		}
+	}
+	c.Value, c.Limit = ptr(float64(bad+allowed)), ptr(float64(allowed))
+	extra := ""
+	if j.total.Unknown > 0 {
+		extra += fmt.Sprintf("; %d writes had no known outcome, %d of them arrived; they are not counted as lost", j.total.Unknown, j.total.Unknown-j.segs[1].Unknown)
+	}
+	if j.total.DeadLettered > 0 {
+		extra += fmt.Sprintf("; %d are in the dead-letter topic", j.total.DeadLettered)
+	}
+	if !j.hasStore() {
+		extra += "; the store is not part of this run"
+	}
+	drain := drainState(j.r)
+	switch {
+	case j.total.Acknowledged == 0:
+		return c.set(Inconclusive, "no record was acknowledged, so none could get lost")
+	case bad > 0 && open != "":
+		return c.set(Inconclusive, "%s; so that this is not proven: %s%s", open, strings.Join(parts, "; "), extra)
+	case bad > 0 && drain != "done" && drain != "deadline":
+		return c.set(Inconclusive, "the run did not wait for the last records; not there yet: %s%s", strings.Join(parts, "; "), extra)
+	case bad > 0:
+		if drain == "deadline" {
+			extra += fmt.Sprintf("; the drain ended at its deadline of %v", j.s.Phases.Drain)
+		}
+		return c.set(Fail, "%s%s", strings.Join(parts, "; "), extra)
+	case open != "":
+		return c.set(Inconclusive, "%s%s", open, extra)
+	case allowed > 0:
+		return c.set(Pass, "the declared guarantee is best-effort: %s%s", strings.Join(parts, "; "), extra)
+	}
+	return c.set(Pass, "all %d acknowledged records are accounted for%s", j.total.Acknowledged, extra)
+}
+
+// lossWords says how many records a segment lost, where, when and which.
+func (j *judge) lossWords(s Segment) string {
+	from, to := "Kafka", "the store"
+	if s.Name == segLedgerKafka {
+		from, to = "the generator", "Kafka"
+	}
+	text := fmt.Sprintf("%d of %d records got lost between %s and %s", s.Lost, s.In, from, to)
+	var hops []string
+	for _, h := range j.att.hops(j.r, j.acc) {
+		if !contains(s.Hops, h.Name) {
+			continue
+		}
+		switch {
+		case h.Lost != nil && *h.Lost > 0:
+			hops = append(hops, fmt.Sprintf("%d in hop %s (%s)", *h.Lost, h.Name, h.Certainty))
+		case h.Lost == nil && h.LostMax != nil && *h.LostMax > 0:
+			hops = append(hops, fmt.Sprintf("%d to %d in hop %s (%s)", *h.LostMin, *h.LostMax, h.Name, h.Certainty))
+		}
+	}
+	if len(hops) > 0 {
+		text += ": " + strings.Join(hops, ", ")
+	}
+	if len(s.Ranges) > 0 {
+		first, last := s.Ranges[0].From, s.Ranges[0].To
+		for _, g := range s.Ranges {
+			first, last = min(first, g.From), max(last, g.To)
+		}
+		text += fmt.Sprintf("; due between %.1f s and %.1f s; for example %s", first.Seconds(), last.Seconds(), strings.Join(s.Ranges[0].Samples, ", "))
+	}
+	return text
+}
+
+// duplicatesCheck judges the segments that promise to deliver once.
+func duplicatesCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles}
+	c.Unit = "records"
+	// What is twice in Kafka is twice in the store when documents are named by offset: that is not the sink's doing.
+	var own uint64
+	for _, s := range j.acc.streams {
+		own += s.search.dup.Minus(&s.kafka.dup).Len()
+	}
+	kafka, store := j.total.BrokerDup, j.total.VisibleDup
+	c.Value, c.Limit = ptr(float64(kafka+store)), nil
+	text := fmt.Sprintf("%d records a second time in Kafka, %d a second time in the store, %d of these made behind Kafka", kafka, store, own)
+	if j.total.SinkRewrite > 0 {
+		text += fmt.Sprintf("; the sink wrote %d documents again under the same name, which nobody sees", j.total.SinkRewrite)
+	}
+	once := j.delivery(segLedgerKafka) == "exactly-once"
+	onceStore := j.delivery(segKafkaSearch) == "exactly-once"
+	if once || onceStore {
+		c.Limit = ptr(0.0)
+	}
+	switch {
+	case j.total.SeenKafka == 0:
+		return c.set(Inconclusive, "nothing arrived")
+	case once && kafka > 0:
+		return c.set(Fail, "%s; the segment %s promises to deliver once", text, segLedgerKafka)
+	case onceStore && own > 0:
+		return c.set(Fail, "%s; the segment %s promises to deliver once", text, segKafkaSearch)
+	case once || onceStore:
+		if why := j.incomplete(evidence.PointKafka); why != "" {
+			return c.set(Inconclusive, "%s", why)
+		}
+		return c.set(Pass, "%s", text)
+	}
+	return c.set(Pass, "%s; at-least-once allows it", text)
+}
+
+// corruptionCheck judges that what arrived is what was sent.
+func corruptionCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles}
+	c.Unit = "records"
+	c.Value, c.Limit = ptr(float64(j.total.Corrupt)), ptr(0.0)
+	// A line without a readable tag may be another program's, or one of ours damaged beyond recognition. When none of
+	// ours is missing from that topic, it is another's.
+	lost := map[string]uint64{}
+	for _, s := range j.acc.streams {
+		lost[s.Topic] += s.lostKafka.Len()
+	}
+	var doubt, other uint64
+	for topic, n := range unreadable(j.r, evidence.PointKafka) {
+		if lost[topic] > 0 {
+			doubt += min(n, lost[topic])
+		} else {
+			other += n
+		}
+	}
+	switch {
+	case j.total.Corrupt > 0:
+		return c.set(Fail, "%d records arrived with other bytes than were sent%s", j.total.Corrupt, j.example(func(s *streamAccount) *stats.Set { return union(&s.kafka.corrupt, &s.search.corrupt) }))
+	case j.total.SeenKafka == 0:
+		return c.set(Inconclusive, "nothing arrived")
+	case doubt > 0:
+		return c.set(Inconclusive, "%d lines without a readable tag are in topics that miss records: they may be ours, damaged beyond recognition", doubt)
+	case other > 0:
+		return c.set(Pass, "every record that arrived has the checksum it was sent with; %d lines are another program's", other)
+	}
+	return c.set(Pass, "every record that arrived has the checksum it was sent with")
+}
+
+// example names up to three records of a class.
+func (j *judge) example(pick func(*streamAccount) *stats.Set) string {
+	for _, g := range j.acc.longest(j.r, pick) {
+		return fmt.Sprintf("; for example %s of source %s, due at %.1f s", strings.Join(g.Samples, ", "), g.Source, g.From.Seconds())
+	}
+	return ""
+}
+
+// orderCheck judges order within a stream and partition.
+func orderCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles}
+	c.Unit = "records"
+	c.Value, c.Limit = ptr(float64(j.total.Misordered)), ptr(0.0)
+	switch {
+	case j.total.SeenKafka == 0:
+		return c.set(Inconclusive, "nothing arrived")
+	case j.total.Misordered > 0:
+		return c.set(Fail, "%d records arrived behind a later one of their stream and partition%s", j.total.Misordered,
+			j.example(func(s *streamAccount) *stats.Set { return &s.kafka.misordered }))
+	}
+	return c.set(Pass, "every stream arrived in order within its partition")
+}
+
+// isolationCheck judges that no record is where another source's belong.
+func isolationCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles}
+	c.Unit = "records"
+	c.Value, c.Limit = ptr(float64(j.total.Foreign)), ptr(0.0)
+	extra := ""
+	if j.total.ForeignRun > 0 {
+		extra = fmt.Sprintf("; %d records of other runs were there as well, which is no leak", j.total.ForeignRun)
+	}
+	switch {
+	case j.total.Foreign > 0:
+		return c.set(Fail, "%d records are in a topic or index that is not their own%s%s", j.total.Foreign,
+			j.example(func(s *streamAccount) *stats.Set { return union(&s.kafka.foreign, &s.search.foreign) }), extra)
+	case j.total.SeenKafka == 0:
+		return c.set(Inconclusive, "nothing arrived")
+	}
+	return c.set(Pass, "every record is in its own topic and index%s", extra)
+}
+
+// phantomCheck judges that nothing arrived that was never sent.
+func phantomCheck(j *judge) *judged {
+	c := &judged{files: ledgerFiles}
+	c.Unit = "records"
+	c.Value, c.Limit = ptr(float64(j.total.Phantom)), ptr(0.0)
+	switch {
+	case j.total.Phantom > 0 && j.acc.damagedSent:
+		return c.set(Inconclusive, "%d records arrived that no ledger knows, but a ledger is damaged", j.total.Phantom)
+	case j.total.Phantom > 0:
+		return c.set(Fail, "%d records arrived that were never sent: they carry the tag of this run and are not in the schedule, or not yet due when the generator stopped", j.total.Phantom)
+	case j.total.SeenKafka == 0:
+		return c.set(Inconclusive, "nothing arrived")
+	}
+	return c.set(Pass, "nothing arrived that was not sent")
+}
+
+// loadCheck judges the generator, not the system.
+func loadCheck(j *judge) *judged {
+	c := &judged{files: append([]string{evidence.HistsName}, sentFiles...)}
+	c.Unit = "share of schedule"
+	var planned uint64
+	for _, s := range j.acc.streams {
+		planned += s.total
+	}
+	if planned == 0 || j.total.Attempted == 0 {
+		return c.set(Inconclusive, "nothing was sent")
+	}
+	c.Value, c.Limit = ptr(float64(j.total.Attempted+j.total.Frozen)/float64(planned)), ptr(1-maxDropped)
+	share := float64(j.total.Dropped) / float64(planned)
+	var late []string
+	for _, p := range scenario.PhaseNames {
+		if why := j.late[p]; why != "" {
+			late = append(late, "in phase "+p+" "+why)
+			for _, w := range j.lat.phases {
+				if w.Name == p {
+					c.Windows = append(c.Windows, Span{w.From, w.To})
+				}
+			}
+		}
+	}
+	text := fmt.Sprintf("%d of %d records attempted", j.total.Attempted, planned)
+	if j.total.Frozen > 0 {
+		text += fmt.Sprintf(", %d held back by a declared fault", j.total.Frozen)
+	}
+	if j.total.Dropped > 0 {
+		text += fmt.Sprintf(", %d dropped by the generator", j.total.Dropped)
+	}
+	switch {
+	case j.total.Scheduled < planned:
+		return c.set(Inconclusive, "%s: the load stopped with %d records not yet due", text, planned-j.total.Scheduled)
+	case share > maxDropped:
+		return c.set(Invalid, "%s: %.2f %% of the schedule, above %.2g %%: the load was not the one declared", text, 100*share, 100*maxDropped)
+	case len(late) > 0:
+		return c.set(Invalid, "%s", strings.Join(late, "; "))
+	case !j.lagKnown():
+		return c.set(Inconclusive, "%s, but how late they were was not recorded", text)
+	}
+	return c.set(Pass, "%s, in time", text)
+}

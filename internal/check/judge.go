@@ -1,0 +1,392 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+)
+
+// judge holds everything that is read from a run directory, once.
+type judge struct {
+	r      *evidence.Run
+	s      *scenario.Scenario
+	acc    *account
+	ser    *series
+	lat    *latencies
+	att    *attribution
+	total  Counts
+	segs   []Segment
+	faults []*faultState
+	late   map[string]string // phases in which the generator was late, and how
+	busy   map[string]string // phases in which the machine was saturated, and how
+	rec    *recovery
+	fills  []fill
+	infl   []Influence
+}
+
+// judged is a check with what its verdict depends on.
+type judged struct {
+	Check
+	files    []string // evidence that it rests on, by prefix
+	onFaults bool     // it says something about the faults
+	phases   []string // phases whose timing it rests on; nil: none
+	interim  bool     // a fail could still have become a pass had the run gone on
+}
+
+func (c *judged) set(v Verdict, format string, args ...any) *judged {
+	c.Verdict, c.Detail = v, fmt.Sprintf(format, args...)
+	return c
+}
+
+func (c *judged) skip(why string) *judged { return c.set(Skipped, "%s", why) }
+
+// Judge reads a run directory and gives its verdict. now is written into the result and influences nothing else. The
+// error is for evidence that leaves nothing to judge; damage is part of the result.
+func Judge(r *evidence.Run, now time.Time) (*Result, error) {
+	j := &judge{r: r, s: r.Scenario, late: map[string]string{}, busy: map[string]string{}}
+	var err error
+	if j.acc, err = newAccount(r, j.hasStore()); err != nil {
+		return nil, err
+	}
+	j.ser, j.lat = newSeries(r), newLatencies(r)
+	j.faults = newFaults(r)
+	j.att = attribute(r, j.acc, j.ser.counters)
+	j.account()
+	j.timing()
+	j.rec = newRecovery(j)
+	j.fills = newFills(j)
+	j.infl = newInfluence(j)
+	checks := j.checks()
+	res := j.result(now)
+	for _, c := range checks {
+		res.Checks = append(res.Checks, c.Check)
+	}
+	j.verdict(res)
+	return res, nil
+}
+
+// account fills totals and segments.
+func (j *judge) account() {
+	j.total = j.acc.total()
+	for _, n := range unreadable(j.r, evidence.PointKafka) {
+		j.total.Unreadable += n
+	}
+	j.total.ForeignRun = foreignRun(j.r)
+	if n := j.att.sink.rewrite; n != nil {
+		j.total.SinkRewrite = *n
+	}
+	j.segs = j.acc.segments()
+	for i := range j.segs {
+		switch j.segs[i].Name {
+		case segLedgerKafka:
+			j.segs[i].Ranges = j.acc.longest(j.r, lostInKafka)
+			j.segs[i].Duplicates = j.acc.longest(j.r, dupInKafka)
+		case segKafkaSearch:
+			j.segs[i].Ranges = j.acc.longest(j.r, lostInSearch)
+			j.segs[i].Duplicates = j.acc.longest(j.r, dupInSearch)
+		}
+	}
+	if !j.hasStore() {
+		j.segs = j.segs[:2]
+	}
+	j.att.nameHops(j.segs, j.acc)
+}
+
+// foreignRun is the number of records of other runs seen, at the point that saw most.
+func foreignRun(r *evidence.Run) uint64 {
+	by := map[string]map[string]uint64{}
+	for _, e := range r.Events {
+		if e.Kind == evidence.EventForeignRun {
+			var n uint64
+			fmt.Sscan(e.Attrs["count"], &n)
+			p := e.Attrs["point"]
+			if by[p] == nil {
+				by[p] = map[string]uint64{}
+			}
+			by[p][e.Attrs["topic"]] = max(by[p][e.Attrs["topic"]], n)
+		}
+	}
+	var most uint64
+	for _, topics := range by {
+		var sum uint64
+		for _, n := range topics {
+			sum += n
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+// short says why the run ended early; empty when it ran to its end.
+func (j *judge) short() string {
+	switch {
+	case j.r.CutShort():
+		return "the run was cut short: its evidence was never closed"
+	case j.r.Seal.Interrupted != "":
+		return "the run ended early: " + j.r.Seal.Interrupted
+	}
+	return ""
+}
+
+// hasStore reports whether the run has a store to look into: it is not declared absent or skipped.
+func (j *judge) hasStore() bool {
+	for _, c := range j.r.Header.Components {
+		if c.Name == "elasticsearch" && c.Fidelity == evidence.Absent {
+			return false
+		}
+	}
+	return j.skipped(evidence.PointSearch) == ""
+}
+
+// skipped is the reason of a skip event of that name; empty when there is none.
+func (j *judge) skipped(what string) string {
+	for _, e := range j.r.Events {
+		if e.Kind == evidence.EventSkip && e.Name == what {
+			if e.Detail == "" {
+				return "skipped"
+			}
+			return e.Detail
+		}
+	}
+	return ""
+}
+
+// kinds are the checks in the order of the catalogue. A function returns nil when the check does not apply to the run.
+var kinds = map[string]func(*judge) *judged{
+	"evidence": evidenceCheck, "load": loadCheck, "faults": faultsCheck, "loss": lossCheck, "duplicates": duplicatesCheck,
+	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
+	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
+	"metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
+}
+
+// checks judges everything, then applies what verdicts depend on.
+func (j *judge) checks() []*judged {
+	var out []*judged
+	rests := j.rests()
+	for _, k := range scenario.Checks {
+		c := kinds[k.Name](j)
+		if c == nil && slices.Contains(j.s.Requires, k.Name) {
+			c = (&judged{}).skip("the run has no evidence about it")
+		}
+		if c == nil {
+			continue
+		}
+		c.Name, c.Claim, c.Always = k.Name, k.Claim, k.Always
+		j.depend(c)
+		if k.Name != "evidence" && k.Name != "load" && k.Name != "faults" {
+			c.Rests = rests
+		}
+		out = append(out, c)
+	}
+	for i, text := range j.s.Thresholds {
+		c := thresholdCheck(j, i, text)
+		c.Name, c.Gate = text, true
+		j.depend(c)
+		c.Rests = rests
+		out = append(out, c)
+	}
+	return out
+}
+
+// rests are the parts that were not real.
+func (j *judge) rests() []string {
+	var out []string
+	for _, c := range j.r.Header.Components {
+		if c.Fidelity == evidence.Model || c.Fidelity == evidence.StandIn {
+			out = append(out, c.Cluster+"/"+c.Name+" ("+c.Fidelity+")")
+		}
+	}
+	return out
+}
+
+// depend changes a verdict when something that it depends on does not hold. The order matters: what was not done is
+// skipped, before it is invalid, before it is inconclusive.
+func (j *judge) depend(c *judged) {
+	if why := j.skipped(c.Name); why != "" {
+		c.skip(why)
+		return
+	}
+	if c.Verdict == Skipped {
+		return
+	}
+	if c.onFaults {
+		var skipped, bad []string
+		for _, f := range j.faults {
+			if f.skipped != "" {
+				skipped = append(skipped, f.Name+": "+f.skipped)
+			} else if why := f.invalid(); why != "" {
+				bad = append(bad, why)
+			}
+		}
+		switch {
+		case len(skipped) > 0:
+			c.skip("it depends on a fault that was skipped: " + strings.Join(skipped, "; "))
+			return
+		case len(bad) > 0 && j.short() == "":
+			c.set(Invalid, "it depends on a fault: %s (else: %s)", strings.Join(bad, "; "), c.Detail)
+			return
+		}
+	}
+	for _, p := range c.phases {
+		if why := j.late[p]; why != "" {
+			c.set(Invalid, "in phase %s %s (else: %s)", p, why, c.Detail)
+			return
+		}
+		if why := j.busy[p]; why != "" {
+			c.set(Invalid, "in phase %s %s (else: %s)", p, why, c.Detail)
+			return
+		}
+	}
+	if c.Verdict == Pass || c.Verdict == Fail && c.interim {
+		if why := j.short(); why != "" && (c.interim || j.r.CutShort()) {
+			c.set(Inconclusive, "%s (so far: %s)", why, c.Detail)
+			return
+		}
+	}
+	if d := j.damage(c.files); d != "" && (c.Verdict == Pass || c.Verdict == Fail && c.interim) {
+		c.set(Inconclusive, "it rests on damaged evidence: %s (else: %s)", d, c.Detail)
+	}
+}
+
+// damage is the first damage in a file that begins with one of the prefixes, or in what everything rests on.
+func (j *judge) damage(files []string) string {
+	for _, d := range j.r.Damage {
+		for _, p := range append([]string{evidence.HeaderFile, evidence.ScenarioFile, evidence.SealFile}, files...) {
+			if strings.HasPrefix(d.File, p) {
+				return d.String()
+			}
+		}
+	}
+	return ""
+}
+
+// result fills everything but checks and verdict.
+func (j *judge) result(now time.Time) *Result {
+	h := j.r.Header
+	res := &Result{SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
+		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: j.segs, Streams: j.acc.unclean(), Totals: j.total,
+		Latency: j.lat.table(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
+		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput()}
+	if res.Expected == "" {
+		res.Expected = "pass"
+	}
+	if res.Limits == nil {
+		res.Limits = []string{}
+	}
+	if res.Influence == nil {
+		res.Influence = []Influence{}
+	}
+	for _, f := range j.fills {
+		res.Buffers = append(res.Buffers, f.BufferFill)
+	}
+	for _, f := range j.faults {
+		res.Faults = append(res.Faults, f.result())
+	}
+	for _, d := range j.r.Damage {
+		res.Damage = append(res.Damage, d.String())
+	}
+	if j.r.Seal != nil {
+		res.Interrupted = j.r.Seal.Interrupted
+	}
+	for _, e := range j.r.Events {
+		if e.Kind == evidence.EventSkip {
+			res.Skipped = append(res.Skipped, Skip{e.Name, e.Detail})
+		}
+	}
+	if !j.hasStore() {
+		res.Hops = res.Hops[:4]
+	}
+	return res
+}
+
+// rank orders verdicts; the highest of all checks is the run's.
+var rank = map[Verdict]int{Pass: 0, Skipped: 0, Inconclusive: 1, Invalid: 2, Fail: 3}
+
+// verdict gives the run its verdict, its reasons and one sentence.
+func (j *judge) verdict(res *Result) {
+	res.Verdict = Pass
+	for _, c := range res.Checks {
+		if rank[c.Verdict] > rank[res.Verdict] {
+			res.Verdict = c.Verdict
+		}
+	}
+	for _, v := range []Verdict{Fail, Invalid, Inconclusive} {
+		for _, c := range res.Checks {
+			if c.Verdict == v {
+				res.Reasons = append(res.Reasons, fmt.Sprintf("%s: %s: %s", c.Name, c.Verdict, c.Detail))
+			}
+		}
+	}
+	for _, c := range res.Checks {
+		if c.Verdict != Skipped {
+			continue
+		}
+		if !slices.ContainsFunc(res.Skipped, func(s Skip) bool { return s.What == c.Name }) {
+			res.Skipped = append(res.Skipped, Skip{c.Name, c.Detail})
+		}
+		if slices.Contains(j.s.Requires, c.Name) {
+			if rank[res.Verdict] < rank[Inconclusive] {
+				res.Verdict = Inconclusive
+			}
+			res.Reasons = append(res.Reasons, fmt.Sprintf("%s: skipped, and the scenario requires it: %s", c.Name, c.Detail))
+		}
+	}
+	res.Summary = j.summary(res)
+}
+
+// summary is one sentence without words of the trade.
+func (j *judge) summary(res *Result) string {
+	n := j.total.Acknowledged
+	switch res.Verdict {
+	case Pass:
+		s := fmt.Sprintf("All %d log records that were written arrived in %s, none was damaged or misplaced", n, j.lastPlace())
+		if j.total.DeadLettered > 0 {
+			s = fmt.Sprintf("All %d log records that were written are accounted for; %d of them were set aside as unreadable by the search store", n, j.total.DeadLettered)
+		} else if j.total.Lost > 0 {
+			s = fmt.Sprintf("%d of %d log records were lost where the scenario allows it, none was damaged or misplaced", j.total.Lost, n)
+		}
+		if len(j.faults) > 0 {
+			s += ", although " + j.faultWords()
+		}
+		return s + "."
+	case Fail:
+		return fmt.Sprintf("The system did not keep its promise: %s.", firstOf(res, Fail))
+	case Invalid:
+		return fmt.Sprintf("This run proves nothing, because the test itself did not hold: %s.", firstOf(res, Invalid))
+	}
+	if len(res.Reasons) > 0 && !slices.ContainsFunc(res.Checks, func(c Check) bool { return c.Verdict == Inconclusive }) {
+		return "There is not enough to judge by: " + res.Reasons[0] + "."
+	}
+	return fmt.Sprintf("There is not enough to judge by: %s.", firstOf(res, Inconclusive))
+}
+
+func firstOf(res *Result, v Verdict) string {
+	for _, c := range res.Checks {
+		if c.Verdict == v {
+			return strings.TrimSuffix(c.Detail, ".")
+		}
+	}
+	return "no reason recorded"
+}
+
+func (j *judge) lastPlace() string {
+	if j.hasStore() {
+		return "the search store"
+	}
+	return "Kafka"
+}
+
+func (j *judge) faultWords() string {
+	if len(j.faults) == 1 {
+		f := j.faults[0]
+		if row, ok := scenario.FindFault(f.Kind); ok {
+			return "this was done to it: " + row.Doc
+		}
+		return f.Name + " struck"
+	}
+	return fmt.Sprintf("%d faults struck", len(j.faults))
+}

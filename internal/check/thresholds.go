@@ -1,0 +1,380 @@
+package check
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+	"triad/internal/stats"
+)
+
+// measure is the value of a threshold's metric: somewhere in [lo, hi]. It is absent when there is no data, and why says
+// what is missing.
+type measure struct {
+	lo, hi  float64
+	ok      bool
+	why     string
+	files   []string
+	timing  bool // it is a latency, a rate or a time: it rests on the harness's own timing
+	faults  bool
+	interim bool
+}
+
+func exactly(v float64) measure { return measure{lo: v, hi: v, ok: true} }
+
+func none(format string, args ...any) measure { return measure{why: fmt.Sprintf(format, args...)} }
+
+// thresholdCheck judges one gate of the scenario. A limit inside the interval in which the figure lies decides nothing.
+func thresholdCheck(j *judge, i int, text string) *judged {
+	c := &judged{}
+	t, err := scenario.ParseThreshold(text)
+	if err != nil {
+		return c.set(Inconclusive, "the threshold cannot be read: %v", err)
+	}
+	m := j.measure(t)
+	c.Limit = ptr(t.Limit)
+	c.Unit = t.Metric.Unit
+	if t.Agg == "count" {
+		c.Unit = "records"
+	}
+	c.files, c.interim = m.files, true
+	phase := t.Labels["phase"]
+	if m.timing {
+		c.phases = []string{phase}
+		if phase == "" {
+			c.phases = []string{scenario.Before, scenario.During, scenario.After}
+		}
+	}
+	c.onFaults = m.faults || len(j.faults) > 0 && (phase == scenario.During || phase == scenario.After)
+	if w, ok := j.phase(phase); ok {
+		c.Windows = []Span{{w.From, w.To}}
+	}
+	if !m.ok {
+		return c.set(Inconclusive, "no data: %s", m.why)
+	}
+	c.Value = ptr(m.hi)
+	if t.Op == ">" || t.Op == ">=" {
+		c.Value = ptr(m.lo)
+	}
+	found := "found " + number(m.lo, c.Unit)
+	if m.lo != m.hi {
+		found = fmt.Sprintf("found between %s and %s", number(m.lo, c.Unit), number(m.hi, c.Unit))
+	}
+	switch holds(m.lo, m.hi, t.Op, t.Limit) {
+	case 1:
+		return c.set(Pass, "%s, as wanted", found)
+	case -1:
+		return c.set(Fail, "%s, wanted %s %s", found, t.Op, number(t.Limit, c.Unit))
+	}
+	return c.set(Inconclusive, "%s: the limit of %s lies inside, so that it cannot be told", found, number(t.Limit, c.Unit))
+}
+
+// holds is 1 when the relation holds for every value in [lo, hi], -1 when for none, else 0.
+func holds(lo, hi float64, op string, limit float64) int {
+	all := func(a, b bool) int {
+		switch {
+		case a && b:
+			return 1
+		case !a && !b:
+			return -1
+		}
+		return 0
+	}
+	switch op {
+	case "<":
+		return all(lo < limit, hi < limit)
+	case "<=":
+		return all(lo <= limit, hi <= limit)
+	case ">":
+		return all(lo > limit, hi > limit)
+	case ">=":
+		return all(lo >= limit, hi >= limit)
+	}
+	same := 0
+	switch {
+	case lo == limit && hi == limit:
+		same = 1
+	case limit < lo || limit > hi:
+		same = -1
+	}
+	if op == "!=" {
+		return -same
+	}
+	return same
+}
+
+// number prints a figure in its unit.
+func number(v float64, unit string) string {
+	switch {
+	case unit == "s" && !math.IsInf(v, 0):
+		return time.Duration(v * float64(time.Second)).Round(time.Microsecond).String()
+	case unit == "/s":
+		return strconv.FormatFloat(v, 'g', 6, 64) + "/s"
+	}
+	return strconv.FormatFloat(v, 'g', 10, 64)
+}
+
+func (j *judge) measure(t scenario.Threshold) measure {
+	switch t.Metric.Name {
+	case "e2e_latency", "kafka_latency", "query_latency":
+		m := j.distribution(t)
+		m.timing = true
+		return m
+	case "generator_lag", "target_block":
+		return j.distribution(t)
+	case "lost", "unknown", "dropped", "duplicates", "misordered":
+		return j.count(t)
+	case "throughput":
+		m := j.rate(t)
+		m.timing = true
+		return m
+	case "backlog":
+		m := j.backlogs(t)
+		m.timing = true
+		return m
+	case "noticed", "first_good", "drained", "in_band":
+		return j.recoveryTime(t.Metric.Name)
+	case "survival_horizon":
+		return j.survival(t)
+	case "metrics_gap":
+		return j.gap(t)
+	}
+	return none("metric %s is not measured", t.Metric.Name)
+}
+
+// distribution is a figure of a latency, an interval where it was found by polling.
+func (j *judge) distribution(t scenario.Threshold) measure {
+	lo, hi, ok := j.lat.interval(t.Metric.Name, t.Labels["source"], t.Labels["topic"], t.Labels["phase"])
+	if !ok {
+		return none("no %s was recorded%s", t.Metric.Name, labelWords(t))
+	}
+	m := measure{ok: true, files: []string{evidence.HistsName}}
+	get := func(h *stats.Hist) float64 {
+		switch t.Agg {
+		case "p":
+			d, _ := h.Quantile(t.Percentile / 100)
+			return d.Seconds()
+		case "min":
+			return h.Min().Seconds()
+		case "mean":
+			return h.Mean().Seconds()
+		case "max":
+			return h.Max().Seconds()
+		}
+		return float64(h.Count())
+	}
+	m.lo, m.hi = get(lo), get(hi)
+	m.lo, m.hi = min(m.lo, m.hi), max(m.lo, m.hi)
+	return m
+}
+
+func labelWords(t scenario.Threshold) string {
+	s := ""
+	for _, k := range t.Metric.Labels {
+		if v := t.Labels[k]; v != "" {
+			s += fmt.Sprintf(", %s %s", k, v)
+		}
+	}
+	return s
+}
+
+// count is a number of records. What an incomplete observer did not see may still be there.
+func (j *judge) count(t scenario.Threshold) measure {
+	var n, hidden uint64
+	some := false
+	for _, s := range j.acc.streams {
+		if x := t.Labels["source"]; x != "" && s.Source != x {
+			continue
+		}
+		if x := t.Labels["topic"]; x != "" && s.Topic != x {
+			continue
+		}
+		some = some || s.acked.Len()+s.unknown.Len() > 0
+		switch t.Metric.Name {
+		case "lost":
+			lk, ks := s.lostKafka.Len(), s.lostSearch.Len()
+			switch t.Labels["segment"] {
+			case segLedgerKafka:
+				ks = 0
+			case segKafkaSearch:
+				lk = 0
+			case segGenerate:
+				lk, ks = 0, 0
+			}
+			if j.incomplete(evidence.PointKafka) != "" {
+				hidden += lk
+			} else {
+				n += lk
+			}
+			switch {
+			case !j.hasStore():
+			case j.incomplete(evidence.PointSearch) != "":
+				hidden += ks
+			default:
+				n += ks
+			}
+		case "unknown":
+			n += s.unknown.Len()
+		case "dropped":
+			n += s.dropped.Len()
+		case "duplicates":
+			switch t.Labels["point"] {
+			case evidence.PointKafka:
+				n += s.kafka.dupN
+			case "", evidence.PointSearch:
+				n += s.search.dupN
+				if t.Labels["point"] == "" {
+					n += s.kafka.dupN
+				}
+			}
+		case "misordered":
+			n += s.kafka.misorderedN
+		}
+	}
+	if !some {
+		return none("nothing was sent%s", labelWords(t))
+	}
+	m := measure{lo: float64(n), hi: float64(n + hidden), ok: true, files: ledgerFiles}
+	if t.Metric.Name == "unknown" || t.Metric.Name == "dropped" {
+		m.files = sentFiles
+	} else if hidden == 0 && t.Metric.Name == "lost" {
+		for _, p := range []string{evidence.PointKafka, evidence.PointSearch} {
+			if why := j.incomplete(p); why != "" && (p == evidence.PointKafka || j.hasStore()) {
+				return none("%s", why)
+			}
+		}
+	}
+	return m
+}
+
+// rate is a throughput over whole seconds of a phase, or of all judged phases.
+func (j *judge) rate(t scenario.Threshold) measure {
+	point := t.Labels["point"]
+	if point == "" {
+		point = evidence.PointKafka
+	}
+	var sources []string
+	if s := t.Labels["source"]; s != "" {
+		sources = []string{s}
+	}
+	l := j.ser.pulse(point, sources)
+	var per []float64
+	for _, w := range j.lat.phases {
+		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
+			per = append(per, l.perSecond(w.From, w.To)...)
+		}
+	}
+	if l == nil || len(per) == 0 {
+		return none("nothing was counted at %s%s", point, labelWords(t))
+	}
+	m := exactly(aggregate(per, t.Agg, t.Percentile))
+	m.files = []string{evidence.SeriesName}
+	return m
+}
+
+func aggregate(xs []float64, agg string, p float64) float64 {
+	switch agg {
+	case "min":
+		return slices.Min(xs)
+	case "max":
+		return slices.Max(xs)
+	case "mean":
+		return stats.Mean(xs)
+	case "p":
+		return stats.QuantileOf(xs, p/100)
+	}
+	return xs[len(xs)-1]
+}
+
+// backlogs is what was acknowledged and not yet at the next observation point.
+func (j *judge) backlogs(t scenario.Threshold) measure {
+	segment := segLedgerKafka
+	switch t.Labels["hop"] {
+	case "sink", "search":
+		segment = segKafkaSearch
+	case "generate":
+		return none("a generator has no backlog: see target_block")
+	}
+	l := j.rec.backlog[segment]
+	if l == nil {
+		return none("the backlog of segment %s was not counted", segment)
+	}
+	var vals []float64
+	for _, w := range append(slices.Clone(j.lat.phases), scenario.Window{Name: scenario.Drain, From: j.s.Phases.LoadTime(), To: time.Duration(len(l.bins)) * l.step}) {
+		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
+			vals = append(vals, l.slice(w.From, w.To)...)
+		}
+	}
+	if len(vals) == 0 {
+		return none("the backlog was not counted%s", labelWords(t))
+	}
+	for i := range vals {
+		vals[i] = max(vals[i], 0)
+	}
+	m := exactly(aggregate(vals, t.Agg, 0))
+	m.files = []string{evidence.SeriesName}
+	return m
+}
+
+func (j *judge) recoveryTime(name string) measure {
+	r := j.rec.res
+	v, res := map[string]*int64{"noticed": r.Noticed, "first_good": r.FirstGood, "drained": r.Drained, "in_band": r.InBand}[name], r.Resolution
+	if name == "in_band" {
+		res = r.InBandResolution
+	}
+	if v == nil {
+		m := none("it was not seen")
+		if j.rec.why != "" {
+			m = none("%s", j.rec.why)
+		}
+		m.faults = len(j.faults) > 0
+		return m
+	}
+	s := time.Duration(*v).Seconds()
+	return measure{lo: max(s-time.Duration(res).Seconds(), 0), hi: s, ok: true, files: []string{evidence.SeriesName, evidence.EventsFile}, timing: true, faults: true}
+}
+
+func (j *judge) survival(t scenario.Threshold) measure {
+	var least time.Duration
+	for _, f := range j.fills {
+		if f.horizon > 0 && (t.Labels["hop"] == "" && f.Hop != "metrics" || f.Hop == t.Labels["hop"]) && (least == 0 || f.horizon < least) {
+			least = f.horizon
+		}
+	}
+	if least == 0 {
+		return none("no buffer has both a limit and a measured rate%s", labelWords(t))
+	}
+	m := exactly(least.Seconds())
+	m.files, m.timing = []string{evidence.SeriesName}, true
+	return m
+}
+
+func (j *judge) gap(t scenario.Threshold) measure {
+	longest, n, watched := 0.0, 0.0, false
+	for cluster := range j.ser.lostInc {
+		watched = watched || t.Labels["cluster"] == "" || t.Labels["cluster"] == cluster
+	}
+	for cluster, gaps := range j.ser.gaps {
+		if c := t.Labels["cluster"]; c != "" && c != cluster {
+			continue
+		}
+		watched = true
+		for _, g := range gaps {
+			longest = max(longest, g.v)
+			n++
+		}
+	}
+	if !watched {
+		return none("the known counter was not looked for%s", labelWords(t))
+	}
+	m := exactly(longest)
+	if t.Agg == "count" {
+		m = exactly(n)
+	}
+	m.files = []string{evidence.SeriesName}
+	return m
+}

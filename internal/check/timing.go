@@ -1,0 +1,155 @@
+package check
+
+import (
+	"fmt"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+)
+
+// Bounds of the harness's own timing. A phase in which one is exceeded proves nothing about latency or throughput.
+const (
+	// lagFloor and lagShare bound the 99th percentile of generator lag: latency counts from the scheduled time, so lag
+	// adds to it. It may add 1 % to the phase's own p99 of kafka_latency, and 10 ms in any case, which is a tenth of the
+	// finest step that recovery is told in.
+	lagFloor = 10 * time.Millisecond
+	lagShare = 0.01
+	// maxDropped is the share of the schedule that the generator may leave out: above it the load was another one.
+	maxDropped = 0.001
+	// A second is saturated when the process used this share of all processors, or a goroutine that could run waited
+	// this long for one (a tenth of a second is the resolution of every pulse).
+	busyCPU   = 0.95
+	busyStall = 0.1
+	// busyShare of the seconds of a phase may be saturated before the phase is.
+	busyShare = 0.1
+)
+
+// timing finds the phases in which the generator was late or the machine saturated.
+func (j *judge) timing() {
+	for _, w := range j.lat.phases {
+		if !judgedPhase(w.Name) {
+			continue
+		}
+		if lag := j.lat.pick("generator_lag", "", "", w.Name, evidence.Exact); lag.Count() > 0 {
+			p99, _ := lag.Quantile(0.99)
+			bound := lagFloor
+			if d, ok := j.lat.pick("kafka_latency", "", "", w.Name, evidence.Exact).Quantile(0.99); ok {
+				bound = max(bound, time.Duration(lagShare*float64(d)))
+			}
+			if p99 > bound {
+				j.late[w.Name] = fmt.Sprintf("the generator was late: 1 %% of its records by more than %v (bound %v)", p99.Round(time.Millisecond), bound.Round(time.Millisecond))
+			}
+		}
+		if n, all := j.busySeconds(w); all > 0 && n >= 2 && float64(n) > busyShare*float64(all) {
+			j.busy[w.Name] = fmt.Sprintf("the machine was saturated in %d of %d seconds", n, all)
+		}
+	}
+}
+
+// lagKnown reports whether the generator's lag was recorded in every judged phase.
+func (j *judge) lagKnown() bool {
+	for _, w := range j.lat.phases {
+		if judgedPhase(w.Name) && j.lat.pick("generator_lag", "", "", w.Name, evidence.Exact).Count() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// busySeconds counts the saturated seconds of a phase among those with a reading. Readings that did not change are not
+// repeated in the evidence, so each holds until the next.
+func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
+	if len(j.ser.stall) == 0 && len(j.ser.cpu) == 0 {
+		return 0, 0
+	}
+	hold := func(rs []reading) func(time.Duration) (float64, bool) {
+		i := 0
+		return func(t time.Duration) (float64, bool) {
+			for i < len(rs) && rs[i].at < t {
+				i++
+			}
+			if i == 0 {
+				return 0, false
+			}
+			return rs[i-1].v, true
+		}
+	}
+	stall := hold(j.ser.stall)
+	var parts []func(time.Duration) (float64, bool)
+	for _, rs := range j.ser.cpu {
+		parts = append(parts, hold(rs))
+	}
+	for s := w.From; s < w.To; s += time.Second {
+		st, known := stall(s + time.Second)
+		cores := 0.0
+		for _, p := range parts {
+			if v, ok := p(s + time.Second); ok {
+				cores += v
+				known = true
+			}
+		}
+		if !known {
+			continue
+		}
+		all++
+		if st >= busyStall || j.r.Header.Host.CPUs > 0 && cores >= busyCPU*float64(j.r.Header.Host.CPUs) {
+			busy++
+		}
+	}
+	return busy, all
+}
+
+// saturationCheck judges that the harness did not measure itself.
+func saturationCheck(j *judge) *judged {
+	c := &judged{files: []string{evidence.SeriesName}}
+	c.Unit = "share of seconds"
+	c.Limit = ptr(busyShare)
+	busy, all := 0, 0
+	for _, w := range j.lat.phases {
+		if judgedPhase(w.Name) {
+			b, a := j.busySeconds(w)
+			busy, all = busy+b, all+a
+		}
+	}
+	if all == 0 {
+		return c.set(Inconclusive, "how busy the machine was is not recorded")
+	}
+	c.Value = ptr(float64(busy) / float64(all))
+	for _, w := range j.lat.phases {
+		if why := j.busy[w.Name]; why != "" {
+			c.Windows = append(c.Windows, Span{w.From, w.To})
+			c.Verdict = Invalid
+			c.Detail = "in phase " + w.Name + " " + why + ": latency and throughput are the machine's, not the system's"
+		}
+	}
+	if c.Verdict == Invalid {
+		return c
+	}
+	return c.set(Pass, "%d of %d seconds were saturated", busy, all)
+}
+
+// throughput is the mean rate at each observation point by phase.
+func (j *judge) throughput() []Throughput {
+	out := []Throughput{}
+	for _, point := range []string{"ledger", evidence.PointKafka, evidence.PointSearch} {
+		l := j.ser.pulse(point, nil)
+		if l == nil {
+			continue
+		}
+		for _, w := range j.lat.phases {
+			per := l.perSecond(w.From, w.To)
+			if len(per) == 0 {
+				continue
+			}
+			var sum float64
+			low, high := per[0], per[0]
+			for _, v := range per {
+				sum += v
+				low, high = min(low, v), max(high, v)
+			}
+			out = append(out, Throughput{Point: point, Phase: w.Name, Mean: sum / float64(len(per)), Min: low, Max: high})
+		}
+	}
+	return out
+}
