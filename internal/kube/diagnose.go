@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -25,6 +26,20 @@ type Diagnosis struct {
 	Evidence []string // lines for people, the most telling first
 }
 
+// rankCreating is the rank of a container that is being created for no reason that its status gives.
+const rankCreating = 50
+
+// creatingBecause looks into a pod's events for what its status does not say: a volume that cannot be mounted, a network that
+// cannot be set up.
+func creatingBecause(s suspicion, who, pod string, events []Event) suspicion {
+	for _, e := range events {
+		if e.Type == "Warning" && e.Object == "Pod "+pod && strings.HasPrefix(e.Reason, "Failed") {
+			return suspicion{8, fmt.Sprintf("%s cannot start: %s", who, e.Message), nil}
+		}
+	}
+	return s
+}
+
 // suspicion is one possible cause. A lower rank is nearer to the root: an image that cannot be had explains everything after it.
 type suspicion struct {
 	rank int
@@ -40,8 +55,9 @@ func (c *Client) Diagnose(ctx context.Context, namespace string) Diagnosis {
 	if err != nil {
 		return Diagnosis{Cause: "the API server does not answer", Evidence: []string{err.Error()}}
 	}
+	events, eventsErr := c.Events(ctx, namespace)
 	for i := range pods {
-		found = append(found, c.suspectPod(ctx, &pods[i])...)
+		found = append(found, c.suspectPod(ctx, &pods[i], events)...)
 	}
 	sort.SliceStable(found, func(i, j int) bool { return found[i].rank < found[j].rank })
 	var d Diagnosis
@@ -52,9 +68,8 @@ func (c *Client) Diagnose(ctx context.Context, namespace string) Diagnosis {
 		d.Evidence = append(d.Evidence, "pod: "+s.text)
 		d.Evidence = append(d.Evidence, s.more...)
 	}
-	events, err := c.Events(ctx, namespace)
-	if err != nil {
-		d.Evidence = append(d.Evidence, "events: "+err.Error())
+	if eventsErr != nil {
+		d.Evidence = append(d.Evidence, "events: "+eventsErr.Error())
 		return d
 	}
 	warnings := 0
@@ -74,7 +89,7 @@ func (c *Client) Diagnose(ctx context.Context, namespace string) Diagnosis {
 	return d
 }
 
-func (c *Client) suspectPod(ctx context.Context, pod *Object) []suspicion {
+func (c *Client) suspectPod(ctx context.Context, pod *Object, events []Event) []suspicion {
 	name := pod.GetNamespace() + "/" + pod.GetName()
 	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
 	if phase == "Succeeded" || condition(pod, "Ready").status == "True" {
@@ -93,7 +108,11 @@ func (c *Client) suspectPod(ctx context.Context, pod *Object) []suspicion {
 				continue
 			}
 			containers++
-			if s, ok := c.suspectContainer(ctx, pod, name, st); ok {
+			s, ok := c.suspectContainer(ctx, pod, name, st)
+			if ok && s.rank == rankCreating {
+				s = creatingBecause(s, name, pod.GetName(), events)
+			}
+			if ok && !slices.ContainsFunc(found, func(o suspicion) bool { return o.text == s.text }) {
 				found = append(found, s)
 			}
 		}
@@ -126,7 +145,7 @@ func (c *Client) suspectContainer(ctx context.Context, pod *Object, name string,
 	case ended && endCode != 0:
 		return suspicion{15, fmt.Sprintf("%s ended with exit code %d (%s)", who, endCode, endReason), c.lastLines(ctx, pod, container, false)}, true
 	case reason == "ContainerCreating" || reason == "PodInitializing":
-		return suspicion{50, fmt.Sprintf("%s is still being created: %s", who, message), nil}, true
+		return suspicion{rankCreating, strings.TrimSuffix(fmt.Sprintf("%s is still being created: %s", who, message), ": "), nil}, true
 	}
 	if ready, _ := st["ready"].(bool); !ready && st["state"] != nil && !ended && reason == "" {
 		return suspicion{40, who + " runs and its readiness probe does not pass", c.lastLines(ctx, pod, container, false)}, true

@@ -67,7 +67,7 @@ type Options struct {
 	LogDir string
 	// Images is the image set that swaps the references of the manifests. The zero value swaps nothing.
 	Images manifests.ImageSet
-	// Manifests is the folder of manifests. Default: manifests in the working folder.
+	// Manifests is the folder of manifests. Default: TRIAD_MANIFESTS, else manifests in the working folder.
 	Manifests string
 }
 
@@ -110,6 +110,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogDir == "" {
 		o.LogDir = filepath.Join(o.StateDir, "logs")
+	}
+	if o.Manifests == "" {
+		o.Manifests = os.Getenv("TRIAD_MANIFESTS")
 	}
 	if o.Manifests == "" {
 		o.Manifests = "manifests"

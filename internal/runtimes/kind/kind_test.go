@@ -31,6 +31,11 @@ func requireKind(t *testing.T) (images.Engine, images.EngineInfo) {
 func newTestRuntime(t *testing.T, opts Options) *Runtime {
 	t.Helper()
 	requireKind(t)
+	if keep := os.Getenv("TRIAD_KIND_KEEP"); keep != "" {
+		// For people who develop: clusters stay in this folder from one run of a test to the next.
+		opts.StateDir = keep
+		return openTestRuntime(t, opts)
+	}
 	if opts.StateDir == "" {
 		opts.StateDir = t.TempDir()
 	}
@@ -198,4 +203,13 @@ func TestKindForeignClusterIsRefused(t *testing.T) {
 	if nodes, err := r.Nodes(ctx, Kafka); err != nil || len(nodes) != 1 {
 		t.Errorf("the foreign container is gone after down: %v, %v", nodes, err)
 	}
+}
+
+func contains(s string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(s, p) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,0 +1,123 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"triad/internal/kube"
+	"triad/internal/manifests"
+)
+
+const (
+	assetTimeout  = 2 * time.Minute
+	assetMaxBytes = 8 << 20 // the largest Strimzi definition is below one megabyte
+)
+
+// assetObjects returns the objects of the pinned assets that a cluster needs, from the folder that the asset's variable names, or
+// from the cache, or from their URLs. A download is used only when its checksum is the pinned one.
+func (r *Runtime) assetObjects(ctx context.Context, set manifests.Set, cluster string) ([]kube.Object, error) {
+	assets, err := set.Assets()
+	if err != nil {
+		return nil, err
+	}
+	var out []kube.Object
+	for _, a := range assets {
+		if !slices.Contains(a.Clusters, cluster) {
+			continue
+		}
+		for _, f := range a.Files {
+			b, err := r.assetFile(ctx, a, f)
+			if err != nil {
+				return nil, fmt.Errorf("asset %s: %w", a.Name, err)
+			}
+			objs, err := decodeObjects(b)
+			if err != nil {
+				return nil, fmt.Errorf("asset %s: %s: %w", a.Name, path.Base(f.URL), err)
+			}
+			out = append(out, objs...)
+		}
+	}
+	return out, nil
+}
+
+func (r *Runtime) assetFile(ctx context.Context, a manifests.Asset, f manifests.AssetFile) ([]byte, error) {
+	name := path.Base(f.URL)
+	if dir := os.Getenv(a.Env); dir != "" {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("%w (%s names the folder)", err, a.Env)
+		}
+		return b, nil
+	}
+	if f.SHA256 == "" {
+		return nil, fmt.Errorf("%s has no checksum: set %s to a folder with it", name, a.Env)
+	}
+	cached := filepath.Join(r.opts.StateDir, "assets", f.SHA256+"-"+name)
+	b, err := os.ReadFile(cached)
+	if errors.Is(err, fs.ErrNotExist) {
+		if b, err = download(ctx, f.URL); err == nil {
+			defer func() { _ = writeFileAtomic(cached, b, 0o644) }()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (or set %s to a folder with it)", err, a.Env)
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 {
+		_ = os.Remove(cached)
+		return nil, fmt.Errorf("%s has the checksum %x, pinned is %s", f.URL, sum, f.SHA256)
+	}
+	return b, nil
+}
+
+func download(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, assetTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, assetMaxBytes))
+}
+
+// decodeObjects reads all documents of a YAML file.
+func decodeObjects(b []byte) ([]kube.Object, error) {
+	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(b), 4096)
+	var out []kube.Object
+	for {
+		var o kube.Object
+		err := dec.Decode(&o.Object)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(o.Object) > 0 {
+			out = append(out, o)
+		}
+	}
+}

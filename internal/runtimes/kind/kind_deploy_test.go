@@ -1,0 +1,128 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"triad/internal/kube"
+	"triad/internal/manifests"
+)
+
+// testSet is the image set that tests deploy with: TRIAD_IMAGES, or the manifests' own references.
+func testSet(t *testing.T) manifests.ImageSet {
+	t.Helper()
+	file := os.Getenv("TRIAD_IMAGES")
+	if file == "" {
+		return manifests.ImageSet{}
+	}
+	set, err := manifests.LoadImageSet(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// ownProgram makes sure that there is a program for Triad's own image: the test's is not sim, and may not be static.
+func ownProgram(t *testing.T) {
+	t.Helper()
+	if os.Getenv("TRIAD_SIM_BINARY") != "" {
+		return
+	}
+	out := filepath.Join(t.TempDir(), "sim")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", out, "triad/cmd/sim")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("cmd/sim does not build: %v\n%s", err, b)
+	}
+	t.Setenv("TRIAD_SIM_BINARY", out)
+}
+
+// upTestPair brings the kafka and monitoring clusters up with everything in them.
+func upTestPair(t *testing.T) (*Runtime, *Plan) {
+	t.Helper()
+	requireKind(t)
+	ownProgram(t)
+	opts := Options{Clusters: []string{Kafka, Monitoring}, Images: testSet(t)}
+	if os.Getenv("TRIAD_MANIFESTS") == "" {
+		opts.Manifests = "../../../manifests"
+	}
+	r := newTestRuntime(t, opts)
+	var plan *Plan
+	timed(t, "up of two clusters", 6*time.Minute, func() (err error) {
+		plan, err = r.Up(t.Context(), DeployOptions{})
+		return err
+	})
+	for _, l := range plan.Lines() {
+		t.Log("not the real thing:", l)
+	}
+	return r, plan
+}
+
+func TestKindDeploy(t *testing.T) {
+	r, plan := upTestPair(t)
+	ctx := t.Context()
+	timed(t, "a second up of two clusters", 20*time.Second, func() error {
+		_, err := r.Up(ctx, DeployOptions{})
+		return err
+	})
+	monitoring, err := r.Client(Monitoring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("every pod is ready", func(t *testing.T) {
+		for _, c := range r.opts.Clusters {
+			client, err := r.Client(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := client.Diagnose(ctx, c); len(d.Evidence) > 0 && d.Cause != "" {
+				t.Logf("%s: %s", c, d.Cause)
+			}
+		}
+		if err := monitoring.WaitReady(ctx, []kube.Ref{{APIVersion: "kafka.strimzi.io/v1", Kind: "KafkaConnector", Namespace: Monitoring, Name: "logs-to-elasticsearch"}}, time.Minute, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("templates are in the store", func(t *testing.T) {
+		d := &deployment{Runtime: r, plan: plan}
+		s, err := d.store(ctx, monitoring, Monitoring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.http.CloseIdleConnections()
+		for path, want := range map[string]int{"_index_template/triad-logs": 200, "_index_template/nothing": 404} {
+			if status, err := s.request(ctx, "HEAD", path, ""); err != nil || status != want {
+				t.Errorf("%s: status %d, %v, want %d", path, status, err, want)
+			}
+		}
+	})
+	t.Run("not ready says why", func(t *testing.T) {
+		c, err := r.Client(Kafka)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := kube.Object{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "broken", "namespace": Kafka},
+			"spec": map[string]any{"replicas": int64(1), "selector": map[string]any{"matchLabels": map[string]any{"app": "broken"}},
+				"template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"app": "broken"}},
+					"spec": map[string]any{"containers": []any{map[string]any{"name": "broken", "image": "nowhere.invalid/nothing:1", "imagePullPolicy": "Never"}}}}}}}
+		if err := c.Apply(ctx, []kube.Object{pod}, nil); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := c.Delete(context.WithoutCancel(ctx), []kube.Ref{kube.RefOf(&pod)}, time.Minute); err != nil {
+				t.Error(err)
+			}
+		}()
+		err = c.WaitReady(ctx, []kube.Ref{kube.RefOf(&pod)}, 5*time.Second, nil)
+		nr, ok := err.(*kube.NotReadyError) //nolint:errorlint // this exact type is the contract
+		if !ok || !contains(nr.Cause, "nowhere.invalid/nothing:1", "is not in the node") {
+			t.Errorf("cause: %v", err)
+		}
+	})
+}

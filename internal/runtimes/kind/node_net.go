@@ -1,0 +1,331 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"triad/internal/manifests"
+)
+
+// flowsChain is the chain with the declared flows in every node. ruleMark starts the comment of every rule that is Triad's.
+const (
+	flowsChain = "TRIAD-FLOWS"
+	ruleMark   = "triad:"
+)
+
+// EnforceFlows puts the packet filter rules for the declared flows into every running node: what a pod sends to another cluster, or
+// out of the container network at all, is rejected unless a flow allows it; what a node itself sends to another cluster likewise.
+// Rules are on the source's side, marked with a comment, and replaced in one step when they are there already. Flows from outside and
+// from the harness are not the nodes' affair: they come in through ports of this machine. The rules do not outlive a restart of the
+// node: call it after one.
+func (r *Runtime) EnforceFlows(ctx context.Context, flows []manifests.Flow) error {
+	clusters, err := r.presentClusters(ctx)
+	if err != nil {
+		return err
+	}
+	for name, nodes := range clusters {
+		var script strings.Builder
+		script.WriteString("set -eu\n")
+		script.WriteString("iptables-restore -w 5 --noflush <<'RULES'\n" + flowRules(name, clusters, flows) + "RULES\n")
+		script.WriteString("if command -v ip6tables-restore >/dev/null 2>&1; then ip6tables-restore -w 5 --noflush <<'RULES'\n" + flowRules6(name, clusters) + "RULES\nfi\n")
+		for _, table := range []string{"iptables", "ip6tables"} {
+			for _, chain := range []string{"FORWARD", "OUTPUT"} {
+				// Taken out and put in at the top: rules that kube-proxy has added since must not come first.
+				fmt.Fprintf(&script, "%[1]s -w 5 -D %[2]s -m comment --comment '%[3]sflows' -j %[4]s 2>/dev/null || true\n", table, chain, ruleMark, flowsChain)
+				fmt.Fprintf(&script, "%[1]s -w 5 -I %[2]s 1 -m comment --comment '%[3]sflows' -j %[4]s\n", table, chain, ruleMark, flowsChain)
+			}
+		}
+		for _, n := range nodes {
+			if _, err := r.sh(ctx, n.Name, script.String()); err != nil {
+				return fmt.Errorf("flows: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// presentClusters returns the running clusters of Triad's with their nodes.
+func (r *Runtime) presentClusters(ctx context.Context) (map[string][]Node, error) {
+	own, err := r.ownClusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]Node{}
+	for _, c := range own {
+		nodes, err := r.Nodes(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		nodes = slices.DeleteFunc(nodes, func(n Node) bool { return !n.Owned || n.State != "running" })
+		if len(nodes) > 0 {
+			out[c] = nodes
+		}
+	}
+	return out, nil
+}
+
+// flowRules returns the rules of one cluster's nodes in the format of iptables-restore.
+func flowRules(cluster string, clusters map[string][]Node, flows []manifests.Flow) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", flowsChain)
+	// Answers first: what the harness asks through a mapped port, and everything that has been allowed once.
+	rule := func(match, comment, action string) {
+		fmt.Fprintf(&b, "-A %s %s -m comment --comment \"%s%s\" -j %s\n", flowsChain, match, ruleMark, comment, action)
+	}
+	rule("! -o eth0", "inside", "RETURN")
+	rule("-m conntrack --ctstate ESTABLISHED,RELATED", "answers", "RETURN")
+	for _, n := range clusters[cluster] {
+		rule("-d "+n.IPv4, "own-nodes", "RETURN")
+	}
+	for _, f := range flows {
+		ports := f.On(overlay)
+		if f.From.Cluster != cluster || len(ports) == 0 {
+			continue
+		}
+		list := make([]string, len(ports))
+		for i, p := range ports {
+			list[i] = strconv.Itoa(p)
+		}
+		for _, n := range clusters[f.To.Cluster] {
+			rule(fmt.Sprintf("-d %s -p tcp -m multiport --dports %s", n.IPv4, strings.Join(list, ",")), "flow-"+f.Name, "RETURN")
+		}
+	}
+	others := make([]string, 0, len(clusters))
+	for c := range clusters {
+		if c != cluster {
+			others = append(others, c)
+		}
+	}
+	slices.Sort(others)
+	for _, c := range others {
+		for _, n := range clusters[c] {
+			rule("-d "+n.IPv4, "undeclared-"+c, "REJECT")
+		}
+	}
+	// What is left in FORWARD comes from pods and goes out of the container network: closed. A node's own packets (OUTPUT) have no
+	// incoming interface, and may answer the host.
+	rule("-i veth+", "closed", "REJECT")
+	rule("-i cni+", "closed", "REJECT")
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// flowRules6 closes the way around: pods have no IPv6 here, but pods in the host's network could use the nodes'.
+func flowRules6(cluster string, clusters map[string][]Node) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", flowsChain)
+	fmt.Fprintf(&b, "-A %s -m conntrack --ctstate ESTABLISHED,RELATED -m comment --comment \"%sanswers\" -j RETURN\n", flowsChain, ruleMark)
+	others := make([]string, 0, len(clusters))
+	for c := range clusters {
+		if c != cluster {
+			others = append(others, c)
+		}
+	}
+	slices.Sort(others)
+	for _, c := range others {
+		for _, n := range clusters[c] {
+			if n.IPv6 != "" {
+				fmt.Fprintf(&b, "-A %s -d %s -m comment --comment \"%sundeclared-%s\" -j REJECT\n", flowsChain, n.IPv6, ruleMark, c)
+			}
+		}
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// RuleCount is one packet filter rule of Triad's with its counter.
+type RuleCount struct {
+	Node    string
+	Rule    string // the comment behind triad:, such as flow-logs, undeclared-kafka or closed
+	Packets int64
+}
+
+// FlowCounts returns the counters of the rules for flows, of all nodes: how much each declared flow was used, and what was refused.
+// An error names a node on which the rules are not in place.
+func (r *Runtime) FlowCounts(ctx context.Context) ([]RuleCount, error) {
+	clusters, err := r.presentClusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []RuleCount
+	for _, nodes := range clusters {
+		for _, n := range nodes {
+			text, err := r.sh(ctx, n.Name, "set -e\niptables -w 5 -C FORWARD -m comment --comment '"+ruleMark+"flows' -j "+flowsChain+"\niptables -w 5 -nvxL "+flowsChain)
+			if err != nil {
+				return nil, fmt.Errorf("rules for flows are not in place: %w", err)
+			}
+			counts := countRules(text)
+			for i := range counts {
+				counts[i].Node = n.Name
+			}
+			out = append(out, counts...)
+		}
+	}
+	return out, nil
+}
+
+// countRules reads the table of iptables -nvxL: packets, bytes, ..., /* comment */.
+func countRules(table string) []RuleCount {
+	var out []RuleCount
+	for line := range strings.SplitSeq(table, "\n") {
+		_, rest, ok := strings.Cut(line, "/* "+ruleMark)
+		if !ok {
+			continue
+		}
+		comment, _, _ := strings.Cut(rest, " ")
+		n, err := strconv.ParseInt(strings.Fields(line)[0], 10, 64)
+		if err != nil {
+			continue
+		}
+		out = append(out, RuleCount{Rule: comment, Packets: n})
+	}
+	return out
+}
+
+// Link is the way from one cluster to another. Packets of one direction are treated on the nodes of the sender.
+type Link struct {
+	From, To string
+	// Ports limits it to connections to these ports of To's nodes; empty takes everything. With OneWay unset, answers from these
+	// ports are treated too.
+	Ports []int
+	// OneWay treats only what From sends; the other direction stays whole.
+	OneWay bool
+}
+
+// String returns "from -> to", or "from <-> to".
+func (l Link) String() string {
+	arrow := "<->"
+	if l.OneWay {
+		arrow = "->"
+	}
+	s := l.From + " " + arrow + " " + l.To
+	if len(l.Ports) > 0 {
+		s += fmt.Sprintf(" ports %v", l.Ports)
+	}
+	return s
+}
+
+// Cut cuts a link for a time by packet filter rules on the sender's nodes, for established connections too: reject answers with a
+// reset, otherwise packets vanish. Hits counts the packets that were refused.
+func (r *Runtime) Cut(ctx context.Context, l Link, reject bool, last time.Duration) (*Fault, error) {
+	id, err := newFaultID()
+	if err != nil {
+		return nil, err
+	}
+	from, to, err := r.linkEnds(ctx, l)
+	if err != nil {
+		return nil, fmt.Errorf("cut %s: %w", l, err)
+	}
+	f := &Fault{ID: id, Kind: "cut", Target: l.String()}
+	f.Nodes = names(from)
+	f.heal = func(ctx context.Context) error { return r.disarmAll(ctx, f.Nodes, id) }
+	f.gone = func(ctx context.Context) (Proof, error) { return r.cutGone(ctx, f.Nodes, id) }
+	f.hits = func(ctx context.Context) (Proof, error) { return r.cutHits(ctx, f.Nodes, id) }
+	apply := func(senders, receivers []Node, portFlag string) error {
+		inject, undo := cutScripts(id, receivers, l.Ports, portFlag, reject)
+		for _, n := range senders {
+			if err := r.armed(ctx, n.Name, id, inject, undo, last); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = apply(from, to, "--dports")
+	if err == nil && !l.OneWay {
+		f.Nodes = names(slices.Concat(from, to))
+		err = apply(to, from, "--sports")
+	}
+	if err != nil {
+		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
+		defer cancel()
+		return nil, errors.Join(fmt.Errorf("cut %s: %w", l, err), f.heal(uctx))
+	}
+	f.Started = time.Now()
+	f.Until = f.Started.Add(last)
+	return f, nil
+}
+
+func (r *Runtime) linkEnds(ctx context.Context, l Link) (from, to []Node, err error) {
+	if l.From == l.To {
+		return nil, nil, errors.New("both ends are the same cluster")
+	}
+	if from, err = r.runningNodes(ctx, l.From); err != nil {
+		return nil, nil, err
+	}
+	to, err = r.runningNodes(ctx, l.To)
+	return from, to, err
+}
+
+func cutChain(id string) string { return "TRIAD-CUT-" + id }
+
+// cutScripts returns what puts a cut in place on a sender's node, and what takes it away.
+func cutScripts(id string, receivers []Node, ports []int, portFlag string, reject bool) (inject, undo string) {
+	chain := cutChain(id)
+	comment := "-m comment --comment '" + ruleMark + "cut-" + id + "'"
+	var in strings.Builder
+	fmt.Fprintf(&in, "iptables -w 5 -N %s\n", chain)
+	for _, n := range receivers {
+		match := "-d " + n.IPv4
+		tcp := match + " -p tcp"
+		if len(ports) > 0 {
+			list := make([]string, len(ports))
+			for i, p := range ports {
+				list[i] = strconv.Itoa(p)
+			}
+			tcp += fmt.Sprintf(" -m multiport %s %s", portFlag, strings.Join(list, ","))
+		}
+		if reject {
+			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j REJECT --reject-with tcp-reset\n", chain, tcp, comment)
+		} else {
+			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j DROP\n", chain, tcp, comment)
+		}
+		if len(ports) == 0 {
+			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j DROP\n", chain, match, comment)
+		}
+	}
+	var un strings.Builder
+	for _, hook := range []string{"FORWARD", "OUTPUT"} {
+		fmt.Fprintf(&in, "iptables -w 5 -I %s 1 %s -j %s\n", hook, comment, chain)
+		fmt.Fprintf(&un, "iptables -w 5 -D %s %s -j %s 2>/dev/null || true\n", hook, comment, chain)
+	}
+	fmt.Fprintf(&un, "iptables -w 5 -F %[1]s 2>/dev/null || true\niptables -w 5 -X %[1]s 2>/dev/null || true", chain)
+	return in.String(), un.String()
+}
+
+func (r *Runtime) cutHits(ctx context.Context, nodes []string, id string) (Proof, error) {
+	total := int64(0)
+	var parts []string
+	for _, n := range nodes {
+		out, err := r.sh(ctx, n, "iptables -w 5 -nvxL "+cutChain(id))
+		if err != nil {
+			return Proof{}, err
+		}
+		sum := int64(0)
+		for _, c := range countRules(out) {
+			sum += c.Packets
+		}
+		total += sum
+		parts = append(parts, fmt.Sprintf("%d packets on %s", sum, n))
+	}
+	return Proof{total, "refused " + strings.Join(parts, ", ")}, nil
+}
+
+func (r *Runtime) cutGone(ctx context.Context, nodes []string, id string) (Proof, error) {
+	left := int64(0)
+	for _, n := range nodes {
+		out, err := r.sh(ctx, n, "iptables-save -t filter | grep -c -- '"+cutChain(id)+"' || true")
+		if err != nil {
+			return Proof{1, err.Error()}, err
+		}
+		c, _ := strconv.ParseInt(out, 10, 64)
+		left += c
+	}
+	return Proof{left, fmt.Sprintf("%d rules left on %d nodes", left, len(nodes))}, nil
+}
