@@ -109,7 +109,7 @@ func (s Set) Diff() (DiffResult, error) {
 		return DiffResult{}, err
 	}
 	var all []Difference
-	for _, c := range Clusters() {
+	for _, c := range rendered() {
 		kind, err := s.Render(c, "kind")
 		if err != nil {
 			return DiffResult{}, err

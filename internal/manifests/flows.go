@@ -10,7 +10,7 @@ import (
 
 // End is one end of a flow.
 type End struct {
-	Cluster   string `yaml:"cluster" json:"cluster"`     // a cluster, "outside" or "harness"
+	Cluster   string `yaml:"cluster" json:"cluster"`     // a cluster, "outside", "harness" or the added one
 	Component string `yaml:"component" json:"component"` // as in ComponentLabel
 }
 
@@ -94,7 +94,7 @@ func (f Flow) check() error {
 	if strings.TrimSpace(f.Why) == "" {
 		fail("a flow says why it is there")
 	}
-	if !slices.Contains(append(Clusters(), "outside", "harness"), f.From.Cluster) {
+	if !slices.Contains(append(rendered(), "outside", "harness"), f.From.Cluster) {
 		fail("from.cluster %q is neither a cluster nor outside nor harness", f.From.Cluster)
 	}
 	if !slices.Contains(Clusters(), f.To.Cluster) {

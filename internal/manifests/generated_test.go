@@ -25,7 +25,7 @@ func value(t *testing.T, o Object, key string) string {
 
 func TestGeneratedObjectsAreAllThatPodsReferTo(t *testing.T) {
 	s := open(t)
-	flows, err := s.Flows()
+	flows, err := s.Flows(Added)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestGeneratedObjectsAreAllThatPodsReferTo(t *testing.T) {
 	for _, u := range ElasticUsers() {
 		passwords[u] = "password of " + u
 	}
-	for _, c := range Clusters() {
+	for _, c := range rendered() {
 		r := render(t, s, c, "kind")
 		made, err := Generated(c, "kind", flows, d)
 		if err != nil {

@@ -81,7 +81,7 @@ func TestEveryObjectNamesItsComponentAndNamespace(t *testing.T) {
 	}
 	clusterKinds := []string{"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding", "StorageClass"}
 	for _, overlay := range Overlays() {
-		for _, c := range Clusters() {
+		for _, c := range rendered() {
 			for _, o := range render(t, s, c, overlay).Objects {
 				if _, ok := images.Images[o.Component()]; !ok && o.Component() != Platform {
 					t.Errorf("%s/%s %s: component %q is not in images.yaml", overlay, c, o, o.Component())

@@ -141,8 +141,8 @@ func words(v any) []string {
 	return out
 }
 
-// Prometheus returns the configuration file and the container arguments of a cluster's Prometheus: the agent in datacenter and
-// kafka, the receiver in monitoring. External labels are expanded as the program does it (TRIAD_CLUSTER is the cluster).
+// Prometheus returns the configuration file and the container arguments of a cluster's Prometheus: the agent in datacenter,
+// kafka and an added cluster, the receiver in monitoring. External labels are expanded as the program does it (TRIAD_CLUSTER is the cluster).
 func (r Rendered) Prometheus() (config string, args []string, err error) {
 	name := "prometheus-agent"
 	if r.Cluster == "monitoring" {

@@ -20,6 +20,13 @@ import (
 // Clusters are the three roles, which are also the names of the clusters and of the namespace in each.
 func Clusters() []string { return []string{"datacenter", "kafka", "monitoring"} }
 
+// Added is the cluster that scenario add-cluster brings up beside the three: an agent and nothing else. Its one flow is that of
+// Flows("edge").
+const Added = "edge"
+
+// rendered are all clusters that have manifests.
+func rendered() []string { return append(Clusters(), Added) }
+
 // Overlays are the places for which the bases are built.
 func Overlays() []string { return []string{"kind", "eks"} }
 
@@ -131,8 +138,8 @@ func (s Set) Components() ([]string, error) {
 // is added (such as "observer"); a name with "-" in front leaves out a component that the overlay includes (such as
 // "-elasticsearch-security", for a server without that module). A component that has nothing for this cluster adds nothing.
 func (s Set) Render(cluster, overlay string, components ...string) ([]Object, error) {
-	if !slices.Contains(Clusters(), cluster) {
-		return nil, fmt.Errorf("render: unknown cluster %q, there are %s", cluster, strings.Join(Clusters(), ", "))
+	if !slices.Contains(rendered(), cluster) {
+		return nil, fmt.Errorf("render: unknown cluster %q, there are %s", cluster, strings.Join(rendered(), ", "))
 	}
 	if !slices.Contains(Overlays(), overlay) {
 		return nil, fmt.Errorf("render: unknown overlay %q, there are %s", overlay, strings.Join(Overlays(), ", "))

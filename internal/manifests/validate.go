@@ -72,13 +72,13 @@ func (s Set) Validate(definitionsDir string) Report {
 	if len(r.Problems) > 0 {
 		return r
 	}
-	own, err := s.Flows()
+	own, err := s.Flows(Added)
 	r.add(err)
 	allowed, err := s.Allowances()
 	r.add(err)
 	var differences []Difference
 	whole := true
-	for _, c := range Clusters() {
+	for _, c := range rendered() {
 		plain := map[string][]Object{}
 		for _, overlay := range Overlays() {
 			plain[overlay] = s.validateOverlay(&r, c, overlay, components, list, defs, own)
@@ -223,10 +223,10 @@ func (s Set) origin(o Object, path []string) (string, int) {
 
 // cluster is the one whose overlay an object is looked for in; objects of a cluster as a whole are alike in all of them.
 func (o Object) cluster() string {
-	if ns := o.Namespace(); slices.Contains(Clusters(), ns) {
+	if ns := o.Namespace(); slices.Contains(rendered(), ns) {
 		return ns
 	}
-	if slices.Contains(Clusters(), o.Name()) {
+	if slices.Contains(rendered(), o.Name()) {
 		return o.Name()
 	}
 	return Clusters()[0]

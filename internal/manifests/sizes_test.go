@@ -1,0 +1,121 @@
+//go:build !embedded_only
+
+package manifests
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// The laboratory has 2 cores and 24 GiB; everything together may take 12 GiB of it.
+const (
+	memoryLimit = int64(12) << 30
+	cpuRequests = 1500 // thousandths of a core
+)
+
+func TestKindFitsASmallMachine(t *testing.T) {
+	s := open(t)
+	var memory, cpu int64
+	for _, c := range Clusters() {
+		for _, o := range render(t, s, c, "kind").Objects {
+			n := int64(1)
+			if v, ok := o.Field("spec", "replicas"); ok {
+				n, _ = v.(int64)
+			}
+			for _, r := range resources(map[string]any(o)) {
+				limit, request := quantity(t, o, r, "limits", "memory"), quantity(t, o, r, "requests", "cpu")
+				memory += n * limit.Value()
+				cpu += n * request.MilliValue()
+				if reserved := quantity(t, o, r, "requests", "memory"); reserved.Cmp(limit) > 0 {
+					t.Errorf("%s %s: requests %s of memory, limit %s", c, o, reserved.String(), limit.String())
+				}
+			}
+		}
+	}
+	t.Logf("limits %d MiB, requests %dm", memory>>20, cpu)
+	if memory > memoryLimit {
+		t.Errorf("memory limits on kind add up to %d MiB, want at most %d", memory>>20, memoryLimit>>20)
+	}
+	if cpu > cpuRequests {
+		t.Errorf("requests on kind add up to %dm of CPU, want at most %dm", cpu, cpuRequests)
+	}
+}
+
+// resources are the resource blocks of containers and of Strimzi's pods, not those of volume claims.
+func resources(v any) []map[string]any {
+	var out []map[string]any
+	switch t := v.(type) {
+	case map[string]any:
+		for k, e := range t {
+			if r, ok := e.(map[string]any); ok && k == "resources" && r["limits"] != nil {
+				out = append(out, r)
+				continue
+			}
+			out = append(out, resources(e)...)
+		}
+	case []any:
+		for _, e := range t {
+			out = append(out, resources(e)...)
+		}
+	}
+	return out
+}
+
+func quantity(t *testing.T, o Object, r map[string]any, block, name string) resource.Quantity {
+	t.Helper()
+	m, _ := r[block].(map[string]any)
+	text, _ := m[name].(string)
+	if text == "" {
+		t.Errorf("%s: no %s of %s in %v", o, block, name, r)
+		return resource.Quantity{}
+	}
+	q, err := resource.ParseQuantity(text)
+	if err != nil {
+		t.Errorf("%s: %v", o, err)
+	}
+	return q
+}
+
+// What a platform team looks for first in every container of ours.
+func TestContainersAreHardened(t *testing.T) {
+	s := open(t)
+	for _, c := range Clusters() {
+		for _, o := range render(t, s, c, "eks").Objects {
+			v, _ := o.Field("spec", "template", "spec")
+			pod, _ := v.(map[string]any)
+			containers, _ := pod["containers"].([]any)
+			for _, e := range containers {
+				m := e.(map[string]any)
+				security, _ := m["securityContext"].(map[string]any)
+				drop, _ := security["capabilities"].(map[string]any)["drop"].([]any)
+				if security["allowPrivilegeEscalation"] != false || len(drop) != 1 || drop[0] != "ALL" {
+					t.Errorf("%s %s: container %v is not confined", c, o, m["name"])
+				}
+				if m["readinessProbe"] == nil && o.Kind() != "Job" {
+					t.Errorf("%s %s: container %v has no readiness probe", c, o, m["name"])
+				}
+				if m["resources"] == nil {
+					t.Errorf("%s %s: container %v has no resources", c, o, m["name"])
+				}
+			}
+			if containers == nil || o.Kind() == "Job" {
+				continue
+			}
+			if ctx, _ := pod["securityContext"].(map[string]any); ctx["seccompProfile"] == nil {
+				t.Errorf("%s %s: no seccomp profile", c, o)
+			}
+			if _, ok := pod["serviceAccountName"]; !ok {
+				t.Errorf("%s %s: runs as the default service account", c, o)
+			}
+			if n, ok := o.Field("spec", "replicas"); ok && n.(int64) > 1 {
+				if pod["topologySpreadConstraints"] == nil {
+					t.Errorf("%s %s: replicas are not spread", c, o)
+				}
+				if _, err := Find(render(t, s, c, "eks").Objects, "PodDisruptionBudget", o.Name()); err != nil {
+					t.Errorf("%s %s: %v", c, o, err)
+				}
+			}
+		}
+	}
+}
