@@ -342,3 +342,11 @@ func ParseEntry(raw []byte) (Entry, error) {
 	}
 	return Entry{Raw: raw, Time: t, Record: raw[at:]}, nil
 }
+
+// AppendUint appends an unsigned integer.
+func AppendUint(dst []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(dst, byte(v))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 0xcf), v)
+}

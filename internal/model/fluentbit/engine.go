@@ -1,0 +1,406 @@
+package fluentbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"triad/internal/model/forward"
+)
+
+// sendsAtOnce bounds the chunks whose data is in memory to be sent. The real program sends all chunks of a flush at
+// once, from one thread that does one thing at a time.
+const sendsAtOnce = 16
+
+// backlogName is the input to which chunks of an earlier run belong.
+const backlogName = "storage_backlog.0"
+
+// engine holds the chunks between inputs and output.
+type engine struct {
+	cfg     Config
+	opts    Options
+	log     *slog.Logger
+	client  *forward.Client
+	filters []*filter
+	slots   chan struct{} // sends under way
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	inputs  []*input // the last one is the backlog
+	fsSize  int64    // bytes of chunks in files
+	serial  int
+	lost    int64 // records that found no room and are in no metric
+	stopped bool  // no more retries are waited for
+
+	out    outputCounters
+	tasks  sync.WaitGroup
+	active atomic.Int64 // tasks that are not waiting for a retry
+}
+
+type input struct {
+	name   string
+	cfg    Tail
+	chunks []*chunk // oldest first
+	open   map[string]*chunk
+	up     int64 // bytes of memory chunks
+
+	records, bytes atomic.Int64
+}
+
+type filter struct {
+	cfg  Modifier
+	set  []byte // the pairs of Set, encoded
+	grow int
+
+	records, bytes atomic.Int64
+}
+
+type outputCounters struct {
+	procRecords, procBytes, errors, retries, retriesFailed, dropped, retried atomic.Int64
+	routedDrops                                                              sync.Map // input name -> *atomic.Int64 pair, for routing metrics
+}
+
+func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
+	o := cfg.Output
+	e := &engine{
+		cfg: cfg, opts: opts, log: log, slots: make(chan struct{}, sendsAtOnce), rng: rand.New(rand.NewPCG(opts.Seed, 1)),
+		client: forward.NewClient(forward.ClientOptions{
+			Addr: fmt.Sprintf("%s:%d", o.Host, o.Port), Dial: opts.Dial,
+			ConnectTimeout: o.ConnectTimeout, IOTimeout: o.IOTimeout, KeepaliveIdle: o.KeepaliveIdle, NoKeepalive: !o.Keepalive, MaxUses: o.MaxRecycle,
+			RequireAck: o.RequireAck, Gzip: o.Gzip, SharedKey: o.SharedKey, SelfHostname: o.SelfHostname, Username: o.Username, Password: o.Password,
+		}),
+	}
+	for _, m := range cfg.Filters {
+		f := &filter{cfg: m}
+		for _, kv := range m.Set {
+			f.set = forward.AppendString(forward.AppendString(f.set, kv[0]), kv[1])
+		}
+		f.grow = len(f.set)
+		e.filters = append(e.filters, f)
+	}
+	for _, t := range cfg.Inputs {
+		e.inputs = append(e.inputs, &input{name: t.Name, cfg: t, open: map[string]*chunk{}})
+	}
+	e.inputs = append(e.inputs, &input{name: backlogName, cfg: Tail{Filesystem: true}, open: map[string]*chunk{}})
+	return e
+}
+
+func (e *engine) storageDir() string { return filepath.Join(e.opts.Root, e.cfg.StoragePath) }
+
+// loadBacklog takes up the chunk files of an earlier run, oldest first. What cannot be read stays where it is, as in the
+// real program.
+func (e *engine) loadBacklog() error {
+	if e.cfg.StoragePath == "" {
+		return nil
+	}
+	if err := os.MkdirAll(e.storageDir(), 0o755); err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	paths, err := filepath.Glob(filepath.Join(escapeGlob(e.storageDir()), "*", "*.flb"))
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	backlog := e.inputs[len(e.inputs)-1]
+	for _, p := range paths {
+		c, err := openChunk(p)
+		if err != nil {
+			e.log.Error("chunk of an earlier run", "error", err)
+			continue
+		}
+		c.in = backlog
+		if c.size == 0 {
+			e.noteErr("empty chunk", c.remove())
+			continue
+		}
+		backlog.chunks = append(backlog.chunks, c)
+		e.fsSize += c.total()
+	}
+	return nil
+}
+
+func (e *engine) noteErr(what string, err error) {
+	if err != nil {
+		e.log.Error(what, "error", err)
+	}
+}
+
+// paused says whether an input may not read: memory storage at its limit, or too many chunks when it asked for that.
+func (e *engine) paused(in *input) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if in.cfg.Filesystem {
+		if !in.cfg.PauseOnChunks {
+			return false
+		}
+		n := 0
+		for _, x := range e.inputs {
+			n += len(x.chunks)
+		}
+		return n >= e.cfg.MaxChunksUp
+	}
+	return in.cfg.MemLimit > 0 && in.up >= in.cfg.MemLimit
+}
+
+// ingest takes one batch of an input through the filters into a chunk.
+func (e *engine) ingest(in *input, tag string, entries []byte, n int) {
+	in.records.Add(int64(n))
+	in.bytes.Add(int64(len(entries)))
+	entries = e.apply(tag, entries, n)
+	if !match(e.cfg.Output.Match, tag) {
+		return // no route: the real program lets the chunk go too
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := in.open[tag]
+	if c != nil && (c.busy || c.size > chunkMax) {
+		c = nil
+	}
+	if !e.makeRoom(in, c, int64(len(entries))) {
+		e.lost += int64(n)
+		e.log.Error("no available chunk: fail to drop enough chunks to place new data", "input", in.name, "records", n)
+		return
+	}
+	if c == nil {
+		var err error
+		if c, err = e.newChunk(in, tag); err != nil {
+			e.lost += int64(n)
+			e.log.Error("error writing data", "input", in.name, "records", n, "error", err)
+			return
+		}
+	}
+	before := c.total()
+	if err := c.append(entries, n); err != nil {
+		e.lost += int64(n)
+		e.log.Error("error writing data", "input", in.name, "records", n, "error", err)
+		return
+	}
+	if c.f != nil {
+		e.fsSize += c.total() - before
+	} else {
+		in.up += c.total() - before
+	}
+}
+
+func (e *engine) newChunk(in *input, tag string) (*chunk, error) {
+	c := &chunk{tag: tag, gone: make(chan struct{})}
+	if in.cfg.Filesystem {
+		now := time.Now()
+		e.serial++
+		name := fmt.Sprintf("%d-%d.%09d.%06d.flb", os.Getpid(), now.Unix(), now.Nanosecond(), e.serial)
+		var err error
+		if c, err = newFileChunk(filepath.Join(e.storageDir(), in.name), name, tag); err != nil {
+			return nil, err
+		}
+		e.fsSize += c.total()
+	}
+	c.in = in
+	in.chunks = append(in.chunks, c)
+	in.open[tag] = c
+	return c, nil
+}
+
+// makeRoom evicts the oldest chunks when need more bytes would be over the limit of the output: those of an earlier run
+// first, then those of the input itself, then those of the others. A chunk that is being sent is left alone, and so is
+// the one that is about to grow. It returns false when that is not enough.
+func (e *engine) makeRoom(in *input, growing *chunk, need int64) bool {
+	limit := e.cfg.Output.TotalLimit
+	if limit == 0 || !in.cfg.Filesystem || e.fsSize+need <= limit {
+		return true
+	}
+	order := []*input{e.inputs[len(e.inputs)-1], in}
+	for _, x := range e.inputs[:len(e.inputs)-1] {
+		if x != in {
+			order = append(order, x)
+		}
+	}
+	freed := int64(0)
+	for _, from := range order {
+		for _, c := range slices.Clone(from.chunks) {
+			if freed >= need {
+				return true
+			}
+			if c == growing || c.sending || c.f == nil {
+				continue
+			}
+			freed += c.total()
+			e.out.dropped.Add(int64(c.records))
+			e.log.Warn("chunk evicted from output queue to make room under storage.total_limit_size", "input", from.name, "records", c.records, "bytes", c.total())
+			e.removeLocked(c)
+		}
+	}
+	return freed >= need
+}
+
+// removeLocked takes a chunk out for good.
+func (e *engine) removeLocked(c *chunk) {
+	c.in.chunks = slices.DeleteFunc(c.in.chunks, func(x *chunk) bool { return x == c })
+	if c.in.open[c.tag] == c {
+		delete(c.in.open, c.tag)
+	}
+	if c.f != nil {
+		e.fsSize -= c.total()
+	} else {
+		c.in.up -= c.total()
+	}
+	close(c.gone)
+	e.noteErr("remove chunk", c.remove())
+}
+
+// flush hands the chunks that are not busy to the output, as long as there is room in memory for them.
+func (e *engine) flush(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	under, backlogBytes := 0, int64(0)
+	for _, in := range e.inputs {
+		for _, c := range in.chunks {
+			if c.busy {
+				under++
+				if in.name == backlogName {
+					backlogBytes += c.size
+				}
+			}
+		}
+	}
+	for _, in := range e.inputs {
+		for _, c := range in.chunks {
+			if c.busy || c.size == 0 {
+				continue
+			}
+			if under >= e.cfg.MaxChunksUp {
+				return
+			}
+			if in.name == backlogName {
+				if backlogBytes > 0 && backlogBytes+c.size > e.cfg.BacklogLimit {
+					continue
+				}
+				backlogBytes += c.size
+			}
+			c.busy = true
+			under++
+			e.active.Add(1)
+			e.tasks.Go(func() {
+				e.deliver(ctx, c)
+				e.active.Add(-1)
+			})
+		}
+	}
+}
+
+// deliver sends one chunk until it is acknowledged, evicted or given up.
+func (e *engine) deliver(ctx context.Context, c *chunk) {
+	for attempt := 1; ; attempt++ {
+		select {
+		case e.slots <- struct{}{}:
+		case <-c.gone:
+			return
+		case <-ctx.Done():
+			return
+		}
+		err := e.sendOnce(ctx, c)
+		<-e.slots
+		if errors.Is(err, errGone) {
+			return
+		}
+		if err == nil {
+			e.finish(c)
+			e.out.procRecords.Add(int64(c.records))
+			e.out.procBytes.Add(c.size)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		limit := e.cfg.Output.RetryLimit
+		if limit != Unlimited && attempt > limit {
+			if limit > 0 {
+				e.out.retriesFailed.Add(1)
+			}
+			e.out.dropped.Add(int64(c.records))
+			e.log.Error("chunk cannot be retried", "tag", c.tag, "records", c.records, "error", err)
+			e.finish(c)
+			return
+		}
+		e.out.retries.Add(1)
+		e.out.retried.Add(int64(c.records))
+		wait, more := e.backoff(attempt)
+		e.log.Warn("failed to flush chunk", "tag", c.tag, "records", c.records, "retry_in", wait, "error", err)
+		if !more {
+			return
+		}
+		e.active.Add(-1)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-c.gone:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		e.active.Add(1)
+	}
+}
+
+var errGone = errors.New("chunk was evicted")
+
+func (e *engine) sendOnce(ctx context.Context, c *chunk) error {
+	e.mu.Lock()
+	select {
+	case <-c.gone:
+		e.mu.Unlock()
+		return errGone
+	default:
+	}
+	c.sending = true
+	data, err := c.read()
+	e.mu.Unlock()
+	if err == nil {
+		err = e.client.Send(ctx, c.tag, data, c.records)
+	}
+	e.mu.Lock()
+	c.sending = false
+	e.mu.Unlock()
+	return err
+}
+
+// finish removes a chunk that is delivered or given up.
+func (e *engine) finish(c *chunk) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-c.gone: // evicted in the moment between
+	default:
+		e.removeLocked(c)
+	}
+}
+
+// backoff is the wait before a retry: uniform between base and min(cap, base*2^attempt) whole seconds, plus one. more is
+// false when the process is stopping.
+func (e *engine) backoff(attempt int) (wait time.Duration, more bool) {
+	base, limit := e.cfg.SchedulerBase, e.cfg.SchedulerCap
+	top := limit
+	if attempt < 31 && base <= limit>>attempt {
+		top = base << attempt
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Duration(base+e.rng.IntN(top-base+1)+1) * time.Second, !e.stopped
+}
+
+func (e *engine) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, in := range e.inputs {
+		for _, c := range in.chunks {
+			c.close()
+		}
+	}
+}
