@@ -33,7 +33,6 @@ type group struct {
 	acked, unknownSeen, unknownAway     uint64
 	arrived, lost, dup, foreign, unread uint64
 	vars                                [4]int // index of its loss in each part; -1 where it does not pass
-	inferred                            bool
 }
 
 // attribution says in which hop records got lost.
@@ -41,8 +40,8 @@ type attribution struct {
 	groups []*group
 	sys    system
 	notes  map[string][]string // by hop: the evidence
-	// guessed are the losses of stage two, by variable: what the numbers leave open and a rule of thumb fills.
-	guessed  map[int]float64
+	// guessed is the system with what the numbers leave open filled by rules of thumb.
+	guessed  system
 	resentIn *uint64 // records that the aggregator took twice from the agent
 	resentBy *uint64 // records that the aggregator produced twice
 
@@ -60,7 +59,7 @@ func fl(n uint64) float64 { return float64(n) }
 
 // attribute narrows the losses of both segments down to hops.
 func attribute(r *evidence.Run, a *account, c *counters) *attribution {
-	at := &attribution{notes: map[string][]string{}, guessed: map[int]float64{}}
+	at := &attribution{notes: map[string][]string{}}
 	unread := unreadable(r, evidence.PointKafka)
 	byKey := map[string]*group{}
 	for _, s := range a.streams {
@@ -89,10 +88,17 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 		}
 		at.sys.know(path, fl(g.lost), fl(g.lost), "")
 	}
-	certain := len(at.sys.facts)
-	at.brokerFacts(c)
-	at.agentFacts(c)
-	at.narrow(certain)
+	at.sys.groups = len(at.sys.facts)
+	// Counters are read once a second and some are refreshed every two, so only those of a run that waited for its last
+	// records have counted them.
+	if d := drainState(r); !r.CutShort() && (d == "done" || d == "deadline") && r.Seal.Interrupted == "" {
+		at.brokerFacts(c)
+		at.agentFacts(c)
+	} else {
+		c = newCounters(r.Header.Created)
+		at.note("collect", "the run did not wait for its last records, so counters bound nothing")
+	}
+	at.narrow()
 	at.guess(r, c)
 	at.attributeSink(r, a, c)
 	return at
@@ -297,26 +303,41 @@ func (i increase) String() string {
 	return fmt.Sprintf("%.0f to %.0f", i.lo, i.hi)
 }
 
-// narrow solves the system. Counters that contradict the exact account are left out, the last added first: the brokers'
-// figures are closer to an observation point than the agent's.
-func (at *attribution) narrow(certain int) {
-	for {
-		try := system{slices.Clone(at.sys.lo), slices.Clone(at.sys.hi), slices.Clone(at.sys.facts)}
+// narrow solves the system. When counters contradict the exact account, one of them is left out if that is enough, else
+// more and more of them, the last added first: the brokers' figures are closer to an observation point than the agent's.
+func (at *attribution) narrow() {
+	try := at.sys.clone()
+	if try.narrow() {
+		at.sys = try
+		return
+	}
+	for k := len(at.sys.facts) - 1; k >= at.sys.groups; k-- {
+		one := at.sys.clone()
+		one.facts = slices.Delete(one.facts, k, k+1)
+		if one.narrow() {
+			at.leftOut(at.sys.facts[k])
+			at.sys = one
+			return
+		}
+	}
+	for len(at.sys.facts) > at.sys.groups {
+		last := len(at.sys.facts) - 1
+		at.leftOut(at.sys.facts[last])
+		at.sys.facts = at.sys.facts[:last]
+		try := at.sys.clone()
 		if try.narrow() {
 			at.sys = try
 			return
 		}
-		if len(at.sys.facts) == certain {
-			return // only sums that are true by construction are left
-		}
-		last := at.sys.facts[len(at.sys.facts)-1]
-		at.sys.facts = at.sys.facts[:len(at.sys.facts)-1]
-		for _, v := range last.vars {
-			for _, g := range at.groups {
-				for p, gv := range g.vars {
-					if gv == v {
-						at.noteOnce(partHops[p], "a counter contradicts the exact account and was left out ("+last.why+")")
-					}
+	}
+}
+
+func (at *attribution) leftOut(f fact) {
+	for _, v := range f.vars {
+		for _, g := range at.groups {
+			for p, gv := range g.vars {
+				if gv == v {
+					at.noteOnce(partHops[p], "a counter contradicts the exact account and was left out ("+f.why+")")
 				}
 			}
 		}
@@ -331,20 +352,17 @@ func (at *attribution) noteOnce(hop, s string) {
 
 // guess fills what the numbers leave open, and says so: certainty "inferred".
 func (at *attribution) guess(r *evidence.Run, c *counters) {
-	g2 := system{slices.Clone(at.sys.lo), slices.Clone(at.sys.hi), slices.Clone(at.sys.facts)}
+	at.guessed = at.sys.clone()
 	open := func() bool {
-		for v := range g2.lo {
-			if g2.lo[v] != g2.hi[v] {
+		for v := range at.guessed.lo {
+			if at.guessed.lo[v] != at.guessed.hi[v] {
 				return true
 			}
 		}
 		return false
 	}
-	if !open() {
-		return
-	}
 	assume := func(hop, why string, vars []int) {
-		try := system{slices.Clone(g2.lo), slices.Clone(g2.hi), slices.Clone(g2.facts)}
+		try := at.guessed.clone()
 		changed := false
 		for _, v := range vars {
 			if try.hi[v] > 0 && try.lo[v] == 0 {
@@ -352,7 +370,7 @@ func (at *attribution) guess(r *evidence.Run, c *counters) {
 			}
 		}
 		if changed && try.narrow() {
-			g2 = try
+			at.guessed = try
 			at.noteOnce(hop, why)
 		}
 	}
@@ -363,11 +381,6 @@ func (at *attribution) guess(r *evidence.Run, c *counters) {
 			assume("forward", "assumed: lost in the agent, which restarted, not in the aggregator, which did not", at.vars(forwarded, partFwd))
 		} else {
 			assume("collect", "assumed: lost in the aggregator, which restarted, not in the agent, which did not", at.vars(filed, partFile, partAgent))
-		}
-	}
-	for v := range g2.lo {
-		if at.sys.lo[v] != at.sys.hi[v] && g2.lo[v] == g2.hi[v] {
-			at.guessed[v] = g2.lo[v]
 		}
 	}
 }
@@ -404,6 +417,7 @@ func (at *attribution) attributeSink(r *evidence.Run, a *account, c *counters) {
 	}
 	k.sink, k.search = k.sys.unknown(fl(lost)), k.sys.unknown(fl(lost))
 	k.sys.know([]int{k.sink, k.search}, fl(lost), fl(lost), "")
+	k.sys.groups = 1
 	read := c.increase("kafka_connect_sink_task_sink_record_read_total", nil)
 	sent := c.increase("kafka_connect_sink_task_sink_record_send_total", nil)
 	skipped := c.increase("kafka_connect_task_error_total_records_skipped", nil)
@@ -424,7 +438,7 @@ func (at *attribution) attributeSink(r *evidence.Run, a *account, c *counters) {
 	if whole && skipped.known && dup == 0 {
 		k.sys.know([]int{k.sink}, skipped.lo-fl(dead), math.Inf(1), "skipped by the sink")
 	}
-	try := system{slices.Clone(k.sys.lo), slices.Clone(k.sys.hi), k.sys.facts}
+	try := k.sys.clone()
 	if try.narrow() {
 		k.sys = try
 	} else {

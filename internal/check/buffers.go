@@ -64,7 +64,8 @@ func (j *judge) passes(hop, only string) []string {
 func (j *judge) bytesPerRecord(hop string, sources []string) (size float64, from string) {
 	c := j.ser.counters
 	ratio := func(bytes, records string) float64 {
-		b, n := c.increase(bytes, nil), c.increase(records, nil)
+		// Brokers tell the same twice, in total and by topic; the total has no topic.
+		b, n := c.increase(bytes, evidence.Labels{"topic": ""}), c.increase(records, evidence.Labels{"topic": ""})
 		if !b.known || !n.known || n.lo <= 0 {
 			return 0
 		}

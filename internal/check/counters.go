@@ -84,7 +84,7 @@ type instance struct {
 type counters struct {
 	byName    map[string]map[string]*counter
 	instances map[string]*instance
-	origin    float64 // unix seconds of the start of the load
+	origin    float64 // unix seconds at which the run was made: what started later has counted for nobody else
 }
 
 func newCounters(start time.Time) *counters {

@@ -25,18 +25,9 @@ func (at *attribution) loss(vars []int) loss {
 		l.value, l.certainty = &lo, ExactC
 		return l
 	}
-	var sum float64
-	for _, v := range vars {
-		switch g, ok := at.guessed[v]; {
-		case at.sys.lo[v] == at.sys.hi[v]:
-			sum += at.sys.lo[v]
-		case ok:
-			sum += g
-		default:
-			return l
-		}
+	if lo, hi := at.guessed.bounds(vars); lo == hi {
+		l.value, l.certainty = &lo, Inferred
 	}
-	l.value, l.certainty = &sum, Inferred
 	return l
 }
 
@@ -120,40 +111,27 @@ func (at *attribution) pathHop(h *Hop) {
 	if h.Name == "collect" {
 		parts = []int{partFile, partAgent}
 	}
-	h.setLoss(at.loss(at.vars(all, parts...)))
-	// Behind this hop in the segment: what is lost there came out of here.
+	here := at.loss(at.vars(all, parts...))
+	h.setLoss(here)
+	// What is lost behind this hop came out of it. Unknown records that never arrived may have got lost anywhere.
+	var arrived, away uint64
 	var behind []int
-	for p := part + 1; p <= partBroker; p++ {
-		behind = append(behind, p)
-	}
-	var out, lost float64
-	known := true
 	for _, g := range at.groups {
 		if g.vars[part] < 0 {
 			continue
 		}
-		out += fl(g.arrived)
-		for _, p := range behind {
-			v := g.vars[p]
-			if at.sys.lo[v] != at.sys.hi[v] {
-				known = false
-			}
-			out += at.sys.lo[v]
-		}
-		for _, p := range parts {
-			if v := g.vars[p]; v >= 0 {
-				if at.sys.lo[v] != at.sys.hi[v] {
-					known = false
-				}
-				lost += at.sys.lo[v]
-			}
-		}
-		if g.unknownAway > 0 {
-			known = false // they may have got lost anywhere
+		arrived += g.arrived
+		away += g.unknownAway
+		for p := part + 1; p <= partBroker; p++ {
+			behind = append(behind, g.vars[p])
 		}
 	}
-	if known {
-		h.Out, h.In = ptr(uint64(out)), ptr(uint64(out+lost))
+	if rest := at.loss(behind); away == 0 && rest.certainty == ExactC {
+		out := arrived + uint64(*rest.value)
+		h.Out = &out
+		if here.certainty == ExactC {
+			h.In = ptr(out + uint64(*here.value))
+		}
 	}
 	var dup uint64
 	for _, g := range at.groups {
@@ -202,21 +180,20 @@ func (at *attribution) only(s *streamAccount) string {
 		if g.source != s.Source || g.enter != s.Enter {
 			continue
 		}
+		byHop := map[string][]int{}
 		for p, v := range g.vars {
-			if v < 0 {
+			if v >= 0 {
+				byHop[partHops[p]] = append(byHop[partHops[p]], v)
+			}
+		}
+		for h, vars := range byHop {
+			if _, hi := at.guessed.bounds(vars); hi == 0 {
 				continue
 			}
-			hi := at.sys.hi[v]
-			if guess, ok := at.guessed[v]; ok {
-				hi = guess
-			}
-			if hi == 0 {
-				continue
-			}
-			if hop != "" && hop != partHops[p] {
+			if hop != "" {
 				return ""
 			}
-			hop = partHops[p]
+			hop = h
 		}
 	}
 	return hop

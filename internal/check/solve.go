@@ -1,6 +1,9 @@
 package check
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // system is a set of unknown losses, one for each hop and group of streams, with linear facts about them. Every loss
 // lies in an interval that narrow tightens until nothing changes; a loss whose interval has become one number is exact,
@@ -8,6 +11,7 @@ import "math"
 type system struct {
 	lo, hi []float64
 	facts  []fact
+	groups int // the first facts: what each group lost in all
 }
 
 // fact says that the sum of some losses lies in [lo, hi].
@@ -24,11 +28,14 @@ func (s *system) unknown(hi float64) int {
 	return len(s.lo) - 1
 }
 
-// know adds a fact. Losses cannot be negative, so neither can lo.
-func (s *system) know(vars []int, lo, hi float64, why string) {
-	if len(vars) > 0 && !math.IsNaN(lo) && !math.IsNaN(hi) {
-		s.facts = append(s.facts, fact{vars, max(lo, 0), max(hi, 0), why, false})
+// know adds a fact. Losses cannot be negative: a lower end below zero says nothing, and an upper end below zero means
+// that a counter has not counted everything, so the fact is refused.
+func (s *system) know(vars []int, lo, hi float64, why string) bool {
+	if len(vars) == 0 || math.IsNaN(lo) || math.IsNaN(hi) || hi < 0 {
+		return false
 	}
+	s.facts = append(s.facts, fact{vars, max(lo, 0), hi, why, false})
+	return true
 }
 
 // narrow propagates the facts. It returns false when they contradict each other: then a counter does not count what it
@@ -70,32 +77,38 @@ func (s *system) narrow() bool {
 	return true
 }
 
-// bounds is the interval of a sum of losses: the sum of their intervals, narrowed by facts about exactly these.
+// bounds is the interval of a sum of losses. The first facts say what each group lost in all, exactly, so what a group
+// lost elsewhere bounds what it lost here; facts about a larger set bound it in the same way.
 func (s *system) bounds(vars []int) (lo, hi float64) {
+	in := map[int]bool{}
 	for _, v := range vars {
-		lo += s.lo[v]
-		hi += s.hi[v]
+		in[v] = true
 	}
-	for _, f := range s.facts {
-		if sameVars(f.vars, vars) {
-			lo, hi = max(lo, f.lo), min(hi, f.hi)
+	part := func(f fact) (lo, hi float64, all bool) {
+		var n int
+		var inLo, inHi, outLo, outHi float64
+		for _, v := range f.vars {
+			if in[v] {
+				n++
+				inLo, inHi = inLo+s.lo[v], inHi+s.hi[v]
+			} else {
+				outLo, outHi = outLo+s.lo[v], outHi+s.hi[v]
+			}
+		}
+		return max(inLo, f.lo-outHi), min(inHi, f.hi-outLo), n == len(vars)
+	}
+	for _, f := range s.facts[:s.groups] {
+		l, h, _ := part(f)
+		lo, hi = lo+l, hi+h
+	}
+	for _, f := range s.facts[s.groups:] {
+		if l, h, all := part(f); all {
+			lo, hi = max(lo, l), min(hi, h)
 		}
 	}
 	return lo, hi
 }
 
-func sameVars(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	in := map[int]bool{}
-	for _, v := range a {
-		in[v] = true
-	}
-	for _, v := range b {
-		if !in[v] {
-			return false
-		}
-	}
-	return true
+func (s *system) clone() system {
+	return system{slices.Clone(s.lo), slices.Clone(s.hi), slices.Clone(s.facts), s.groups}
 }
