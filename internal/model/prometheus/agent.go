@@ -141,6 +141,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	fail := make(chan error, 1)
 	run, stop := context.WithCancel(ctx)
 	defer stop()
+	for _, q := range a.queues {
+		wg.Go(func() { q.run(run, killed) })
+		// The first scrape must be younger than the start of every reader, which in the real program is 5 s earlier.
+		<-q.log.started
+	}
 	wg.Go(func() {
 		if err := a.scraper.run(run); err != nil {
 			fail <- err
@@ -148,9 +153,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { a.truncateLoop(run) })
-	for _, q := range a.queues {
-		wg.Go(func() { q.run(run, killed) })
-	}
 	close(a.ready)
 	<-run.Done()
 	// Connections end with the process; in the orderly case the queues below still have theirs.

@@ -235,7 +235,7 @@ func distinct(sets []Labels, f func(Label) string) []string {
 }
 
 // matched returns the label sets of the series that any match[] selects and that have samples between start and end; without match[]
-// those of all series.
+// those of all series, whatever start and end say.
 func (r *Receiver) matched(req *http.Request) ([]Labels, *apiError) {
 	start, err := parseTime(req.FormValue("start"), "start", time.UnixMilli(math.MinInt64/4))
 	if err != nil {
@@ -254,7 +254,12 @@ func (r *Receiver) matched(req *http.Request) ([]Labels, *apiError) {
 		sels = append(sels, s.matchers)
 	}
 	if len(sels) == 0 {
-		sels = [][]matcher{nil}
+		// As the real index, this knows series whose only samples were refused.
+		var out []Labels
+		for _, x := range r.head.matching(nil) {
+			out = append(out, x.labels)
+		}
+		return out, nil
 	}
 	byKey := map[string]Labels{}
 	for _, ms := range sels {

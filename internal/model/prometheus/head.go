@@ -148,6 +148,11 @@ func (t *txn) add(l Labels, p point) error {
 		t.h.maxT, t.h.minT = p.t, p.t
 		t.limits()
 	}
+	if t.h.cfg.OutOfOrderWindow == 0 && p.t < t.minValid {
+		// Without a window this is refused before the series exists.
+		t.h.m.outOfBound.Inc()
+		return errOutOfBound
+	}
 	s := t.h.intern(l, 0)
 	if _, err := t.check(s, p); err != nil {
 		return err

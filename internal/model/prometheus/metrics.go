@@ -82,9 +82,6 @@ func newQueueMetrics(reg client.Registerer, cfg RemoteWrite) *queueMetrics {
 	m.duration = client.NewHistogram(client.HistogramOpts{Name: p + "sent_batch_duration_seconds", Help: "Duration of attempts to send.",
 		ConstLabels: f.labels, Buckets: append(client.DefBuckets, 25, 60, 120, 300)})
 	reg.MustRegister(m.duration)
-	for _, r := range []string{"too_old", "dropped_series", "unintentionally_dropped_series"} {
-		m.dropped.WithLabelValues(r)
-	}
 	q := cfg.Queue
 	m.capacity.Set(float64(q.Capacity))
 	m.maxShards.Set(float64(q.MaxShards))

@@ -62,7 +62,11 @@ func logged(t *testing.T, root, name string) []int64 {
 // missing returns the logged times that the receiver does not have, up to the newest that it has.
 func missing(t *testing.T, root string, r *Receiver) []int64 {
 	t.Helper()
-	got := one(t, r, counterSel, time.Now().Add(-time.Hour), time.Now())
+	return missingFrom(t, root, one(t, r, counterSel, time.Now().Add(-time.Hour), time.Now()))
+}
+
+func missingFrom(t *testing.T, root string, got promapi.Series) []int64 {
+	t.Helper()
 	have := map[int64]bool{}
 	for _, s := range got.Samples {
 		have[s.Time.UnixMilli()] = true
@@ -172,6 +176,7 @@ func TestLinkCutInsideTheHorizonLeavesNoHole(t *testing.T) {
 
 // TestReceiverFaults: down, refusing and slow receivers cost nothing inside the horizon, and each fault counts its hits.
 func TestReceiverFaults(t *testing.T) {
+	long(t)
 	t.Parallel()
 	for name, f := range map[string]Fault{
 		"down":        {Down: true},
@@ -299,6 +304,7 @@ func TestOrderlyEndFlushes(t *testing.T) {
 // TestOutageBeyondTheLogLosesTheRange: the reader stands in the segment of the beginning of the outage; when the segment after it has been
 // removed, everything until the reader has started anew is lost, and no counter says so.
 func TestOutageBeyondTheLogLosesTheRange(t *testing.T) {
+	long(t)
 	t.Parallel()
 	tgt := newTarget(t)
 	r, _ := startReceiver(t, t.TempDir(), "")
@@ -349,6 +355,7 @@ func TestOutageBeyondTheLogLosesTheRange(t *testing.T) {
 }
 
 func TestSampleAgeLimitIsCounted(t *testing.T) {
+	long(t)
 	t.Parallel()
 	tgt := newTarget(t)
 	r, _ := startReceiver(t, t.TempDir(), "")
@@ -416,4 +423,31 @@ func TestReceiverScrapesItself(t *testing.T) {
 	}
 	i.Remove()
 	eventually(t, 5*time.Second, "scrapes again", func() bool { return tgt.scrapes.Load() > n })
+}
+
+// TestShardsGrowWithABacklog: a receiver that takes long makes the calculation ask for more shards; each series stays in order and whole.
+func TestShardsGrowWithABacklog(t *testing.T) {
+	long(t)
+	t.Parallel()
+	tgt := newTarget(t)
+	r, _ := startReceiver(t, t.TempDir(), "")
+	root := t.TempDir()
+	a, _ := startAgent(t, root, agentYAML("50ms", tgt, r.Addr().String(), "{batch_send_deadline: 50ms, max_samples_per_send: 4, capacity: 40, max_shards: 5}"), nil,
+		// Resharding flushes, too, and gives up what the deadline leaves.
+		"--storage.remote.flush-deadline=20s")
+	f := r.Inject(Fault{Delay: 150 * time.Millisecond})
+	most := 0.0
+	eventually(t, 10*time.Second, "more shards", func() bool {
+		most = max(most, metric(t, a.Addr(), "prometheus_remote_storage_shards"))
+		return most >= 3
+	})
+	f.Remove()
+	heal := time.Now()
+	begin := heal.Add(-time.Minute)
+	eventually(t, 10*time.Second, "drained", func() bool {
+		return newest(one(t, r, counterSel, begin, time.Now())).After(heal.Add(200 * time.Millisecond))
+	})
+	if m := missing(t, root, r); len(m) != 0 || most > 5 {
+		t.Errorf("%d samples missing, at most %v shards", len(m), most)
+	}
 }

@@ -62,11 +62,13 @@ type watcher struct {
 	notify  chan struct{}
 
 	startMS        int64
+	started        chan struct{} // closed when startMS is set for the first time
 	lastCheckpoint string
 }
 
 func newWatcher(dir string, sink logSink, timing Timing, m *watcherMetrics, l *slog.Logger) *watcher {
-	return &watcher{dir: dir, sink: sink, timing: timing, logger: l, metrics: m, notify: make(chan struct{}, 1)}
+	return &watcher{dir: dir, sink: sink, timing: timing, logger: l, metrics: m, notify: make(chan struct{}, 1),
+		started: make(chan struct{})}
 }
 
 // wake tells the watcher that something was written; it never blocks.
@@ -79,8 +81,9 @@ func (w *watcher) wake() {
 }
 
 func (w *watcher) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		w.startMS = time.Now().UnixMilli()
+	w.startMS = time.Now().UnixMilli()
+	close(w.started)
+	for ; ctx.Err() == nil; w.startMS = time.Now().UnixMilli() {
 		if err := w.tail(ctx); err != nil && ctx.Err() == nil {
 			w.logger.Error("error tailing log", "err", err)
 		}
