@@ -19,8 +19,8 @@ import (
 // deploymentRecord is the ConfigMap in which a deployment notes what it has done for good, in each cluster's namespace.
 const deploymentRecord = "triad-deployment"
 
-// kafkaCASource is the Secret in which Strimzi keeps the certificate of the authority of the Kafka resource named triad.
-const kafkaCASource = "triad-cluster-ca-cert"
+// kafkaCluster is the name of the Kafka resource, from which Strimzi derives the names of its Secrets.
+const kafkaCluster = "triad"
 
 // principals says which Kafka user a cluster's clients use.
 func principals() map[string]string {
@@ -190,7 +190,7 @@ func (r *Runtime) copyKafkaAccess(ctx context.Context, cluster string) error {
 	if err != nil {
 		return err
 	}
-	ca, err := from.SecretData(ctx, Kafka, kafkaCASource)
+	ca, err := from.SecretData(ctx, Kafka, kafkaCluster+"-cluster-ca-cert")
 	if err != nil {
 		return err
 	}

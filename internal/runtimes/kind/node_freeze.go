@@ -21,10 +21,14 @@ const (
 	leaseEvery = 5 * time.Second
 )
 
-// watchdogScript unfreezes the nodes ($3...) by the engine ($2) when the deadline in the lease file ($1) has passed or the file is
-// gone. It reads the clock, not a countdown: a machine that slept wakes up late and acts at once.
+// watchdogScript unfreezes the nodes ($3...) by the engine ($2) when the deadline in the lease file ($1) has passed. A lease that is
+// gone was healed: the nodes are not touched, another freeze may have begun since. It reads the clock, not a countdown: a machine that slept wakes up late and acts at once.
 const watchdogScript = `lease=$1; engine=$2; shift 2
-while [ -f "$lease" ] && [ "$(date +%s)" -lt "$(cat "$lease" 2>/dev/null || echo 0)" ]; do sleep 1; done
+while until=$(cat "$lease" 2>/dev/null); do
+  if [ "$(date +%s)" -ge "$until" ]; then break; fi
+  sleep 1
+done
+[ -f "$lease" ] || exit 0
 for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1; done
 rm -f "$lease"
 `
@@ -116,7 +120,7 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 	return f, nil
 }
 
-// dropLeases removes every lease: the watchdogs see that, unfreeze what is frozen, and end.
+// dropLeases removes every lease: the watchdogs see that and end. The nodes have to be unpaused before.
 func (r *Runtime) dropLeases() error {
 	if err := os.RemoveAll(r.leaseDir()); err != nil {
 		return fmt.Errorf("leases: %w", err)

@@ -47,7 +47,7 @@ func (c Container) findScript() string {
   [ -n "$want" ] || return 0
   ctr -n k8s.io tasks ls | while read -r id pid state; do
     [ "$state" = RUNNING ] || continue
-    for w in $want; do [ "$w" = "$id" ] && echo "$id $pid"; done
+    for w in $want; do if [ "$w" = "$id" ]; then echo "$id $pid"; fi; done
   done
 }
 `, quoteFilter(c.Namespace), quoteFilter(c.Pod), quoteFilter(c.Name))
@@ -197,8 +197,7 @@ func (r *Runtime) leftIn(ctx context.Context, nodes []string, id string) (Proof,
 // pidsScript prints the ids of all processes in the process namespace of a process.
 const pidsScript = `triad_pids() {
   ns=$(readlink /proc/$1/ns/pid) || return 0
-  for p in /proc/[0-9]*; do [ "$(readlink $p/ns/pid 2>/dev/null)" = "$ns" ] && echo ${p#/proc/}; done
-  return 0
+  for p in /proc/[0-9]*; do if [ "$(readlink $p/ns/pid 2>/dev/null)" = "$ns" ]; then echo ${p#/proc/}; fi; done
 }
 `
 

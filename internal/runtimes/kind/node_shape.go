@@ -63,7 +63,7 @@ func (r *Runtime) Slow(ctx context.Context, l Link, s Shape, last time.Duration)
 	}
 	for _, side := range sides {
 		for _, n := range side[0] {
-			if err := r.armed(ctx, n.Name, id, shapeScript(side[1], s), "tc qdisc del dev eth0 root 2>/dev/null || true", last); err != nil {
+			if err := r.armed(ctx, n.Name, id, shapeScript(id, side[1], s), shapeUndo(id), last); err != nil {
 				uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
 				defer cancel()
 				return nil, errors.Join(fmt.Errorf("slow %s: %w", l, err), f.heal(uctx))
@@ -75,14 +75,23 @@ func (r *Runtime) Slow(ctx context.Context, l Link, s Shape, last time.Duration)
 	return f, nil
 }
 
+// shapeMark is the file that says that a node's queueing is the fault's own: the undo of one that was refused because another link is
+// slow already must not undo that one.
+func shapeMark(id string) string { return faultDir + "/" + id + "/own-qdisc" }
+
+func shapeUndo(id string) string {
+	return "if [ -f " + shapeMark(id) + " ]; then tc qdisc del dev eth0 root 2>/dev/null || true; fi"
+}
+
 // shapeScript makes two classes on the node's interface: everything, and what goes to the given nodes.
-func shapeScript(to []Node, s Shape) string {
+func shapeScript(id string, to []Node, s Shape) string {
 	rate := "10gbit"
 	if s.BytesPerSecond > 0 {
 		rate = strconv.FormatInt(s.BytesPerSecond*8, 10) + "bit"
 	}
 	var b strings.Builder
 	b.WriteString("if tc qdisc show dev eth0 root | grep -q htb; then echo 'a link of this node is slow already' >&2; exit 1; fi\n")
+	fmt.Fprintf(&b, "touch %s\n", shapeMark(id))
 	b.WriteString("tc qdisc add dev eth0 root handle 1: htb default 1\n")
 	b.WriteString("tc class add dev eth0 parent 1: classid 1:1 htb rate 10gbit quantum 60000\n")
 	fmt.Fprintf(&b, "tc class add dev eth0 parent 1: classid 1:10 htb rate %[1]s ceil %[1]s burst 16k quantum 3000\n", rate)

@@ -1,0 +1,287 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"triad/internal/kube"
+)
+
+const faultLast = 30 * time.Second
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// within asks until f says yes.
+func within(t *testing.T, limit time.Duration, what string, f func() (bool, string)) {
+	t.Helper()
+	started := time.Now()
+	for {
+		ok, detail := f()
+		if ok {
+			t.Logf("%s after %s: %s", what, time.Since(started).Round(100*time.Millisecond), detail)
+			return
+		}
+		if time.Since(started) > limit {
+			t.Fatalf("%s: not within %s: %s", what, limit, detail)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func bites(t *testing.T, f *Fault) {
+	t.Helper()
+	within(t, 15*time.Second, f.Kind+" bites", func() (bool, string) {
+		p, err := f.Hits(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Hits > 0, p.Detail
+	})
+}
+
+func goneWithin(t *testing.T, f *Fault, limit time.Duration) {
+	t.Helper()
+	within(t, limit, f.Kind+" is gone", func() (bool, string) {
+		p, err := f.Gone(t.Context())
+		return err == nil && p.Hits == 0, p.Detail
+	})
+}
+
+func restarts(t *testing.T, c *kube.Client, namespace, pod string) int64 {
+	t.Helper()
+	o, err := c.Get(t.Context(), kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: pod})
+	if err != nil {
+		return -1
+	}
+	st, _ := o.Object["status"].(map[string]any)
+	list, _ := st["containerStatuses"].([]any)
+	total := int64(0)
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		n, _ := m["restartCount"].(int64)
+		total += n
+	}
+	return total
+}
+
+// TestKindFaults does every node-level fault to real clusters, and proves for each that it bit, that Heal ends it, and, where it
+// has a duration, that it ends without the harness.
+func TestKindFaults(t *testing.T) {
+	r, plan := upTestPair(t)
+	ctx := t.Context()
+	kafka := must[*kube.Client](t)(r.Client(Kafka))
+	broker := Container{Kafka, Kafka, "triad-broker-1", "kafka"}
+	ready := func(t *testing.T, limit time.Duration) {
+		t.Helper()
+		timed(t, "kafka and sink ready again", limit, func() error {
+			if err := kafka.WaitReady(ctx, []kube.Ref{{APIVersion: "v1", Kind: "Pod", Namespace: Kafka, Name: broker.Pod}}, limit, nil); err != nil {
+				return err
+			}
+			m := must[*kube.Client](t)(r.Client(Monitoring))
+			return m.WaitReady(ctx, []kube.Ref{{APIVersion: "kafka.strimzi.io/v1", Kind: "KafkaConnect", Namespace: Monitoring, Name: "sink"}}, limit, nil)
+		})
+	}
+
+	t.Run("kill", func(t *testing.T) {
+		before := restarts(t, kafka, Kafka, broker.Pod)
+		f := must[*Fault](t)(r.Kill(ctx, broker))
+		bites(t, f)
+		goneWithin(t, f, time.Minute)
+		within(t, time.Minute, "restart is counted", func() (bool, string) {
+			n := restarts(t, kafka, Kafka, broker.Pod)
+			return n == before+1, ""
+		})
+		ready(t, 2*time.Minute)
+	})
+	t.Run("kill of nothing", func(t *testing.T) {
+		for _, c := range []Container{{Kafka, Kafka, "no-such-pod", "kafka"}, {Kafka, Kafka, "x'; reboot; '", "kafka"}} {
+			if _, err := r.Kill(ctx, c); err == nil {
+				t.Errorf("kill of %s: no error", c)
+			}
+		}
+	})
+	t.Run("hold down ends by itself", func(t *testing.T) {
+		f := must[*Fault](t)(r.HoldDown(ctx, broker, 5*time.Second))
+		bites(t, f)
+		if _, err := r.find(ctx, broker); err == nil {
+			time.Sleep(300 * time.Millisecond)
+			if _, err := r.find(ctx, broker); err == nil {
+				t.Error("the container runs while it is held down")
+			}
+		}
+		// 5 s and the grace of 10 s.
+		goneWithin(t, f, 25*time.Second)
+		ready(t, 2*time.Minute)
+	})
+	t.Run("hold down is healed", func(t *testing.T) {
+		f := must[*Fault](t)(r.HoldDown(ctx, broker, time.Minute))
+		bites(t, f)
+		if err := f.Heal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Heal(ctx); err != nil {
+			t.Error("healing twice:", err)
+		}
+		goneWithin(t, f, 2*time.Second)
+		ready(t, 2*time.Minute)
+	})
+	t.Run("stop", func(t *testing.T) {
+		f := must[*Fault](t)(r.Stop(ctx, broker, faultLast))
+		bites(t, f)
+		time.Sleep(3 * time.Second)
+		if err := f.Heal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		goneWithin(t, f, 2*time.Second)
+		ready(t, 2*time.Minute)
+	})
+	t.Run("stop ends by itself", func(t *testing.T) {
+		f := must[*Fault](t)(r.Stop(ctx, broker, time.Second))
+		bites(t, f)
+		goneWithin(t, f, 20*time.Second)
+		ready(t, 2*time.Minute)
+	})
+	for name, reject := range map[string]bool{"cut by drop": false, "cut by reject": true} {
+		t.Run(name, func(t *testing.T) {
+			f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka}, reject, faultLast))
+			bites(t, f)
+			if _, err := r.sh(ctx, f.Nodes[len(f.Nodes)-1], "timeout 3 bash -c '</dev/tcp/"+firstAddress(t, r, Kafka)+"/30094'"); err == nil {
+				t.Error("the link carries a connection while it is cut")
+			}
+			if err := f.Heal(ctx); err != nil {
+				t.Fatal(err)
+			}
+			goneWithin(t, f, 2*time.Second)
+			ready(t, 2*time.Minute)
+		})
+	}
+	t.Run("cut ends by itself", func(t *testing.T) {
+		f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, OneWay: true}, false, time.Second))
+		bites(t, f)
+		goneWithin(t, f, 20*time.Second)
+	})
+	t.Run("slow", func(t *testing.T) {
+		f := must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, Shape{BytesPerSecond: 100_000}, faultLast))
+		bites(t, f)
+		if _, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, Shape{BytesPerSecond: 1000}, faultLast); err == nil {
+			t.Error("a second slow link on the same node: no error")
+		}
+		if p, err := f.Hits(ctx); err != nil || p.Hits == 0 {
+			t.Errorf("the first slow link after the second was refused: %+v, %v", p, err)
+		}
+		if err := f.Heal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		goneWithin(t, f, 2*time.Second)
+	})
+	t.Run("delay is refused without netem", func(t *testing.T) {
+		can := must[bool](t)(r.CanDelay(ctx, "triad-kafka-control-plane"))
+		f, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring}, Shape{Delay: 10 * time.Millisecond}, faultLast)
+		if can {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Heal(ctx); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if !errors.Is(err, ErrNoDelay) {
+			t.Errorf("delay: %v, want ErrNoDelay", err)
+		}
+	})
+	t.Run("freeze", func(t *testing.T) {
+		f := must[*Fault](t)(r.FreezeCluster(ctx, Kafka, faultLast))
+		bites(t, f)
+		if err := kafka.Ready(ctx); err == nil {
+			t.Error("the API server of a frozen cluster answers")
+		}
+		if err := f.Heal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		goneWithin(t, f, 2*time.Second)
+		within(t, 30*time.Second, "api server answers", func() (bool, string) { return kafka.Ready(ctx) == nil, "" })
+	})
+	t.Run("freeze ends by the watchdog", func(t *testing.T) {
+		f := must[*Fault](t)(r.FreezeCluster(ctx, Kafka, time.Second))
+		bites(t, f)
+		goneWithin(t, f, 20*time.Second)
+		within(t, 30*time.Second, "api server answers", func() (bool, string) { return kafka.Ready(ctx) == nil, "" })
+	})
+	t.Run("heal all", func(t *testing.T) {
+		cut := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka}, false, time.Minute))
+		stop := must[*Fault](t)(r.Stop(ctx, broker, time.Minute))
+		must[*Fault](t)(r.FreezeCluster(ctx, Monitoring, time.Minute))
+		healed := must[[]Healed](t)(r.HealAll(ctx))
+		if len(healed) != 4 { // the cut on two nodes, the stop, the freeze
+			t.Errorf("healed: %+v", healed)
+		}
+		goneWithin(t, cut, time.Second)
+		goneWithin(t, stop, time.Second)
+		if again := must[[]Healed](t)(r.HealAll(ctx)); len(again) != 0 {
+			t.Errorf("healed again: %+v", again)
+		}
+		ready(t, 2*time.Minute)
+	})
+	t.Run("flows", func(t *testing.T) {
+		counts := must[[]RuleCount](t)(r.FlowCounts(ctx))
+		used := map[string]int64{}
+		for _, c := range counts {
+			used[c.Rule] += c.Packets
+		}
+		if used["flow-index"] == 0 {
+			t.Errorf("the declared flow index was never used: %v", used)
+		}
+		// From kafka to the store of monitoring: undeclared, and open if it were not for the rule.
+		target := net.JoinHostPort(firstAddress(t, r, Monitoring), "30920")
+		host, port, _ := strings.Cut(target, ":")
+		_, err := kafka.Output(ctx, Kafka, broker.Pod, "kafka", "timeout", "3", "bash", "-c", "</dev/tcp/"+host+"/"+port)
+		if err == nil {
+			t.Error("a pod of kafka reaches the store of monitoring")
+		}
+		after := must[[]RuleCount](t)(r.FlowCounts(ctx))
+		var refused int64
+		for _, c := range after {
+			if c.Node == "triad-kafka-control-plane" && c.Rule == "undeclared-monitoring" {
+				refused += c.Packets
+			}
+		}
+		if refused == 0 {
+			t.Errorf("nothing was counted as refused: %+v", after)
+		}
+		// The same without the rule is open: the probe can tell.
+		if _, err := r.sh(ctx, "triad-kafka-control-plane", "iptables -F "+flowsChain); err != nil {
+			t.Fatal(err)
+		}
+		_, err = kafka.Output(ctx, Kafka, broker.Pod, "kafka", "timeout", "3", "bash", "-c", "</dev/tcp/"+host+"/"+port)
+		if err != nil {
+			t.Errorf("without rules the store is not reached either, so the probe proves nothing: %v", err)
+		}
+		if err := r.EnforceFlows(ctx, plan.Flows); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func firstAddress(t *testing.T, r *Runtime, cluster string) string {
+	t.Helper()
+	addrs, err := r.addresses(context.WithoutCancel(t.Context()), cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addrs[0]
+}
