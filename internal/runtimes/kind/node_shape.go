@@ -23,7 +23,7 @@ type Shape struct {
 
 // CanDelay says whether the nodes' kernel has netem. It tries on a device of its own, in the node's network.
 func (r *Runtime) CanDelay(ctx context.Context, node string) (bool, error) {
-	out, err := r.sh(ctx, node, "ip link add triad-try type dummy 2>/dev/null; tc qdisc add dev triad-try root netem delay 1ms 2>&1 && echo can; ip link del triad-try 2>/dev/null; true")
+	out, err := r.sh(ctx, node, "ip link add triad-try type veth peer name triad-peer 2>/dev/null; tc qdisc add dev triad-try root netem delay 1ms 2>&1 && echo can; ip link del triad-try 2>/dev/null; true")
 	return strings.HasSuffix(out, "can"), err
 }
 
