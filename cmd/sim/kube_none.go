@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"triad/internal/manifests"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
 )
@@ -23,3 +25,18 @@ func (a *app) autoRuntime(context.Context, *scenario.Scenario, runFlags) (name, 
 func (a *app) kubeRuntime(string, runFlags) (runtimes.Runtime, error) { return nil, usage(errSmall) }
 
 func (a *app) kubeCommands() []*cobra.Command { return nil }
+
+// checkManifests renders and compares; strict types and schemas need the whole program.
+func (a *app) checkManifests(set manifests.Set) error {
+	var errs []error
+	for _, overlay := range manifests.Overlays() {
+		_, err := set.RenderAll(overlay)
+		errs = append(errs, err)
+	}
+	d, err := set.Diff()
+	if err == nil {
+		err = d.Err()
+	}
+	fmt.Fprintln(a.stdout, "manifests rendered and compared; this build leaves out strict types and schemas: make build")
+	return errors.Join(append(errs, err)...)
+}

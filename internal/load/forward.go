@@ -98,7 +98,7 @@ func (f *ForwardSink) Close(ctx context.Context) error {
 	close(f.stop)
 	select {
 	case <-f.done:
-		f.client.Close(false)
+		f.client.Close()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -62,7 +62,7 @@ func readConfig(set manifests.Set, kindDir string, s runtimes.Session) (*config,
 }
 
 func (c *config) readKafka(r manifests.Rendered) error {
-	text, err := r.ResourcesYAML("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser")
+	text, err := r.ResourcesYAML("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser", "ConfigMap")
 	if err != nil {
 		return err
 	}
@@ -101,18 +101,25 @@ func (c *config) readAgent(r manifests.Rendered) error {
 }
 
 func (c *config) readMonitoring(r manifests.Rendered) error {
-	connectYAML, err := r.ResourcesYAML("KafkaConnect", "KafkaConnector")
+	connectYAML, err := r.ResourcesYAML("KafkaConnect", "KafkaConnector", "ConfigMap")
 	if err != nil {
 		return err
 	}
-	cfg, skipped, err := connect.Parse([]byte(connectYAML))
+	cfg, skipped, err := connect.ParseStrimzi([]byte(connectYAML))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	c.connect = cfg
 	c.skip("connect", skipped)
-	c.sinkGroup = cfg.Group()
-	c.deadLetter = cfg.DeadLetterTopic
+	if len(cfg.Connectors) != 1 {
+		return fmt.Errorf("connect: %d connectors, the embedded runtime observes exactly one", len(cfg.Connectors))
+	}
+	sink := cfg.Connectors[0]
+	c.sinkGroup = "connect-" + sink.Name // Connect's rule, unless the connector overrides its group
+	if sink.Consumer.Group != "" {
+		c.sinkGroup = sink.Consumer.Group
+	}
+	c.deadLetter = sink.Errors.DeadLetterTopic
 	text, args, err := r.Prometheus()
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"triad/internal/evidence"
-	"triad/internal/model/fluentd"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
 )
@@ -48,39 +47,14 @@ func (s *system) Describe() runtimes.Description {
 func (s *system) buffers() []evidence.Buffer {
 	out := []evidence.Buffer{{Hop: "generate", Component: "kubelet log rotation", Bytes: s.cfg.logMaxBytes * int64(s.cfg.logMaxFiles), Instances: s.serviceFiles(),
 		Full: "delete", Source: "kind/datacenter.yaml containerLogMaxSize x containerLogMaxFiles"}}
-	for _, o := range s.fluentBit.Outputs {
-		if o.TotalLimit > 0 {
-			out = append(out, evidence.Buffer{Hop: "collect", Component: "fluent-bit", Bytes: o.TotalLimit, Instances: 1, Full: "drop-oldest",
-				Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size"})
-		}
-	}
-	var total int64
-	full := ""
-	for _, o := range s.fluentd.Outputs {
-		total += o.Buffer.TotalLimit
-		full = overflow(o)
-	}
-	if total > 0 {
-		out = append(out, evidence.Buffer{Hop: "forward", Component: "fluentd", Bytes: total, Instances: 1, Full: full,
-			Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml total_limit_size"})
-	}
+	out = append(out, runtimes.FluentBitBuffers(s.fluentBit, 1)...)
+	out = append(out, runtimes.FluentdBuffers(s.fluentd, 1)...)
 	for _, t := range s.cfg.brokers.Topics {
 		if keep, err := time.ParseDuration(t.Config["retention.ms"] + "ms"); err == nil && t.Name == "service-topic" {
 			out = append(out, evidence.Buffer{Hop: "broker", Component: "kafka", For: keep, Instances: 1, Full: "delete", Source: "KafkaTopic service-topic retention.ms"})
 		}
 	}
 	return out
-}
-
-// overflow says in the evidence's words what a full buffer does.
-func overflow(o fluentd.Output) string {
-	switch o.Buffer.Overflow {
-	case "drop_oldest_chunk":
-		return "drop-oldest"
-	case "throw_exception":
-		return "drop-newest"
-	}
-	return "block"
 }
 
 // serviceFiles is the number of service log files, each of which the kubelet rotates by itself.

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -227,15 +229,52 @@ func (s *system) FailTask(context.Context) (fault.Active, error) {
 	if w == nil || !s.procs["connect"].running() {
 		return nil, errors.New("the connect worker does not run")
 	}
-	if err := w.FailTask(0); err != nil {
+	if err := w.FailTask("", 0); err != nil {
 		return nil, err
 	}
-	return &active{target: "task 0", hits: func() (uint64, string) {
-		if n := w.FailedTasks(); n > 0 {
-			return uint64(n), "the task's state is FAILED"
+	f := &active{target: "task 0", gone: func() bool { return s.failedTasks() == 0 }}
+	failed := uint64(0)
+	f.hits = func() (uint64, string) {
+		if failed == 0 {
+			failed = s.failedTasks()
 		}
-		return 0, ""
-	}, gone: func() bool { return w.FailedTasks() == 0 }}, nil
+		return failed, fmt.Sprintf("%d tasks FAILED", failed)
+	}
+	return f, nil
+}
+
+// failedTasks asks the worker's REST interface, as anyone could.
+func (s *system) failedTasks() uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.ports.addr("connect", "8083")+"/connectors?expand=status", http.NoBody)
+	if err != nil {
+		return 0
+	}
+	res, err := s.httpClient(scenario.Monitoring).Do(req)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	var all map[string]struct {
+		Status struct {
+			Tasks []struct {
+				State string `json:"state"`
+			} `json:"tasks"`
+		} `json:"status"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
+		return 0
+	}
+	var n uint64
+	for _, c := range all {
+		for _, t := range c.Status.Tasks {
+			if t.State == "FAILED" {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (s *system) freezeGenerators(on bool) {

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -247,18 +249,39 @@ func (s *system) startFluentBit(_, _ context.Context) error {
 	})
 }
 
-func (s *system) startConnect(_, _ context.Context) error {
-	opts, err := s.kafkaOpts("connect", s.net.dialer(scenario.Monitoring, scenario.Kafka))
-	if err != nil {
-		return err
+func (s *system) startConnect(_, run context.Context) error {
+	// Connect speaks TLS and SASL by options of its own; the dialer knows both of its ways.
+	toKafka, toStore := s.net.dialer(scenario.Monitoring, scenario.Kafka), s.ports.via("elasticsearch", s.net.dialer(scenario.Monitoring, scenario.Monitoring))
+	brokerAt := map[string]bool{}
+	for _, a := range s.brokers.Addrs() {
+		brokerAt[a] = true
 	}
-	toStore := s.ports.via("elasticsearch", s.net.dialer(scenario.Monitoring, scenario.Monitoring))
-	transport := http.RoundTripper(&http.Transport{DialContext: toStore, MaxIdleConnsPerHost: 16})
+	o := connect.Options{Brokers: s.brokers.Addrs(), Listen: s.ports.listen("connect"), Seed: s.session.Scenario.Seed, Logger: s.logger.With("component", "kafka-connect"),
+		Secret:     func(string) (string, error) { return "embedded", nil }, // the store has no users here
+		ElasticURL: "http://" + s.ports.addr("elasticsearch", "9200"),
+		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if brokerAt[addr] {
+				return toKafka(ctx, network, addr)
+			}
+			return toStore(ctx, network, addr)
+		}}
+	if s.cfg.brokers.Encrypt {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(s.brokers.CA())
+		o.KafkaTLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	if s.cfg.brokers.Authenticate {
+		o.KafkaOpts = []kgo.Opt{kgo.SASL(scram.Auth{User: "connect", Pass: s.brokers.Password("connect")}.AsSha512Mechanism())}
+	}
 	if s.session.Sabotage != nil && s.session.Sabotage.Document != nil {
-		transport = &saboteur{next: transport, document: s.session.Sabotage.Document}
+		url, err := s.interpose(run, s.session.Sabotage.Document)
+		if err != nil {
+			return err
+		}
+		o.ElasticURL = url
 	}
 	return s.add("connect", func() (runner, error) {
-		w, err := connect.New(s.cfg.connect, connect.Options{Brokers: s.brokers.Addrs(), KafkaOpts: opts, HTTPTransport: transport, Listen: s.ports.listen("connect"), Logger: s.logger.With("component", "kafka-connect")})
+		w, err := connect.New(s.cfg.connect, o)
 		if err == nil {
 			s.sink.set(w)
 		}
@@ -266,22 +289,40 @@ func (s *system) startConnect(_, _ context.Context) error {
 	})
 }
 
+// interpose puts a saboteur between the sink and the store.
+func (s *system) interpose(run context.Context, document func(index, id string, doc []byte) ([]byte, int)) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a loopback listener opens at once
+	if err != nil {
+		return "", err
+	}
+	target := &url.URL{Scheme: "http", Host: s.ports.addr("elasticsearch", "9200")}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = &saboteur{next: &http.Transport{DialContext: s.net.dialer(scenario.Monitoring, scenario.Monitoring)}, document: document}
+	srv := &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second}
+	s.wg.Go(func() { _ = srv.Serve(l) }) // ends with Close below
+	s.wg.Go(func() {
+		<-run.Done()
+		_ = srv.Close() // nothing to lose
+	})
+	return "http://" + l.Addr().String(), nil
+}
+
 // sinkHolder keeps the running worker, so that a fault can strike its tasks.
 type sinkHolder struct {
 	mu sync.Mutex
-	w  *connect.Worker
+	m  *connect.Model
 }
 
-func (h *sinkHolder) set(w *connect.Worker) {
+func (h *sinkHolder) set(m *connect.Model) {
 	h.mu.Lock()
-	h.w = w
+	h.m = m
 	h.mu.Unlock()
 }
 
-func (h *sinkHolder) get() *connect.Worker {
+func (h *sinkHolder) get() *connect.Model {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.w
+	return h.m
 }
 
 // Kafka says how the brokers are reached.

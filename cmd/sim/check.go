@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"triad/internal/manifests"
+	"triad/internal/scenario"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [FILE...]",
+		Short: "Judge scenario and manifest files without running anything",
+		Long: `Judge scenario and manifest files without running anything.
+
+Without arguments: every scenario, every manifest on both overlays, flows, images
+and the difference between kind and EKS. With arguments: these scenario files.
+Everything wrong is printed, with file:line:column, what is allowed and the
+nearest spelling.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			files := args
+			if len(files) == 0 {
+				var err error
+				if files, err = a.scenarioFiles(); err != nil {
+					return err
+				}
+			}
+			var errs []error
+			for _, f := range files {
+				if _, err := scenario.Load(f); err != nil {
+					errs = append(errs, err)
+				}
+			}
+			fmt.Fprintf(a.stdout, "%d scenario files\n", len(files))
+			if len(args) == 0 {
+				set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+				if err != nil {
+					return usage(err)
+				}
+				errs = append(errs, a.checkManifests(set))
+			}
+			if err := errors.Join(errs...); err != nil {
+				return usage(err)
+			}
+			fmt.Fprintln(a.stdout, "all good")
+			return nil
+		},
+	}
+}

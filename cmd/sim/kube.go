@@ -1,0 +1,227 @@
+//go:build !embedded_only
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"triad/internal/images"
+	"triad/internal/manifests"
+	"triad/internal/runtimes"
+	"triad/internal/runtimes/kind"
+	"triad/internal/scenario"
+)
+
+// autoRuntime is kind when a container engine answers and the scenario runs there, else embedded.
+func (a *app) autoRuntime(ctx context.Context, s *scenario.Scenario, _ runFlags) (name, why string) {
+	if err := runsOn(s, "kind"); err != nil {
+		return "embedded", "the scenario does not run on kind"
+	}
+	if _, _, err := images.FindEngine(ctx); err != nil {
+		return "embedded", "no container engine answers"
+	}
+	return "kind", "a container engine answers"
+}
+
+// kindOptions are the options of the kind runtime from flags and environment.
+func (a *app) kindOptions(imageSet string) (kind.Options, error) {
+	o := kind.Options{Manifests: filepath.Join(a.root, "manifests")}
+	if imageSet == "" {
+		imageSet = a.getenv("TRIAD_IMAGES")
+	}
+	if imageSet != "" {
+		set, err := manifests.LoadImageSet(imageSet)
+		if err != nil {
+			return o, usage(err)
+		}
+		o.Images = set
+	}
+	return o, nil
+}
+
+func (a *app) kubeRuntime(name string, f runFlags) (runtimes.Runtime, error) {
+	if name == "eks" {
+		return nil, usage(errors.New("the eks runtime is not there yet: scenarios run on embedded and kind"))
+	}
+	o, err := a.kindOptions(f.images)
+	if err != nil {
+		return nil, err
+	}
+	return kind.NewSystem(o, a.logger), nil
+}
+
+func (a *app) kubeCommands() []*cobra.Command {
+	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.manifestsCommand()}
+}
+
+// kind opens the runtime with progress on stderr.
+func (a *app) kind(ctx context.Context, imageSet string) (*kind.Runtime, error) {
+	o, err := a.kindOptions(imageSet)
+	if err != nil {
+		return nil, err
+	}
+	show := a.progressSteps()
+	return kind.New(ctx, o, a.logger, show)
+}
+
+// progressSteps prints the end of every step.
+func (a *app) progressSteps() func(what, state, detail string) {
+	p := a.progress()
+	return func(what, state, detail string) {
+		switch state {
+		case "start":
+			p.Step(what, "begin", "")
+		case "fail":
+			p.Step(what, "failed", detail)
+		case "done", "skip":
+			p.Step(what, "done", detail)
+		}
+	}
+}
+
+func (a *app) upCommand() *cobra.Command {
+	var imageSet string
+	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), imageSet)
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		plan, err := rt.Up(c.Context(), kind.DeployOptions{})
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		for _, l := range plan.Lines() {
+			fmt.Fprintln(a.stdout, l)
+		}
+		fmt.Fprintln(a.stdout, "the system is up")
+		return nil
+	}}
+	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
+	return c
+}
+
+func (a *app) downCommand() *cobra.Command {
+	return &cobra.Command{Use: "down", Short: "Remove the kind clusters", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), "")
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		return rt.Down(c.Context())
+	}}
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var output string
+	c := &cobra.Command{Use: "status", Short: "Say in which state the kind clusters are", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), "")
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		all, err := rt.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		if output == "json" {
+			e := json.NewEncoder(a.stdout)
+			e.SetIndent("", "  ")
+			return e.Encode(all)
+		}
+		for _, s := range all {
+			fmt.Fprintf(a.stdout, "%-12s %s\n", s.Cluster, s.Condition)
+		}
+		return nil
+	}}
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return c
+}
+
+func (a *app) healCommand() *cobra.Command {
+	return &cobra.Command{Use: "heal", Short: "Undo every fault that a dead harness left in the kind clusters", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), "")
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		healed, err := rt.HealAll(c.Context())
+		for _, h := range healed {
+			fmt.Fprintf(a.stdout, "%s: %s healed\n", h.Node, h.What)
+		}
+		if len(healed) == 0 && err == nil {
+			fmt.Fprintln(a.stdout, "nothing to heal")
+		}
+		return err
+	}}
+}
+
+func (a *app) manifestsCommand() *cobra.Command {
+	c := &cobra.Command{Use: "manifests", Short: "Render, compare and list the manifests"}
+	c.AddCommand(&cobra.Command{Use: "render CLUSTER [OVERLAY]", Short: "Print the objects of a cluster", Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
+		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+		if err != nil {
+			return usage(err)
+		}
+		objects, err := set.Render(args[0], append(args, "kind")[1])
+		if err != nil {
+			return usage(err)
+		}
+		for _, o := range objects {
+			y, err := o.YAML()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "---\n%s", y)
+		}
+		return nil
+	}}, &cobra.Command{Use: "diff [kind eks]", Short: "Print every difference of the overlays and judge it", RunE: func(*cobra.Command, []string) error {
+		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+		if err != nil {
+			return usage(err)
+		}
+		d, err := set.Diff()
+		if err != nil {
+			return usage(err)
+		}
+		for _, x := range d.Allowed {
+			fmt.Fprintln(a.stdout, x)
+		}
+		if err := d.Err(); err != nil {
+			return &exitError{code: exitFail, err: err}
+		}
+		return nil
+	}}, &cobra.Command{Use: "images", Short: "Print the pinned images", RunE: func(*cobra.Command, []string) error {
+		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+		if err != nil {
+			return usage(err)
+		}
+		list, err := set.Images()
+		if err != nil {
+			return usage(err)
+		}
+		for name, ref := range list.References() {
+			fmt.Fprintf(a.stdout, "%-20s %s\n", name, ref)
+		}
+		return nil
+	}})
+	return c
+}
+
+// checkManifests judges everything that can be judged without a cluster.
+func (a *app) checkManifests(set manifests.Set) error {
+	defs := a.getenv("TRIAD_STRIMZI_CRDS")
+	if defs != "" {
+		if _, err := os.Stat(defs); err != nil {
+			return fmt.Errorf("TRIAD_STRIMZI_CRDS: %w", err)
+		}
+	}
+	rep := set.Validate(defs)
+	for _, s := range rep.Skipped {
+		fmt.Fprintln(a.stdout, "skipped: "+s)
+	}
+	return rep.Err()
+}

@@ -1,0 +1,37 @@
+package runtimes
+
+import (
+	"triad/internal/evidence"
+	"triad/internal/model/fluentbit"
+	"triad/internal/model/fluentd"
+)
+
+// FluentBitBuffers are the limits of Fluent Bit's storage, as configured.
+func FluentBitBuffers(c fluentbit.Config, instances int) []evidence.Buffer {
+	if c.Output.TotalLimit <= 0 {
+		return nil
+	}
+	return []evidence.Buffer{{Hop: "collect", Component: "fluent-bit", Bytes: c.Output.TotalLimit, Instances: instances, Full: "drop-oldest",
+		Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size"}}
+}
+
+// FluentdBuffers are the limits of Fluentd's buffers, as configured: one for each output, because a topic's records have
+// only their own output's buffer.
+func FluentdBuffers(c fluentd.Config, instances int) []evidence.Buffer {
+	var out []evidence.Buffer
+	for _, o := range c.Outputs {
+		if o.Buffer.TotalLimit <= 0 {
+			continue
+		}
+		full := "block"
+		switch o.Buffer.Overflow {
+		case "drop_oldest_chunk":
+			full = "drop-oldest"
+		case "throw_exception":
+			full = "drop-newest"
+		}
+		out = append(out, evidence.Buffer{Hop: "forward", Component: "fluentd", Bytes: o.Buffer.TotalLimit, Instances: instances, Full: full,
+			Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml " + o.ID + " total_limit_size"})
+	}
+	return out
+}

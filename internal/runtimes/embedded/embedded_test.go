@@ -1,0 +1,85 @@
+package embedded_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"triad/internal/check"
+	"triad/internal/evidence"
+	"triad/internal/progress"
+	"triad/internal/run"
+	"triad/internal/runtimes/embedded"
+	"triad/internal/scenario"
+)
+
+// testWriter sends a log to the test's.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+func runText(t *testing.T, text string) (*check.Result, string) {
+	t.Helper()
+	s, err := scenario.Parse("case.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join("..", "..", "..")
+	rt, err := embedded.New(embedded.Options{Manifests: filepath.Join(root, "manifests"), KindConfig: filepath.Join(root, "kind")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	dir, err := run.Run(ctx, run.Options{Scenario: s, Runtime: rt, Why: "test", Reports: t.TempDir(), Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Progress: progress.NewPlain(testWriter{t}, time.Second), Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := evidence.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := check.Judge(r, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, dir
+}
+
+const head = "apiVersion: triad/v1\nname: case\ntitle: case\nruntimes: [embedded]\n"
+
+func TestSmallRunPasses(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	res, dir := runText(t, head+`phases: {warm-up: 1s, before: 4s, drain: 30s}
+load:
+  - {source: service, rate: 60/s, streams: 4, instances: 2}
+  - {source: system-auth, rate: 10/s}
+  - {source: system-kmsg, rate: 10/s}
+  - {source: system-syslog, rate: 10/s}
+  - {source: system-metrics, rate: 10/s}
+  - {source: control, rate: 10/s}
+thresholds: ["lost == 0"]
+`)
+	if res.Verdict != check.Pass {
+		t.Errorf("verdict %s: %v", res.Verdict, res.Reasons)
+		for _, c := range res.Checks {
+			t.Logf("%-24s %-12s %s", c.Name, c.Verdict, c.Detail)
+		}
+	}
+	if res.Totals.Acknowledged != 550 || res.Totals.Seen != 550 || res.Totals.SeenKafka != 550 {
+		t.Errorf("totals %+v", res.Totals)
+	}
+	if _, err := os.Stat(filepath.Join(dir, evidence.SealFile)); err != nil {
+		t.Error(err)
+	}
+}

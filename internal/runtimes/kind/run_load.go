@@ -1,0 +1,319 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/evidence"
+	"triad/internal/load"
+	"triad/internal/load/agent"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+// generatorPod is one inputgen pod.
+type generatorPod struct {
+	name   string
+	system bool // writes system log files; otherwise service lines
+	client *http.Client
+	url    string
+}
+
+func (e *env) findGenerators(ctx context.Context) error {
+	c := e.clients[Datacenter]
+	for _, app := range []string{"service-inputgen", "system-inputgen"} {
+		pods, err := c.List(ctx, "v1", "Pod", Datacenter, "app.kubernetes.io/name="+app)
+		if err != nil {
+			return fmt.Errorf("generators: %w", err)
+		}
+		for i := range pods {
+			if pods[i].GetDeletionTimestamp() != nil {
+				continue
+			}
+			name := pods[i].GetName()
+			e.pods = append(e.pods, generatorPod{name: name, system: app == "system-inputgen", client: c.HTTP(30 * time.Second), url: fmt.Sprintf("http://%s.%s.pod:9400", name, Datacenter)})
+		}
+	}
+	return nil
+}
+
+// generation is the load under way: agents in pods, and generators in the harness for what enters at the broker.
+type generation struct {
+	e      *env
+	plan   runtimes.LoadPlan
+	agents []generatorPod
+	local  []*load.Generator
+	wg     sync.WaitGroup
+	cancel context.CancelFunc
+	errs   []error
+
+	mu   sync.Mutex
+	last map[string]agent.Status
+}
+
+// Generate tells every agent its plan and starts the generators of sources that enter at the broker.
+func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
+	g := &generation{e: e, plan: p, last: map[string]agent.Status{}}
+	plans, local, err := e.share(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range e.pods {
+		plan, ok := plans[pod.name]
+		if !ok {
+			continue
+		}
+		if err := pod.call(ctx, "/stop", nil, nil); err != nil {
+			return nil, err
+		}
+		var st agent.Status
+		if err := pod.call(ctx, "/run", plan, &st); err != nil {
+			return nil, fmt.Errorf("start the load of %s: %w", pod.name, err)
+		}
+		g.agents = append(g.agents, pod)
+	}
+	if late := time.Since(p.Start); late > 0 {
+		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
+	}
+	for name, streams := range local {
+		gen, err := e.localGenerator(name, streams, p)
+		if err != nil {
+			return nil, err
+		}
+		g.local = append(g.local, gen)
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	g.cancel = cancel
+	g.errs = make([]error, len(g.local))
+	for i, gen := range g.local {
+		g.wg.Go(func() { g.errs[i] = gen.Run(run) })
+	}
+	g.wg.Go(func() { g.watch(run) })
+	return g, nil
+}
+
+// share gives every stream to a pod, or to the harness when it enters at the broker.
+func (e *env) share(p runtimes.LoadPlan) (map[string]agent.Plan, map[string][]scenario.Stream, error) {
+	s := e.session.Scenario
+	h := p.Evidence.Header()
+	plans, local := map[string]agent.Plan{}, map[string][]scenario.Stream{}
+	var service, system []generatorPod
+	for _, pod := range e.pods {
+		if pod.system {
+			system = append(system, pod)
+		} else {
+			service = append(service, pod)
+		}
+	}
+	for _, st := range s.Streams() {
+		if st.Enter == "kafka" {
+			local[st.Source] = append(local[st.Source], st)
+			continue
+		}
+		if st.Enter != "file" {
+			return nil, nil, fmt.Errorf("source %s: enter %s is not there on kind", st.Source, st.Enter)
+		}
+		pods := service
+		if agent.SystemFile(st.Source) != "" {
+			pods = system
+		}
+		if len(pods) == 0 {
+			return nil, nil, fmt.Errorf("source %s: no generator pod runs", st.Source)
+		}
+		name := pods[st.Instance%len(pods)].name
+		plan, ok := plans[name]
+		if !ok {
+			plan = agent.Plan{Scenario: *s, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
+		}
+		plan.Streams = append(plan.Streams, st)
+		plans[name] = plan
+	}
+	return plans, local, nil
+}
+
+// localGenerator produces from the harness as the principal that owns the topic.
+func (e *env) localGenerator(source string, streams []scenario.Stream, p runtimes.LoadPlan) (*load.Generator, error) {
+	user := "fluentd"
+	if streams[0].Topic == "canary-topic" {
+		user = "canary"
+	}
+	c, err := kgo.NewClient(append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
+	if err != nil {
+		return nil, err
+	}
+	ledger, err := p.Evidence.Ledger(evidence.PointSent + source)
+	if err != nil {
+		return nil, err
+	}
+	return load.New(load.Config{Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: &load.KafkaSink{Client: c, Host: "harness"}, Logger: e.log,
+		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse}})
+}
+
+// watch asks the agents for their progress once a second.
+func (g *generation) watch(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		running := false
+		for _, pod := range g.agents {
+			var st agent.Status
+			ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+			err := pod.call(ask, "/status", nil, &st)
+			cancel()
+			g.mu.Lock()
+			if err == nil {
+				g.last[pod.name] = st
+			}
+			running = running || g.last[pod.name].Running || g.last[pod.name].Run == 0
+			g.mu.Unlock()
+		}
+		if !running {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Wait returns when every generator is done; when ctx ends, they are told to stop.
+func (g *generation) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { g.wg.Wait(); close(done) }()
+	limit := time.NewTimer(time.Until(g.plan.Start.Add(g.e.session.Scenario.Phases.LoadTime())) + 30*time.Second)
+	defer limit.Stop()
+	var errs []error
+	select {
+	case <-done:
+	case <-limit.C:
+		errs = append(errs, errors.New("agents did not say that they are done"))
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		for _, pod := range g.agents {
+			errs = append(errs, pod.call(stop, "/stop", nil, nil))
+		}
+		cancel()
+	}
+	g.cancel()
+	<-done
+	return errors.Join(append(errs, g.errs...)...)
+}
+
+// Progress adds what the agents said last and the harness's own generators.
+func (g *generation) Progress() load.Progress {
+	var p load.Progress
+	add := func(q load.Progress) {
+		p.Planned += q.Planned
+		p.Attempted += q.Attempted
+		p.Acked += q.Acked
+		p.Unknown += q.Unknown
+		p.Dropped += q.Dropped
+	}
+	g.mu.Lock()
+	for _, st := range g.last {
+		add(st.Progress)
+	}
+	g.mu.Unlock()
+	for _, gen := range g.local {
+		add(gen.Progress())
+	}
+	return p
+}
+
+// Collect fetches the agents' ledgers into the evidence.
+func (g *generation) Collect(ctx context.Context, w *evidence.Writer) error {
+	var errs []error
+	for _, pod := range g.agents {
+		errs = append(errs, pod.fetch(ctx, g.e.session.Run, w))
+	}
+	return errors.Join(errs...)
+}
+
+// call posts a value as JSON (GET without one for /status) and decodes the answer.
+func (p generatorPod) call(ctx context.Context, path string, in, out any) error {
+	method, body := http.MethodPost, io.Reader(http.NoBody)
+	if path == "/status" {
+		method = http.MethodGet
+	}
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, p.url+path, body)
+	if err != nil {
+		return err
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("generator %s: %w", p.name, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		msg, _ := io.ReadAll(io.LimitReader(res.Body, 500))
+		return fmt.Errorf("generator %s: HTTP %d: %s", p.name, res.StatusCode, strings.TrimSpace(string(msg)))
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
+
+// fetch brings a pod's ledger, histograms and series of a run into the evidence. A tar stream that ends early is an error.
+func (p generatorPod) fetch(ctx context.Context, run uint32, w *evidence.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/evidence?run=%d", p.url, run), http.NoBody)
+	if err != nil {
+		return err
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ledger of %s: %w", p.name, err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("ledger of %s: HTTP %d", p.name, res.StatusCode)
+	}
+	dir, err := os.MkdirTemp("", "triad-ledger-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	name := evidence.PointSent + p.name
+	for t := tar.NewReader(res.Body); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("ledger of %s: %w", p.name, err)
+		}
+		b, err := io.ReadAll(t)
+		if err != nil {
+			return fmt.Errorf("ledger of %s: %w", p.name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+filepath.Ext(h.Name)), b, 0o600); err != nil {
+			return err
+		}
+	}
+	return w.Import(dir, name)
+}

@@ -1,0 +1,317 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"triad/internal/kube"
+	"triad/internal/manifests"
+	"triad/internal/observe/elastic"
+	"triad/internal/runtimes"
+)
+
+// Node ports by which the harness reaches the systems from outside, through the host ports of the nodes.
+const (
+	kafkaPort      = 30094
+	storePort      = 30920
+	prometheusPort = 30909
+)
+
+// System is the kind runtime as a run knows it.
+type System struct {
+	opts   Options
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	rt   *Runtime
+	plan *Plan
+}
+
+var _ runtimes.Runtime = (*System)(nil)
+
+// NewSystem returns the runtime of a run. Nothing is touched before Up.
+func NewSystem(opts Options, logger *slog.Logger) *System { return &System{opts: opts, logger: logger} }
+
+// Name is kind.
+func (s *System) Name() string { return "kind" }
+
+// runtime makes the Runtime at first use, so that its progress goes to the run's.
+func (s *System) runtime(ctx context.Context, step func(what, state, detail string)) (*Runtime, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rt != nil {
+		return s.rt, nil
+	}
+	rt, err := New(ctx, s.opts, s.logger, func(what, state, detail string) {
+		if step == nil {
+			return
+		}
+		switch state {
+		case kube.StateStart:
+			step(what, "begin", detail)
+		case kube.StateFail:
+			step(what, "failed", detail)
+		case kube.StateDone, kube.StateSkip:
+			step(what, "done", detail)
+		}
+	})
+	s.rt = rt
+	return rt, err
+}
+
+// Up brings up what is missing and deploys the manifests with the scenario's settings.
+func (s *System) Up(ctx context.Context, session runtimes.Session) error {
+	rt, err := s.runtime(ctx, session.Step)
+	if err != nil {
+		return err
+	}
+	set, err := manifests.Open(rt.Options().Manifests)
+	if err != nil {
+		return err
+	}
+	for _, c := range session.Scenario.Settings {
+		if set, err = set.Replace(c.Config, c.Replace, c.With); err != nil {
+			return err
+		}
+	}
+	s.plan, err = rt.Up(ctx, DeployOptions{Set: set, Components: []string{"observer"}})
+	return err
+}
+
+// Down removes the clusters.
+func (s *System) Down(ctx context.Context) error {
+	rt, err := s.runtime(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return rt.Down(ctx)
+}
+
+// CollectLogs writes the logs of every container, and the events, of the three namespaces.
+func (s *System) CollectLogs(ctx context.Context, dir string) error {
+	rt, err := s.runtime(ctx, nil)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, cluster := range rt.opts.Clusters {
+		c, err := rt.Client(cluster)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, collectCluster(ctx, c, cluster, filepath.Join(dir, cluster)))
+	}
+	return errors.Join(errs...)
+}
+
+func collectCluster(ctx context.Context, c *kube.Client, namespace, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("logs: %w", err)
+	}
+	var errs []error
+	if events, err := c.Events(ctx, namespace); err == nil {
+		f, err := os.Create(filepath.Join(dir, "events.txt"))
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			fmt.Fprintln(f, e)
+		}
+		errs = append(errs, f.Close())
+	} else {
+		errs = append(errs, err)
+	}
+	pods, err := c.List(ctx, "v1", "Pod", namespace, "")
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for i := range pods {
+		for _, name := range containerNames(&pods[i]) {
+			r, err := c.Logs(ctx, namespace, pods[i].GetName(), kube.LogOptions{Container: name})
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			f, err := os.Create(filepath.Join(dir, pods[i].GetName()+"."+name+".log"))
+			if err == nil {
+				_, err = io.Copy(f, io.LimitReader(r, 20<<20))
+				err = errors.Join(err, f.Close())
+			}
+			errs = append(errs, err, r.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func containerNames(pod *kube.Object) []string {
+	spec, _ := pod.Object["spec"].(map[string]any)
+	list, _ := spec["containers"].([]any)
+	var out []string
+	for _, c := range list {
+		if m, ok := c.(map[string]any); ok {
+			name, _ := m["name"].(string)
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// env is the deployed system during one run.
+type env struct {
+	*Runtime
+	session runtimes.Session
+	plan    *Plan
+	ports   map[int]int
+	ca      *x509.CertPool
+	users   map[string]string // passwords by principal
+	prom    struct{ user, password string }
+	clients map[string]*kube.Client
+	targets []runtimes.Target
+	pods    []generatorPod
+}
+
+var _ runtimes.Env = (*env)(nil)
+
+// Connect looks up addresses and credentials.
+func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
+	rt, err := s.runtime(ctx, session.Step)
+	if err != nil {
+		return nil, err
+	}
+	if s.plan == nil {
+		return nil, errors.New("the system was not brought up")
+	}
+	e := &env{Runtime: rt, session: session, plan: s.plan, users: map[string]string{}, clients: map[string]*kube.Client{}, ca: x509.NewCertPool()}
+	if e.ports, err = rt.HostPorts(); err != nil {
+		return nil, err
+	}
+	for _, c := range rt.opts.Clusters {
+		if e.clients[c], err = rt.Client(c); err != nil {
+			return nil, err
+		}
+	}
+	k := e.clients[Kafka]
+	ca, err := k.SecretData(ctx, Kafka, "triad-cluster-ca-cert")
+	if err != nil {
+		return nil, err
+	}
+	if !e.ca.AppendCertsFromPEM(ca["ca.crt"]) {
+		return nil, errors.New("the brokers' authority cannot be read")
+	}
+	for _, user := range []string{"observer", "canary", "fluentd"} {
+		sec, err := k.SecretData(ctx, Kafka, user)
+		if err != nil {
+			return nil, err
+		}
+		e.users[user] = string(sec["password"])
+	}
+	rw, err := e.clients[Monitoring].SecretData(ctx, Monitoring, remoteWriteSecret)
+	if err != nil {
+		return nil, err
+	}
+	e.prom.user, e.prom.password = string(rw["username"]), string(rw["password"])
+	if err := e.findTargets(ctx); err != nil {
+		return nil, err
+	}
+	return e, e.findGenerators(ctx)
+}
+
+// local maps any address with a node port to the host port that leads there.
+func (e *env) local(ctx context.Context, network, addr string) (net.Conn, error) {
+	_, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil {
+		return nil, err
+	}
+	if host, ok := e.ports[port]; ok {
+		port = host
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+}
+
+// kafkaOpts are the options of a client of the given principal. Brokers are verified against the cluster's authority;
+// their names are not compared, because the way to them is a local port.
+func (e *env) kafkaOpts(user string) []kgo.Opt {
+	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, VerifyConnection: func(cs tls.ConnectionState) error { //nolint:gosec // verified below
+		opts := x509.VerifyOptions{Roots: e.ca, Intermediates: x509.NewCertPool()}
+		for _, c := range cs.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(c)
+		}
+		_, err := cs.PeerCertificates[0].Verify(opts)
+		return err
+	}}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		raw, err := e.local(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		c := tls.Client(raw, cfg)
+		if err := c.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		return c, nil
+	}
+	return []kgo.Opt{kgo.Dialer(dial), kgo.SASL(scram.Auth{User: user, Pass: e.users[user]}.AsSha512Mechanism())}
+}
+
+func (e *env) bootstrap() []string {
+	return []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(kafkaPort))}
+}
+
+// Kafka says how the brokers are reached.
+func (e *env) Kafka() runtimes.KafkaAccess {
+	return runtimes.KafkaAccess{Brokers: e.bootstrap(), Opts: e.kafkaOpts("observer"), DeadLetter: "dead-letter-topic", SinkGroup: "connect-logs-to-elasticsearch"}
+}
+
+// Search says how the store is reached.
+func (e *env) Search() elastic.Access {
+	return elastic.Access{URL: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(storePort)), Transport: &http.Transport{DialContext: e.local, MaxIdleConnsPerHost: 8}}
+}
+
+// Prometheus says how the central Prometheus is queried.
+func (e *env) Prometheus() *runtimes.PrometheusAccess {
+	t := &basicAuth{next: &http.Transport{DialContext: e.local}, user: e.prom.user, password: e.prom.password}
+	return &runtimes.PrometheusAccess{URL: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(prometheusPort)), Client: &http.Client{Transport: t, Timeout: 20 * time.Second}}
+}
+
+type basicAuth struct {
+	next           http.RoundTripper
+	user, password string
+}
+
+// RoundTrip adds the credentials.
+func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(b.user, b.password)
+	return b.next.RoundTrip(r)
+}
+
+// Close ends what belongs to the run. The clusters stay.
+func (e *env) Close(context.Context) error {
+	for _, t := range e.targets {
+		t.Client.CloseIdleConnections()
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/manifests"
+	"triad/internal/model/fluentbit"
+	"triad/internal/model/fluentd"
+	prom "triad/internal/model/prometheus"
+	"triad/internal/observe/scrape"
+	"triad/internal/runtimes"
+)
+
+// endpoints says on which port and path a component's pods show their metrics.
+var endpoints = map[string]struct {
+	port int
+	path string
+}{
+	"fluent-bit":    {2020, "/api/v2/metrics/prometheus"},
+	"fluentd":       {24231, "/metrics"},
+	"inputgen":      {9400, "/metrics"},
+	"kafka":         {9404, "/metrics"},
+	"kafka-connect": {9404, "/metrics"},
+}
+
+// findTargets finds the pods of every component that is measured. They are reached through the API server: nothing in
+// the clusters has to be opened for it.
+func (e *env) findTargets(ctx context.Context) error {
+	for cluster, c := range e.clients {
+		pods, err := c.List(ctx, "v1", "Pod", cluster, "triad.dev/component")
+		if err != nil {
+			return fmt.Errorf("pods of %s: %w", cluster, err)
+		}
+		for i := range pods {
+			component := pods[i].GetLabels()["triad.dev/component"]
+			ep, ok := endpoints[component]
+			if !ok {
+				continue
+			}
+			url := fmt.Sprintf("http://%s.%s.pod:%d%s", pods[i].GetName(), cluster, ep.port, ep.path)
+			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second)})
+		}
+	}
+	slices.SortFunc(e.targets, func(a, b runtimes.Target) int {
+		if a.URL < b.URL {
+			return -1
+		}
+		return 1
+	})
+	return nil
+}
+
+// Targets are the metrics endpoints that the harness reads.
+func (e *env) Targets() []runtimes.Target { return e.targets }
+
+// Describe says what is real, what is a stand-in, a model or absent.
+func (e *env) Describe() runtimes.Description {
+	d := runtimes.Description{Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
+	d.Limits = append(d.Limits, e.plan.Lines()...)
+	seen := map[[2]string]bool{}
+	for _, cluster := range e.plan.Clusters {
+		for _, o := range e.plan.Objects[cluster] {
+			name := o.Component()
+			if name == "" || seen[[2]string{cluster, name}] {
+				continue
+			}
+			seen[[2]string{cluster, name}] = true
+			d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: e.fidelity(name), Image: e.image(cluster, name)})
+		}
+	}
+	for _, name := range e.plan.StandIns {
+		if !slices.ContainsFunc(d.Components, func(c evidence.Component) bool { return c.Name == name }) {
+			d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.StandIn})
+		}
+	}
+	for _, name := range e.plan.LeftOut {
+		d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.Absent})
+	}
+	e.configured(&d)
+	return d
+}
+
+func (e *env) fidelity(component string) string {
+	switch {
+	case slices.Contains(e.plan.Models, component):
+		return evidence.Model
+	case slices.Contains(e.plan.StandIns, component):
+		return evidence.StandIn
+	}
+	return evidence.Real
+}
+
+// image is the first image of a component in a cluster.
+func (e *env) image(cluster, component string) string {
+	used := manifests.Used(manifests.Of(e.plan.Objects[cluster], component))
+	for _, refs := range used {
+		if len(refs) > 0 {
+			return refs[0]
+		}
+	}
+	return ""
+}
+
+// configured reads buffers and the metrics path from the deployed configuration, as the embedded runtime does.
+func (e *env) configured(d *runtimes.Description) {
+	dc := manifests.Rendered{Cluster: Datacenter, Overlay: overlay, Objects: e.plan.Objects[Datacenter]}
+	if text, err := dc.ConfigFile("fluent-bit", "fluent-bit.yaml"); err == nil {
+		if cfg, _, err := fluentbit.Parse([]byte(text), "fluent-bit.yaml", map[string]string{"NODE_NAME": "node", "FLUENTD_HOST": "fluentd"}); err == nil {
+			d.Buffers = append(d.Buffers, runtimes.FluentBitBuffers(cfg, len(e.podsOf("fluent-bit")))...)
+		}
+	}
+	if text, err := dc.ConfigFile("fluentd", "fluentd.yaml"); err == nil {
+		if cfg, _, err := fluentd.Parse([]byte(text), "fluentd.yaml", map[string]string{"KAFKA_BROKERS": "x:1"}); err == nil {
+			d.Buffers = append(d.Buffers, runtimes.FluentdBuffers(cfg, len(e.podsOf("fluentd")))...)
+		}
+	}
+	kafka := manifests.Rendered{Cluster: Kafka, Overlay: overlay, Objects: e.plan.Objects[Kafka]}
+	for _, t := range kafka.Resources("KafkaTopic") {
+		if v, ok := t.Field("spec", "config", "retention.ms"); ok && t.Name() == "service-topic" {
+			if keep, err := time.ParseDuration(fmt.Sprint(v) + "ms"); err == nil {
+				d.Buffers = append(d.Buffers, evidence.Buffer{Hop: "broker", Component: "kafka", For: keep, Instances: 1, Full: "delete", Source: "KafkaTopic service-topic retention.ms"})
+			}
+		}
+	}
+	d.Metrics = e.metricsPath(dc)
+}
+
+func (e *env) metricsPath(dc manifests.Rendered) *evidence.MetricsPath {
+	text, args, err := dc.Prometheus()
+	if err != nil {
+		return nil
+	}
+	agent, _, err := prom.ParseAgent([]byte(text), args)
+	if err != nil || len(agent.Jobs) == 0 {
+		return nil
+	}
+	mon := manifests.Rendered{Cluster: Monitoring, Overlay: overlay, Objects: e.plan.Objects[Monitoring]}
+	text, args, err = mon.Prometheus()
+	if err != nil {
+		return nil
+	}
+	rec, _, err := prom.ParseReceiver([]byte(text), args)
+	if err != nil {
+		return nil
+	}
+	return &evidence.MetricsPath{AgentRetention: agent.RetentionMax, ReceiverWindow: rec.AcceptanceWindow(), ScrapeInterval: agent.Jobs[0].Interval}
+}
+
+// podsOf lists the instances of a component among the targets.
+func (e *env) podsOf(component string) []string {
+	var out []string
+	for _, t := range e.targets {
+		if t.Component == component {
+			out = append(out, t.Instance)
+		}
+	}
+	return out
+}
