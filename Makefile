@@ -28,3 +28,48 @@ build: ## build the whole program into bin/sim
 .PHONY: list
 list: ## list the scenarios
 	@CGO_ENABLED=0 $(GO) build -tags embedded_only -o bin/sim-embedded ./cmd/sim && bin/sim-embedded list
+
+.PHONY: test
+test: ## everything that needs no container engine: vet, lint, race tests, smoke, self-test
+	@$(GO) version
+	$(GO) vet ./...
+	$(GO) vet -tags embedded_only ./cmd/... ./internal/...
+	@$(MAKE) --no-print-directory lint
+	$(GO) test -race -short -timeout 25m ./...
+	@CGO_ENABLED=0 $(GO) build -tags embedded_only -o bin/sim-embedded ./cmd/sim
+	@CGO_ENABLED=0 $(GO) build -o bin/sim ./cmd/sim
+	bin/sim check
+	bin/sim-embedded run smoke --runtime embedded
+	bin/sim-embedded selftest
+
+.PHONY: lint
+lint: ## formatting and lint
+	@test -z "$$(gofmt -l cmd internal kind)" || { gofmt -l cmd internal kind; echo 'run gofmt -w on these' >&2; exit 1; }
+
+.PHONY: test-kind
+test-kind: build ## the tests on real kind clusters: needs a container engine
+	TRIAD_KIND_TESTS=1 $(GO) test -count=1 -timeout 80m -run '^TestKind' -v ./internal/runtimes/kind/ ./internal/observe/...
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser and reader, 20 s each
+	@for p in $$(grep -rl --include=*_test.go 'func Fuzz' internal | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho 'func Fuzz[A-Za-z]*' $$p/*_test.go | sed 's/func //'); do \
+	    $(GO) test -run xxx -fuzz "^$$f$$" -fuzztime 20s ./$$p || exit 1; done; done
+
+.PHONY: bench
+bench: ## Go benchmarks: lines/s, records/s, bytes/record
+	$(GO) test -run xxx -bench . -benchtime 2s ./internal/source ./internal/record ./internal/evidence ./internal/check ./internal/load ./internal/esfake ./internal/stats
+
+.PHONY: golden
+golden: ## rewrite golden files
+	$(GO) test ./internal/report ./internal/source -update
+
+.PHONY: up down
+up: build ## bring up the three kind clusters
+	bin/sim up
+down: build ## remove the kind clusters
+	bin/sim down
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
