@@ -211,6 +211,7 @@ func (c *Cluster) applyRefusal(p *partition, a *applied) {
 	if a.refused != nil && (!want || a.at != p.leader) {
 		n := uint64(a.refused.Hits())
 		c.fronts[a.at].hit(func(h *Hits) { h.ProducesRefused += n })
+		c.counters.refused(a.at, p.topic, n)
 		a.refused.Remove()
 		a.refused = nil
 	}

@@ -63,6 +63,9 @@ type Config struct {
 	// BrokerConfig holds further broker settings that kfake honours, for example log.retention.ms.
 	BrokerConfig map[string]string
 
+	// Exporter is the configuration of the JMX exporter; without rules the usual names are given.
+	Exporter ExporterRules
+
 	// Authenticate makes clients log in with SASL as one of Users.
 	Authenticate bool
 	// Authorize makes the ACLs of Users count; it needs Authenticate.

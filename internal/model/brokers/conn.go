@@ -34,7 +34,6 @@ type conn struct {
 	head  [4]byte
 	headN int
 	left  int
-	size  int
 	peek  []byte
 
 	mu      sync.Mutex
@@ -123,8 +122,7 @@ func (cn *conn) frame(b []byte) (rest []byte, whole bool) {
 		cn.headN += k
 		if cn.headN == len(cn.head) {
 			cn.headN = 0
-			cn.size = int(binary.BigEndian.Uint32(cn.head[:]))
-			cn.left = cn.size
+			cn.left = int(binary.BigEndian.Uint32(cn.head[:]))
 			cn.peek = cn.peek[:0]
 		}
 		return b[k:], false
@@ -152,7 +150,6 @@ func (cn *conn) understand() {
 		}
 		q.acks = r.Int16()
 		q.deadline = time.Now().Add(time.Duration(r.Int32()) * time.Millisecond)
-		cn.f.c.produced(cn.f.id, cn.size)
 		if q.acks == 0 {
 			return // never answered
 		}

@@ -98,6 +98,8 @@ type node struct {
 	phase    time.Duration // of its heartbeats
 	contact  time.Duration // earliest last contact: activation of the controller or a wake-up
 	silent   time.Duration // when it stopped sending heartbeats and fetching
+	shrinks  int           // followers that it, as a leader, took out of in-sync sets, since its process started
+	expands  int           // and let in
 	life     int           // counts kills, freezes, starts: timers of an earlier life do nothing
 	since    time.Duration
 }
@@ -302,6 +304,7 @@ func (m *machine) start(now time.Duration, id int) bool {
 		return false
 	}
 	n.proc, n.joined, n.caughtUp, n.since = starting, false, false, now
+	n.shrinks, n.expands = 0, 0
 	n.life++
 	life := n.life
 	m.emit(now, id, StartBegun, "")

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// addTopic places the partitions [from, to) of a topic. Replicas are striped over the brokers from a random start, as
-// KRaft's StripedReplicaPlacer does on one rack; the first replica is the preferred leader.
+// addTopic places the partitions [from, to) of a topic. Leaders go round the brokers from a random start and followers
+// shift by one after each round, which spreads the load of a dead leader as KRaft's striped placement does on one rack;
+// the first replica is the preferred leader.
 func (m *machine) addTopic(name string, from, to, replicas, minISR int) {
 	start := m.rng.IntN(len(m.nodes))
 	if p := m.index[tp{name, 0}]; p != nil {
@@ -14,8 +15,13 @@ func (m *machine) addTopic(name string, from, to, replicas, minISR int) {
 	}
 	for i := from; i < to; i++ {
 		p := &partition{tp: tp{name, int32(i)}, minISR: minISR}
-		for r := range min(replicas, len(m.nodes)) {
-			p.replicas = append(p.replicas, (start+i+r)%len(m.nodes))
+		n := len(m.nodes)
+		for r := range min(replicas, n) {
+			behind := 0
+			if r > 0 {
+				behind = 1 + (i/n+r-1)%(n-1)
+			}
+			p.replicas = append(p.replicas, (start+i+behind)%n)
 		}
 		for _, id := range p.replicas {
 			if !m.nodes[id].fenced {
@@ -133,6 +139,7 @@ func (m *machine) shrink(now time.Duration, n *node) {
 	for _, p := range m.parts {
 		if p.leader >= 0 && p.leader != n.id && m.nodes[p.leader].fetches() && p.remove(n.id) {
 			shrunk++
+			m.nodes[p.leader].shrinks++
 		}
 	}
 	if shrunk > 0 {
@@ -169,6 +176,7 @@ func (m *machine) expand(now time.Duration) {
 			n := m.nodes[id]
 			if n.caughtUp && n.fetches() && !n.shutting && !slices.Contains(p.isr, id) {
 				p.isr = append(slices.Clone(p.isr), id)
+				m.nodes[p.leader].expands++
 			}
 		}
 	}

@@ -1,13 +1,11 @@
 package brokers
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,43 +13,61 @@ import (
 
 // counters are what the brokers' MBeans count since their process started.
 type counters struct {
-	in, out []atomic.Uint64 // bytes of produce requests and fetch responses
+	out []atomic.Uint64 // bytes of fetch responses
 
-	mu       sync.Mutex
-	messages []map[string]uint64 // by broker and topic
-	ends     map[tp]int64        // log ends that are accounted for
+	mu     sync.Mutex
+	topics []map[string]*topicTraffic // by broker and topic
+	seen   map[tp]logSize             // what is accounted for
 }
 
+type topicTraffic struct{ messages, bytes, failed uint64 }
+
+type logSize struct{ end, bytes int64 }
+
 func newCounters(nodes int) *counters {
-	k := &counters{in: make([]atomic.Uint64, nodes), out: make([]atomic.Uint64, nodes), messages: make([]map[string]uint64, nodes), ends: map[tp]int64{}}
-	for i := range k.messages {
-		k.messages[i] = map[string]uint64{}
+	k := &counters{out: make([]atomic.Uint64, nodes), topics: make([]map[string]*topicTraffic, nodes), seen: map[tp]logSize{}}
+	for i := range k.topics {
+		k.topics[i] = map[string]*topicTraffic{}
 	}
 	return k
 }
 
 // restart sets a broker's counters to zero, as a new process does.
 func (k *counters) restart(id int) {
-	k.in[id].Store(0)
 	k.out[id].Store(0)
 	k.mu.Lock()
-	clear(k.messages[id])
+	clear(k.topics[id])
+	k.mu.Unlock()
+}
+
+// add counts for a broker and topic.
+func (k *counters) add(id int, topic string, messages, bytes, failed uint64) {
+	t := k.topics[id][topic]
+	if t == nil {
+		t = &topicTraffic{}
+		k.topics[id][topic] = t
+	}
+	t.messages, t.bytes, t.failed = t.messages+messages, t.bytes+bytes, t.failed+failed
+}
+
+func (k *counters) refused(id int, topic string, n uint64) {
+	k.mu.Lock()
+	k.add(id, topic, 0, 0, n)
 	k.mu.Unlock()
 }
 
 func (k *counters) forget(topic string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for at := range k.ends {
+	for at := range k.seen {
 		if at.topic == topic {
-			delete(k.ends, at)
+			delete(k.seen, at)
 		}
 	}
 }
 
-func (c *Cluster) produced(id, size int) { c.counters.in[id].Add(uint64(size)) }
-
-// account adds what was appended since the last call to the leaders that appended it. c.mu is held.
+// account adds what was appended since the last call to the leaders that appended it. It has to run before leaders move
+// and before retention makes logs smaller. c.mu is held.
 func (c *Cluster) account() {
 	k := c.counters
 	for _, t := range c.topicNames() {
@@ -59,19 +75,17 @@ func (c *Cluster) account() {
 			at := tp{t, info.Partition}
 			a := c.applied[at]
 			k.mu.Lock()
-			if n := info.HighWatermark - k.ends[at]; n > 0 {
-				k.ends[at] = info.HighWatermark
-				if a != nil && a.leader >= 0 {
-					k.messages[a.leader][t] += uint64(n)
-				}
+			was := k.seen[at]
+			k.seen[at] = logSize{info.HighWatermark, info.NumBytes}
+			if a != nil && a.leader >= 0 {
+				k.add(a.leader, t, uint64(max(0, info.HighWatermark-was.end)), uint64(max(0, info.NumBytes-was.bytes)), 0)
 			}
 			k.mu.Unlock()
 		}
 	}
 }
 
-// exporter serves one broker's metrics in the text format of the JMX exporter, under the names that its usual Kafka rules
-// give (lower case, kafka_<domain>_<type>_<name>, _total for counts).
+// exporter serves one broker's MBeans as the JMX exporter does, under the names that its rules give.
 type exporter struct {
 	c    *Cluster
 	id   int
@@ -140,24 +154,33 @@ func (x *exporter) serve(w http.ResponseWriter, r *http.Request) {
 	case <-x.c.done:
 		return
 	}
-	var b bytes.Buffer
-	if !x.c.writeMetrics(&b, x.id) {
+	attrs, ok := x.c.attributes(x.id)
+	if !ok {
 		http.Error(w, "closed", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write(b.Bytes())
+	_, _ = w.Write(x.c.rules.export(attrs))
 }
 
-// writeMetrics writes what broker id knows. It reports false when the cluster is closed.
-func (c *Cluster) writeMetrics(b *bytes.Buffer, id int) bool {
+// attributes are the MBeans of a broker, as far as the model has anything true to say about them. It reports false when
+// the cluster is closed.
+func (c *Cluster) attributes(id int) ([]attribute, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return false
+		return nil, false
 	}
 	c.account()
-	var leads, holds, under, underMin int
+	attrs := c.replicaAttributes(nil, id)
+	attrs = c.controllerAttributes(attrs, id)
+	attrs = c.trafficAttributes(attrs, id)
+	return c.logAttributes(attrs, id), true
+}
+
+// replicaAttributes are those of ReplicaManager. Kafka counts as a shrink only what a leader decides, not a fencing.
+func (c *Cluster) replicaAttributes(attrs []attribute, id int) []attribute {
+	var leads, holds, under, underMin, atMin int
 	for _, p := range c.m.parts {
 		if slices.Contains(p.replicas, id) {
 			holds++
@@ -172,30 +195,39 @@ func (c *Cluster) writeMetrics(b *bytes.Buffer, id int) bool {
 		if len(p.isr) < p.minISR {
 			underMin++
 		}
+		if len(p.isr) == p.minISR {
+			atMin++
+		}
 	}
-	gauge := func(name string, v int) { fmt.Fprintf(b, "# TYPE %s gauge\n%s %d\n", name, name, v) }
-	gauge("kafka_server_replicamanager_leadercount", leads)
-	gauge("kafka_server_replicamanager_partitioncount", holds)
-	gauge("kafka_server_replicamanager_underreplicatedpartitions", under)
-	gauge("kafka_server_replicamanager_underminisrpartitioncount", underMin)
-	c.writeController(gauge, id)
-	c.writeTraffic(b, id)
-	c.writeLogs(b, id)
-	return true
+	add := func(name, attr string, v int) {
+		attrs = append(attrs, attribute{"kafka.server", "type=ReplicaManager, name=" + name, attr, float64(v)})
+	}
+	add("LeaderCount", "Value", leads)
+	add("PartitionCount", "Value", holds)
+	add("UnderReplicatedPartitions", "Value", under)
+	add("UnderMinIsrPartitionCount", "Value", underMin)
+	add("AtMinIsrPartitionCount", "Value", atMin)
+	add("OfflineReplicaCount", "Value", 0) // of failed disks, which there are none of
+	n := c.m.nodes[id]
+	add("IsrShrinksPerSec", "Count", n.shrinks)
+	add("IsrExpandsPerSec", "Count", n.expands)
+	return attrs
 }
 
-// writeController writes the controller's gauges. Every combined node follows the metadata log, so all show the same
-// counts, and activecontrollercount tells them apart.
-func (c *Cluster) writeController(gauge func(string, int), id int) {
+// controllerAttributes are those of KafkaController and of the quorum. Every combined node follows the metadata log, so
+// all show the same counts, and ActiveControllerCount tells them apart. Dedicated controllers have exporters of their own,
+// which the model has not.
+func (c *Cluster) controllerAttributes(attrs []attribute, id int) []attribute {
+	attrs = append(attrs,
+		attribute{"kafka.server", "type=raft-metrics", "current-leader", float64(c.m.controller)},
+		attribute{"kafka.server", "type=raft-metrics", "current-epoch", float64(c.m.term + 1)})
 	if c.cfg.Controllers > 0 {
-		return // they live in the dedicated controllers' exporters, which this model does not have
+		return attrs
 	}
-	active := 0
+	active, offline, notPreferred, fenced, live := 0, 0, 0, 0, 0
 	if c.m.controller == id {
 		active = 1
 	}
-	gauge("kafka_controller_kafkacontroller_activecontrollercount", active)
-	offline, notPreferred, fenced, live := 0, 0, 0, 0
 	topics := map[string]bool{}
 	for _, p := range c.m.parts {
 		topics[p.topic] = true
@@ -213,60 +245,70 @@ func (c *Cluster) writeController(gauge func(string, int), id int) {
 			live++
 		}
 	}
-	gauge("kafka_controller_kafkacontroller_offlinepartitionscount", offline)
-	gauge("kafka_controller_kafkacontroller_preferredreplicaimbalancecount", notPreferred)
-	gauge("kafka_controller_kafkacontroller_globalpartitioncount", len(c.m.parts))
-	gauge("kafka_controller_kafkacontroller_globaltopiccount", len(topics))
-	gauge("kafka_controller_kafkacontroller_activebrokercount", live)
-	gauge("kafka_controller_kafkacontroller_fencedbrokercount", fenced)
+	add := func(name string, v int) {
+		attrs = append(attrs, attribute{"kafka.controller", "type=KafkaController, name=" + name, "Value", float64(v)})
+	}
+	add("ActiveControllerCount", active)
+	add("OfflinePartitionsCount", offline)
+	add("PreferredReplicaImbalanceCount", notPreferred)
+	add("GlobalPartitionCount", len(c.m.parts))
+	add("GlobalTopicCount", len(topics))
+	add("ActiveBrokerCount", live)
+	add("FencedBrokerCount", fenced)
+	return attrs
 }
 
-// writeTraffic writes the counters of BrokerTopicMetrics.
-func (c *Cluster) writeTraffic(b *bytes.Buffer, id int) {
+// trafficAttributes are those of BrokerTopicMetrics. Bytes out are known for the broker and not by topic.
+func (c *Cluster) trafficAttributes(attrs []attribute, id int) []attribute {
 	k := c.counters
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var names []string
-	var total uint64
-	for t, n := range k.messages[id] {
-		names = append(names, t)
-		total += n
-	}
-	sort.Strings(names)
-	const messages = "kafka_server_brokertopicmetrics_messagesin_total"
-	fmt.Fprintf(b, "# TYPE %s counter\n%s %d\n", messages, messages, total)
-	for _, t := range names {
-		fmt.Fprintf(b, "%s{topic=%q} %d\n", messages, t, k.messages[id][t])
-	}
-	bytesTotal := func(dir string, v uint64) {
-		name := "kafka_server_brokertopicmetrics_" + dir + "_total"
-		fmt.Fprintf(b, "# TYPE %s counter\n%s %d\n", name, name, v)
-	}
-	bytesTotal("bytesin", k.in[id].Load())
-	bytesTotal("bytesout", k.out[id].Load())
-}
-
-// writeLogs writes the gauges of kafka.log:type=Log for the partitions that the broker holds. A follower shows the
-// leader's end: replication is not modelled.
-func (c *Cluster) writeLogs(b *bytes.Buffer, id int) {
-	kinds := []struct {
-		name string
-		get  func(start, end, size int64) int64
-	}{
-		{"kafka_log_log_logendoffset", func(_, end, _ int64) int64 { return end }},
-		{"kafka_log_log_logstartoffset", func(start, _, _ int64) int64 { return start }},
-		{"kafka_log_log_size", func(_, _, size int64) int64 { return size }},
-	}
-	for _, kind := range kinds {
-		fmt.Fprintf(b, "# TYPE %s gauge\n", kind.name)
-		for _, t := range c.topicNames() {
-			for _, info := range c.fake.PartitionInfos(t) {
-				p := c.m.index[tp{t, info.Partition}]
-				if p == nil || !slices.Contains(p.replicas, id) {
-					continue
-				}
-				fmt.Fprintf(b, "%s{topic=%q,partition=\"%d\"} %d\n", kind.name, t, info.Partition, kind.get(info.LogStartOffset, info.HighWatermark, info.NumBytes))
-			}
+	failed := map[string]uint64{}
+	for at, a := range c.applied {
+		if a.refused != nil && a.at == id {
+			failed[at.topic] += uint64(a.refused.Hits())
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var total topicTraffic
+	add := func(name, topic string, v uint64) {
+		props := "type=BrokerTopicMetrics, name=" + name + "PerSec"
+		if topic != "" {
+			props += ", topic=" + topic
+		}
+		attrs = append(attrs, attribute{"kafka.server", props, "Count", float64(v)})
+	}
+	for topic, t := range k.topics[id] {
+		t := *t
+		t.failed += failed[topic]
+		total.messages, total.bytes, total.failed = total.messages+t.messages, total.bytes+t.bytes, total.failed+t.failed
+		add("MessagesIn", topic, t.messages)
+		add("BytesIn", topic, t.bytes)
+		add("FailedProduceRequests", topic, t.failed)
+	}
+	add("MessagesIn", "", total.messages)
+	add("BytesIn", "", total.bytes)
+	add("FailedProduceRequests", "", total.failed)
+	add("BytesOut", "", k.out[id].Load())
+	return attrs
+}
+
+// logAttributes are those of the logs that the broker holds. A follower shows the leader's log: replication is not
+// modelled.
+func (c *Cluster) logAttributes(attrs []attribute, id int) []attribute {
+	for _, t := range c.topicNames() {
+		for _, info := range c.fake.PartitionInfos(t) {
+			p := c.m.index[tp{t, info.Partition}]
+			if p == nil || !slices.Contains(p.replicas, id) {
+				continue
+			}
+			add := func(name string, v int64) {
+				props := fmt.Sprintf("type=Log, name=%s, topic=%s, partition=%d", name, t, info.Partition)
+				attrs = append(attrs, attribute{"kafka.log", props, "Value", float64(v)})
+			}
+			add("LogStartOffset", info.LogStartOffset)
+			add("LogEndOffset", info.HighWatermark)
+			add("Size", info.NumBytes)
+		}
+	}
+	return attrs
 }

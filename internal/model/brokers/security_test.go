@@ -20,7 +20,6 @@ func TestSecureFailover(t *testing.T) {
 	cfg.Topics = append(cfg.Topics, Topic{Name: "forbidden"})
 	cfg.Users = []User{{Name: "writer", ACLs: []ACL{
 		{Resource: "topic", Name: "t", Operations: []string{"Write", "Describe"}},
-		{Resource: "cluster", Operations: []string{"IdempotentWrite"}},
 	}}}
 	c, _ := startCluster(t, cfg, Options{})
 	pool := x509.NewCertPool()

@@ -58,6 +58,8 @@ type strimziParser struct {
 	dedicated  int
 	superUsers []string
 	retention  map[string]string // log.retention.* as written
+	configMaps []*yaml.Node
+	metrics    *yaml.Node // spec.kafka.metricsConfig
 }
 
 func (p *strimziParser) bad(n *yaml.Node, format string, args ...any) {
@@ -122,6 +124,10 @@ func (p *strimziParser) number(n *yaml.Node, key string) int {
 
 func (p *strimziParser) document(doc *yaml.Node) {
 	api, kind := text(field(doc, "apiVersion")), text(field(doc, "kind"))
+	if api == "v1" && kind == "ConfigMap" {
+		p.configMaps = append(p.configMaps, doc)
+		return
+	}
 	if !strings.HasPrefix(api, strimziGroup) {
 		return
 	}
@@ -302,6 +308,7 @@ func (p *strimziParser) finish() {
 	for i, u := range p.cfg.Users {
 		p.cfg.Users[i].Super = slices.Contains(p.superUsers, u.Name)
 	}
+	p.exporter()
 	p.cfg.Authorize = p.cfg.Authorize && p.cfg.Authenticate
 	for _, unit := range []struct {
 		key string

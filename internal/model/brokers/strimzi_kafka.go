@@ -1,10 +1,13 @@
 package brokers
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"triad/internal/model"
 )
 
 // kafka reads spec of a Kafka resource.
@@ -43,7 +46,7 @@ func (p *strimziParser) kafkaKafka(n *yaml.Node) {
 		case "version", "metadataVersion":
 			p.skip(v, key, "the protocol versions are those of the fake brokers")
 		case "metricsConfig":
-			p.skip(v, key, "the exporter's rules are fixed to the usual names")
+			p.metrics = v
 		case "rack":
 			p.skip(v, key, "racks are not modelled: replicas are placed without them")
 		case "replicas":
@@ -146,4 +149,64 @@ func (p *strimziParser) setting(k string, v *yaml.Node) {
 	default:
 		p.skip(v, key, "unknown to the model")
 	}
+}
+
+// exporter reads the rules of the JMX exporter from the ConfigMap that metricsConfig names.
+func (p *strimziParser) exporter() {
+	if p.metrics == nil {
+		return
+	}
+	p.file = "Kafka"
+	ref := field(p.metrics, "valueFrom", "configMapKeyRef")
+	if typ := text(field(p.metrics, "type")); typ != "jmxPrometheusExporter" || ref == nil {
+		p.skip(p.metrics, "spec.kafka.metricsConfig", "only rules of the JMX exporter in a ConfigMap are modelled: the usual names are given")
+		return
+	}
+	name, key := text(field(ref, "name")), text(field(ref, "key"))
+	for _, cm := range p.configMaps {
+		if text(field(cm, "metadata", "name")) != name {
+			continue
+		}
+		data := field(cm, "data", key)
+		if data == nil {
+			continue
+		}
+		p.file = "ConfigMap/" + name
+		rules, err := ParseExporterRules([]byte(data.Value))
+		if err != nil {
+			p.bad(data, "%s: %v", key, err)
+			return
+		}
+		p.cfg.Exporter = rules
+		for _, r := range rules.Rules {
+			if !r.modelled() {
+				p.not = append(p.not, model.NotModelled{File: p.file, Line: data.Line, Key: key + " pattern", Value: r.Pattern, Why: "the modelled brokers have no such MBean: the metric is absent"})
+			}
+		}
+		return
+	}
+	p.bad(p.metrics, "no ConfigMap %s with the key %s", name, key)
+}
+
+// modelled reports whether the rule can match any attribute that the model has.
+func (r ExporterRule) modelled() bool {
+	return slices.ContainsFunc(knownAttributes(), func(a attribute) bool { return r.re.MatchString(a.text()) })
+}
+
+// knownAttributes is one attribute of each kind that attributes returns; a test keeps the two together.
+func knownAttributes() []attribute {
+	var attrs []attribute
+	add := func(domain, props, attr string, names ...string) {
+		for _, n := range names {
+			attrs = append(attrs, attribute{domain, strings.ReplaceAll(props, "*", n), attr, 0})
+		}
+	}
+	add("kafka.server", "type=ReplicaManager, name=*", "Value", "LeaderCount", "PartitionCount", "UnderReplicatedPartitions", "UnderMinIsrPartitionCount", "AtMinIsrPartitionCount", "OfflineReplicaCount")
+	add("kafka.server", "type=ReplicaManager, name=*PerSec", "Count", "IsrShrinks", "IsrExpands")
+	add("kafka.server", "type=BrokerTopicMetrics, name=*PerSec", "Count", "MessagesIn", "BytesIn", "FailedProduceRequests", "BytesOut")
+	add("kafka.server", "type=BrokerTopicMetrics, name=*PerSec, topic=t", "Count", "MessagesIn", "BytesIn", "FailedProduceRequests")
+	add("kafka.controller", "type=KafkaController, name=*", "Value", "ActiveControllerCount", "OfflinePartitionsCount", "PreferredReplicaImbalanceCount", "GlobalPartitionCount", "GlobalTopicCount", "ActiveBrokerCount", "FencedBrokerCount")
+	add("kafka.log", "type=Log, name=*, topic=t, partition=0", "Value", "LogStartOffset", "LogEndOffset", "Size")
+	attrs = append(attrs, attribute{"kafka.server", "type=raft-metrics", "current-leader", 0}, attribute{"kafka.server", "type=raft-metrics", "current-epoch", 0})
+	return attrs
 }

@@ -1,0 +1,138 @@
+package brokers
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestGroupsFollowTheirCoordinator(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds of real time")
+	}
+	t.Parallel()
+	cfg := quick()
+	c, _ := startCluster(t, cfg, Options{})
+	ctx := ctxFor(t, 60*time.Second)
+	l := startLoad(t, c)
+	adm := kadm.NewClient(client(t, c))
+	groups := []string{"connect-a", "connect-b", "c", "d", "e"}
+	seen := make([]int, len(groups))
+	var wg sync.WaitGroup
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i, g := range groups {
+		cons := client(t, c, kgo.ConsumerGroup(g), kgo.ConsumeTopics("t"), kgo.FetchMaxWait(100*time.Millisecond), kgo.HeartbeatInterval(100*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
+		wg.Go(func() {
+			for stop.Err() == nil {
+				fs := cons.PollFetches(stop)
+				seen[i] += fs.NumRecords()
+				// Failures are the point of the test: the next commit repeats what this one held.
+				_ = cons.CommitUncommittedOffsets(stop)
+			}
+		})
+	}
+	time.Sleep(time.Second)
+	for victim := range 3 {
+		kill(t, c, victim)
+		time.Sleep(1500 * time.Millisecond)
+		for _, g := range groups {
+			coord := adm.FindGroupCoordinators(ctx, g)[g]
+			if coord.Err != nil || int(coord.NodeID) == victim {
+				t.Errorf("coordinator of %s is %d with broker %d dead: %v", g, coord.NodeID, victim, coord.Err)
+			}
+		}
+		start(t, c, victim)
+		if err := c.WaitHealthy(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.finish(t)
+	deadline := time.Now().Add(15 * time.Second)
+	for _, g := range groups {
+		for {
+			lag, err := adm.Lag(ctx, g)
+			if err == nil && lag.Error() == nil && lag[g].Lag.Total() == 0 && len(lag[g].Lag["t"]) == 6 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("group %s never caught up: %v %v", g, lag, err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	cancel()
+	wg.Wait()
+	for i, n := range seen {
+		if n < len(l.acked) {
+			t.Errorf("group %s saw %d of %d", groups[i], n, len(l.acked))
+		}
+	}
+	l.verify(t, c)
+}
+
+func TestMetricsEndpoint(t *testing.T) {
+	t.Parallel()
+	c, _ := startCluster(t, quick(), Options{})
+	cl := client(t, c)
+	ctx := ctxFor(t, 20*time.Second)
+	victim := notController(c)
+	other := (victim + 1) % 3
+	part := int32(ledBy(t, c, other))
+	for range 5 {
+		if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "t", Partition: part, Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill(t, c, victim)
+	time.Sleep(1200 * time.Millisecond)
+	body := scrape(t, c, other)
+	k := c.Counts()
+	for _, want := range []string{
+		`kafka_server_brokertopicmetrics_messagesin_total{topic="t"} 5`,
+		"kafka_server_replicamanager_underreplicatedpartitions ",
+		"kafka_controller_kafkacontroller_fencedbrokercount 1",
+		"kafka_controller_kafkacontroller_offlinepartitionscount 0",
+		fmt.Sprintf(`kafka_log_log_logendoffset{partition="%d",topic="t"} 5`, part),
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q in\n%s", want, body)
+		}
+	}
+	if k.UnderReplicated != 6 {
+		t.Errorf("counts %+v", k)
+	}
+	if _, err := http.Get("http://" + c.MetricsAddrs()[victim] + "/metrics"); err == nil {
+		t.Error("the exporter of a dead broker answers")
+	}
+	start(t, c, victim)
+	if err := c.WaitHealthy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if body := scrape(t, c, victim); !strings.Contains(body, "kafka_server_brokertopicmetrics_messagesin_total 0") {
+		t.Errorf("counters of a restarted broker:\n%s", body)
+	}
+}
+
+func scrape(t *testing.T, c *Cluster, id int) string {
+	t.Helper()
+	resp, err := http.Get("http://" + c.MetricsAddrs()[id] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("scrape: %s %v", resp.Status, err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	return string(b)
+}
