@@ -11,10 +11,10 @@ import (
 // Bounds of the harness's own timing. A phase in which one is exceeded proves nothing about latency or throughput.
 const (
 	// lagFloor and lagShare bound the 99th percentile of generator lag: latency counts from the scheduled time, so lag
-	// adds to it. It may add 1 % to the phase's own p99 of kafka_latency, and 10 ms in any case, which is a tenth of the
-	// finest step that recovery is told in.
-	lagFloor = 10 * time.Millisecond
-	lagShare = 0.01
+	// adds to it. It may add 5 % to the phase's own p99 of kafka_latency, and 100 ms in any case, which is the finest
+	// step that recovery is told in. A noisy machine of two cores stays below it, a generator that stands still does not.
+	lagFloor = 100 * time.Millisecond
+	lagShare = 0.05
 	// maxDropped is the share of the schedule that the generator may leave out: above it the load was another one.
 	maxDropped = 0.001
 	// A second is saturated when the process used this share of all processors, or a goroutine that could run waited

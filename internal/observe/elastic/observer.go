@@ -127,7 +127,7 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 			continue
 		}
 		now := o.cfg.Evidence.Now()
-		if n > last {
+		if n > last && source != "" { // without a source nothing belongs here; the reconciliation says so
 			pulse.Add(source, now, n-last)
 			o.counted.Add(n - last)
 			last = n

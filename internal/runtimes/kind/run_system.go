@@ -223,7 +223,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 		}
 		e.users[user] = string(sec["password"])
 	}
-	rw, err := e.clients[Monitoring].SecretData(ctx, Monitoring, remoteWriteSecret)
+	rw, err := e.clients[Monitoring].SecretData(ctx, Monitoring, "triad-remote-write")
 	if err != nil {
 		return nil, err
 	}
