@@ -84,7 +84,9 @@ func (a *aggregator) start() {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.addr = ln.Addr().String()
+	if a.addr == "127.0.0.1:0" { // the same port for every start
+		a.addr = ln.Addr().String()
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- forward.NewServer(forward.ServerOptions{}, a.handle).Serve(ctx, ln) }()

@@ -32,8 +32,8 @@ type Options struct {
 	// Produce, if set, sees every record before it is sent and gives what is sent instead: none, one or several. It is
 	// sabotage with known truth: the model takes what comes back for what it was asked to send.
 	Produce func(*kgo.Record) []*kgo.Record
-	Seed      uint64    // of the jitter in retries and of chunk ids
-	Logger    *slog.Logger
+	Seed    uint64 // of the jitter in retries and of chunk ids
+	Logger  *slog.Logger
 }
 
 // Fluentd is one process. Make it with New, run it once with Run.
