@@ -1,0 +1,157 @@
+package connect
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseStrimzi(t *testing.T) {
+	cfg, not, err := ParseStrimzi(fmt.Appendf(nil, resources, "true", "    errors.tolerance: all\n    connection.password: secret\n    proxy.password: hush"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Connectors) != 1 {
+		t.Fatalf("connectors: %+v", cfg.Connectors)
+	}
+	c := cfg.Connectors[0]
+	sink := defaultSink()
+	sink.URLs, sink.KeyIgnore, sink.SchemaIgnore = []string{"http://elasticsearch:9200"}, true, true
+	sink.BatchSize, sink.Linger, sink.MaxBuffered, sink.MaxRetries, sink.RetryBackoff = 40, 5*time.Millisecond, 200, 3, 10*time.Millisecond
+	sink.Password = "secret"
+	if d := cmp.Diff(sink, c.Sink, cmp.AllowUnexported(Sink{})); d != "" {
+		t.Errorf("sink (-want +got):\n%s", d)
+	}
+	consumer := defaultConsumer("logs")
+	consumer.SessionTimeout, consumer.Heartbeat, consumer.MaxPollRecords = time.Second, 100*time.Millisecond, 50
+	consumer.FetchMaxWait, consumer.Assignor = 50*time.Millisecond, "cooperative-sticky"
+	if d := cmp.Diff(consumer, c.Consumer); d != "" {
+		t.Errorf("consumer (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"a-topic", "B-topic"}, c.Topics); d != "" {
+		t.Error(d)
+	}
+	if c.Key != (Converter{"string", true}) || c.Value != (Converter{"json", false}) || !c.Errors.TolerateAll || c.TasksMax != 2 || !c.AutoRestart.Enabled {
+		t.Errorf("connector: %+v", c)
+	}
+	if cfg.Worker.OffsetFlushInterval != 200*time.Millisecond || !cfg.Metrics.Enabled || len(cfg.Metrics.Rules) != 3 {
+		t.Errorf("worker: %+v", cfg)
+	}
+	var keys []string
+	for _, n := range not {
+		keys = append(keys, n.File+" "+n.Key)
+		if n.Line == 0 || n.Why == "" || strings.Contains(n.Value, "hush") {
+			t.Errorf("entry: %+v", n)
+		}
+	}
+	want := []string{
+		"KafkaConnect/sink spec.replicas", "KafkaConnect/sink spec.groupId", "KafkaConnect/sink spec.resources",
+		"KafkaConnector/logs spec.config.transforms", "KafkaConnector/logs spec.config.proxy.password",
+		"KafkaConnect/sink spec.config.config.storage.replication.factor", "KafkaConnect/sink spec.config.plugin.discovery",
+	}
+	if d := cmp.Diff(want, keys); d != "" {
+		t.Errorf("not modelled (-want +got):\n%s", d)
+	}
+}
+
+func TestParseStrimziFaults(t *testing.T) {
+	good := fmt.Sprintf(resources, "true", "")
+	for name, tt := range map[string]struct{ old, new, want string }{
+		"class":     {"ElasticsearchSinkConnector", "FileStreamSink", `class "io.confluent.connect.elasticsearch.FileStreamSink"`},
+		"version":   {"kafka.strimzi.io/v1\n", "kafka.strimzi.io/v1beta2\n", "want kafka.strimzi.io/v1"},
+		"number":    {"batch.size: 40", "batch.size: many", "want a whole number"},
+		"range":     {"batch.size: 40", "batch.size: 0", "from 1"},
+		"millis":    {"linger.ms: 5", "linger.ms: 5ms", "want milliseconds"},
+		"flag":      {"key.ignore: true", "key.ignore: perhaps", "want true or false"},
+		"choice":    {"transforms: route", "write.method: replace", "want one of insert, upsert"},
+		"topics":    {"topics: a-topic,B-topic", "topic: a", "exactly one of topics"},
+		"both":      {"transforms: route", "topics.regex: x.*", "exactly one of topics"},
+		"converter": {"json.JsonConverter", "avro.AvroConverter", "the model knows"},
+		"configmap": {"key: metrics-config.yaml", "key: other", "no ConfigMap"},
+		"rule":      {"(records-lag):", "(records-lag:", "pattern"},
+		"no worker": {"kind: KafkaConnect\n", "kind: KafkaBridge\n", "0 KafkaConnect resources"},
+	} {
+		if !strings.Contains(good, tt.old) {
+			t.Fatalf("%s: the resources do not hold %q", name, tt.old)
+		}
+		_, _, err := ParseStrimzi([]byte(strings.Replace(good, tt.old, tt.new, 1)))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestShippedResources reads the manifests that the project ships, so that a change of theirs that the model cannot
+// follow is seen here.
+func TestShippedResources(t *testing.T) {
+	base := filepath.Join("..", "..", "..", "manifests", "base", "monitoring")
+	res, err := os.ReadFile(filepath.Join(base, "connect.yaml"))
+	if err != nil {
+		t.Skipf("no manifests beside the code: %v", err)
+	}
+	rules, err := os.ReadFile(filepath.Join(base, "config", "connect-metrics.yaml"))
+	if err != nil {
+		t.Skipf("no exporter rules beside the code: %v", err)
+	}
+	cm := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: connect-metrics}\ndata:\n  metrics-config.yaml: |\n    " +
+		strings.ReplaceAll(string(rules), "\n", "\n    ") + "\n---\n"
+	cfg, not, err := ParseStrimzi([]byte(cm + string(res)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Connectors) == 0 || len(cfg.Metrics.Rules) == 0 {
+		t.Errorf("%+v", cfg)
+	}
+	for _, n := range not {
+		if strings.Contains(n.Why, "unknown to the model") {
+			t.Errorf("a shipped setting is unknown to the model: %s", n)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	cfg, _, err := ParseStrimzi(fmt.Appendf(nil, resources, "false", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBean("kafka.connect", "type", "sink-task-metrics", "connector", "logs", "task", "0")
+	b.count("sink-record-read-total", 7)
+	b.num("put-batch-avg-time-ms", 1.5) // no rule takes it
+	s := newBean("kafka.connect", "type", "connector-task-metrics", "connector", "logs", "task", "0")
+	s.str("status", "running")
+	got := string(cfg.Metrics.render([]*bean{b, s}))
+	want := `# HELP kafka_connect_sink_task_sink_record_read_total kafka.connect<type=sink-task-metrics, connector=logs, task=0><>sink-record-read-total
+# TYPE kafka_connect_sink_task_sink_record_read_total counter
+kafka_connect_sink_task_sink_record_read_total{connector="logs",task="0"} 7
+# HELP kafka_connect_connector_task_status kafka.connect<type=connector-task-metrics, connector=logs, task=0><>status
+# TYPE kafka_connect_connector_task_status gauge
+kafka_connect_connector_task_status{connector="logs",task="0",status="running"} 1
+`
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("metrics (-want +got):\n%s", d)
+	}
+}
+
+// FuzzParseStrimzi feeds arbitrary streams to the reader: it may refuse them and must not panic, and what it takes must
+// be complete enough to be run.
+func FuzzParseStrimzi(f *testing.F) {
+	f.Add([]byte(fmt.Sprintf(resources, "true", "    errors.tolerance: all")))
+	f.Add([]byte("kind: KafkaConnect\napiVersion: kafka.strimzi.io/v1\nmetadata: {name: a}\nspec: [1]\n---\nkind: KafkaConnector\n"))
+	f.Add([]byte("---\n---\n[]\n"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		cfg, _, err := ParseStrimzi(stream)
+		if err != nil {
+			return
+		}
+		for _, c := range cfg.Connectors {
+			if c.TasksMax < 1 || c.Sink.BatchSize < 1 || c.Sink.InFlight < 1 || len(c.Topics) == 0 == (c.TopicsRegex == "") || c.Consumer.Assignor == "" {
+				t.Fatalf("accepted %+v", c)
+			}
+		}
+	})
+}
