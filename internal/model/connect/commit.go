@@ -125,4 +125,3 @@ func (t *task) expireCommit(now time.Time) {
 		t.m.commitFailed.Add(1)
 	}
 }
-

@@ -18,7 +18,6 @@ import (
 	"go.uber.org/goleak"
 
 	"triad/internal/esfake"
-	"triad/internal/model"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -289,4 +288,3 @@ func (r *rig) committed() int64 {
 	offs.Each(func(o kadm.OffsetResponse) { n += o.At })
 	return n
 }
-
