@@ -150,6 +150,10 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	n := max(b.Instances, 1)
 	sources := j.passes(b.Hop, j.sourceOf(b))
 	rate := j.liveRate(sources)
+	// Some programs tell the fill of a buffer in chunks only, which is no share of a limit in bytes.
+	if name, _ := parseSelector(b.Gauge); b.Bytes > 0 && !strings.Contains(name, "byte") && !strings.Contains(name, "size") {
+		g = &gauge{}
+	}
 	if len(g.readings) > 0 {
 		peak := 0.0
 		for _, x := range g.readings {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"triad/internal/evidence"
+	"triad/internal/scenario"
 )
 
 var update = flag.Bool("update", false, "write golden files anew")
@@ -253,4 +254,46 @@ func TestNowIsOnlyWritten(t *testing.T) {
 	if d := cmp.Diff(a, b); d != "" {
 		t.Error(d)
 	}
+}
+
+// Every check of the catalogue has a judge, and no judge is without a row there.
+func TestEveryCheckIsJudged(t *testing.T) {
+	for _, k := range scenario.Checks {
+		if kinds[k.Name] == nil {
+			t.Errorf("check %s of the catalogue is not judged", k.Name)
+		}
+	}
+	if len(kinds) != len(scenario.Checks) {
+		t.Errorf("%d judges, %d checks in the catalogue", len(kinds), len(scenario.Checks))
+	}
+}
+
+// Both sides of every check are told by some history: a wanted pass and a wanted other verdict.
+func TestHistoriesCoverEveryCheck(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.history")
+	told := map[string]map[Verdict]bool{}
+	for _, f := range files {
+		for name, v := range verdictsOf(judgeDir(t, readHistory(t, f).story.write(t))) {
+			if told[name] == nil {
+				told[name] = map[Verdict]bool{}
+			}
+			told[name][v] = true
+		}
+	}
+	for _, k := range scenario.Checks {
+		if !told[k.Name][Pass] {
+			t.Errorf("no history in which %s passes", k.Name)
+		}
+		if !told[k.Name][Fail] && !told[k.Name][Invalid] {
+			t.Errorf("no history in which %s fails or is invalid", k.Name)
+		}
+	}
+}
+
+func verdictsOf(res *Result) map[string]Verdict {
+	out := map[string]Verdict{}
+	for _, c := range res.Checks {
+		out[c.Name] = c.Verdict
+	}
+	return out
 }

@@ -150,6 +150,14 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 	return out
 }
 
+// effect is the time in which a fault's influence is looked for: whole seconds under load, so that its first moment is not
+// diluted by the time before it, and at least ten of them, because an instant has consequences.
+func (j *judge) effect(from, to time.Duration) (time.Duration, time.Duration) {
+	from = (from + time.Second - 1).Truncate(time.Second)
+	to = max(to.Truncate(time.Second), from+10*time.Second)
+	return from, min(to, j.s.Phases.LoadTime().Truncate(time.Second))
+}
+
 // newInfluence fills the matrix: every cluster in which a fault acted, or that the scenario names, against every other.
 func newInfluence(j *judge) []Influence {
 	from, to, ok := j.outage()
@@ -157,10 +165,7 @@ func newInfluence(j *judge) []Influence {
 	if !ok || !hasBefore {
 		return nil
 	}
-	to = min(to, j.s.Phases.LoadTime())
-	// Whole windows only, so that a fault's first moment is not diluted by the time before it.
-	from = (from + time.Second - 1).Truncate(time.Second)
-	to = to.Truncate(time.Second)
+	from, to = j.effect(from, to)
 	clusters := j.faultClusters()
 	tolerance := defaultTolerance
 	if i := j.s.Isolation; i != nil {
@@ -258,6 +263,10 @@ func servicesCheck(j *judge) *judged {
 	if !acted && !slices.Contains(j.s.Claims, "C2") {
 		return nil
 	}
+	dc := func(s string) bool { return born(s, scenario.Datacenter) }
+	if !slices.ContainsFunc(j.acc.sources(), dc) && !slices.Contains(j.s.Claims, "C2") {
+		return nil
+	}
 	c := &judged{files: append([]string{evidence.SeriesName, evidence.HistsName}, ledgerFiles...), onFaults: true, interim: true,
 		phases: []string{scenario.Before, scenario.During}}
 	c.Unit = "share worse"
@@ -270,9 +279,7 @@ func servicesCheck(j *judge) *judged {
 	if !acted || !ok || !hasBefore {
 		return c.set(Inconclusive, "monitoring was never away")
 	}
-	to = min(to, j.s.Phases.LoadTime()).Truncate(time.Second)
-	from = (from + time.Second - 1).Truncate(time.Second)
-	dc := func(s string) bool { return born(s, scenario.Datacenter) }
+	from, to = j.effect(from, to)
 	var rows []Influence
 	for _, q := range []struct {
 		name string
