@@ -223,5 +223,5 @@ func (a *app) checkManifests(set manifests.Set) error {
 	for _, s := range rep.Skipped {
 		fmt.Fprintln(a.stdout, "skipped: "+s)
 	}
-	return rep.Err()
+	return errors.Join(rep.Problems...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -268,6 +269,12 @@ func (o *Observer) batch(ctx context.Context, index string, batch []*polled, hit
 	}
 }
 
+// rollover is what a lifecycle policy puts behind the name of an alias.
+var rollover = regexp.MustCompile(`-\d{6}$`)
+
+// topicOf is the topic whose records an index holds: its own name, or the alias that it rolled over from.
+func topicOf(index string) string { return rollover.ReplaceAllString(index, "") }
+
 // Reconcile reads every document of the run once and writes the search ledger. Its counts are exact.
 func (o *Observer) Reconcile(ctx context.Context) error {
 	ledger, err := o.cfg.Evidence.Ledger(evidence.PointSearch)
@@ -281,7 +288,7 @@ func (o *Observer) Reconcile(ctx context.Context) error {
 			unreadable++
 			return nil
 		}
-		f := o.known.Identify([]byte(*h.Source.Log), h.Index)
+		f := o.known.Identify([]byte(*h.Source.Log), topicOf(h.Index))
 		switch f.Kind {
 		case observe.Own, observe.Damaged:
 			if !tracker.Observe(f.Stream.ID, 0, f.Seq).New {
