@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Fault is one way in which a receiver misbehaves. Exactly one of Down, Delay and Status is set.
+// Fault is one way in which a receiver misbehaves: Down, or Delay and Status, which may be combined.
 type Fault struct {
 	Down       bool          // connections are reset as they come, scrapes stop; a hit is a connection
 	Delay      time.Duration // requests wait this long first; a hit is a request

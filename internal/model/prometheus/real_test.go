@@ -137,6 +137,9 @@ func servers() map[string]struct {
 			get("/api/v1/query_range", "query", "up", "start", "0", "end", "1000000", "step", "1"),
 			get("/api/v1/query_range", "query", "up[5m]", "start", "0", "end", "10", "step", "1"),
 			get("/api/v1/query_range", "query", "up", "end", "10", "step", "1"),
+			write("two samples of one series", w("__name__=r", 40, "1", 41.0, "2")),
+			write("the same two again", w("__name__=r", 40, "1", 41.0, "2")),
+			write("the later of them again", w("__name__=r", 41, "2")),
 		}},
 		"ooo30m": {"storage: {tsdb: {out_of_order_time_window: 30m}}", []call{
 			write("first", w(s+"1", 0, "1")),

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -31,8 +32,11 @@ func (p *parser) note(n *yaml.Node, path, why string) {
 	v := n.Value
 	if n.Kind != yaml.ScalarNode {
 		if b, err := yaml.Marshal(n); err == nil {
-			v = string(bytes.TrimSpace(b))
+			v = strings.Join(strings.Fields(string(b)), " ")
 		}
+	}
+	if len(v) > 120 {
+		v = strings.ToValidUTF8(v[:117], "") + "..."
 	}
 	p.notes = append(p.notes, triad.NotModelled{File: p.file, Line: n.Line, Key: path, Value: v, Why: why})
 }

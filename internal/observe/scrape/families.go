@@ -108,7 +108,7 @@ func Families(component string) []Family {
 			{"prometheus_remote_storage_samples_total", RoleOut, "samples", KindCounter, "samples sent, failed ones included"},
 			{"prometheus_remote_storage_samples_pending", RoleBuffer, "samples", KindGauge, "samples in the shards"},
 			{"prometheus_remote_storage_samples_retried_total", RoleRetry, "samples", KindCounter, "samples sent again"},
-			{"prometheus_remote_storage_samples_failed_total", RoleLost, "samples", KindCounter, "samples given up"},
+			{"prometheus_remote_storage_samples_failed_total", RoleLost, "samples", KindCounter, "samples given up; an upper bound of the loss, as a repeated request is refused though it is stored"},
 			{"prometheus_remote_storage_samples_dropped_total", RoleLost, "samples", KindCounter, "samples dropped before sending"},
 			{"prometheus_remote_storage_enqueue_retries_total", RoleRetry, "count", KindCounter, "full shards"},
 			{"prometheus_remote_storage_highest_timestamp_in_seconds", RoleInfo, "seconds", KindGauge, "newest sample appended"},
