@@ -2,8 +2,6 @@ package connect
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -36,8 +34,23 @@ type bulker struct {
 	err      error
 }
 
+// exception is an error in the words of the connector, which users know from its traces.
+type exception struct {
+	msg   string
+	cause error
+}
+
+func (e *exception) Error() string {
+	if e.cause != nil {
+		return e.msg + e.cause.Error()
+	}
+	return e.msg
+}
+
+func (e *exception) Unwrap() error { return e.cause }
+
 // errBufferFull is why put fails when no room was made in the buffer in time.
-var errBufferFull = errors.New("Could not make space in the internal buffer fast enough. Consider increasing flush.timeout.ms or max.buffered.records.")
+var errBufferFull = &exception{msg: "Could not make space in the internal buffer fast enough. Consider increasing flush.timeout.ms or max.buffered.records."}
 
 // newBulker starts a bulker; stop ends it. ctx is that of its requests.
 func newBulker(ctx context.Context, cfg Sink, es *elastic, log *slog.Logger, report func(sinkRecord, string, error) error) *bulker {
@@ -194,7 +207,7 @@ func (b *bulker) exec(bt *batch) {
 		if b.ctx.Err() == nil {
 			b.log.Warn("bulk request failed", slog.Any("error", err))
 		}
-		b.fail(fmt.Errorf("Bulk request failed: %w", err))
+		b.fail(&exception{"Bulk request failed: ", err})
 		return
 	}
 	for i := range bt.records {
@@ -220,7 +233,7 @@ func (b *bulker) itemDone(r sinkRecord, e *itemError) bool {
 				return false
 			}
 			if b.cfg.OnMalformed == Fail {
-				b.fail(errors.New("Indexing record failed. Please check DLQ topic for errors."))
+				b.fail(&exception{msg: "Indexing record failed. Please check DLQ topic for errors."})
 				return false
 			}
 			if b.cfg.OnMalformed == Warn {
@@ -235,7 +248,7 @@ func (b *bulker) itemDone(r sinkRecord, e *itemError) bool {
 		return b.cfg.external(r) || b.reported(r, text)
 	}
 	b.reported(r, text)
-	b.fail(errors.New("Indexing record failed. Please check DLQ topic for errors. " + text))
+	b.fail(&exception{msg: "Indexing record failed. Please check DLQ topic for errors. " + text})
 	return false
 }
 
@@ -249,7 +262,7 @@ func (b *bulker) reported(r sinkRecord, text string) bool {
 	if b.report == nil {
 		return true
 	}
-	if err := b.report(r, "TASK_PUT", errors.New("Indexing failed: "+text)); err != nil {
+	if err := b.report(r, "TASK_PUT", &exception{msg: "Indexing failed: " + text}); err != nil {
 		b.fail(err)
 		return false
 	}
@@ -270,7 +283,7 @@ func (b *bulker) drain(ctx context.Context, limit time.Duration) error {
 		select {
 		case <-changed:
 		case <-t.C:
-			return errors.New("Failed to process outstanding requests in time while closing the ElasticsearchClient.")
+			return &exception{msg: "Failed to process outstanding requests in time while closing the ElasticsearchClient."}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

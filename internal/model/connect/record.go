@@ -3,7 +3,6 @@ package connect
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -114,7 +113,7 @@ func (s Sink) ignoresSchema(topic string) bool {
 // skips reports whether the record is passed over because it has no value.
 func (s Sink) skips(r sinkRecord) bool { return r.value == nil && s.OnNull == Ignore }
 
-var errNullValue = errors.New("Cannot write null valued record.")
+var errNullValue = &exception{msg: "Cannot write null valued record."}
 
 // action appends the bulk lines for a record. done is false when there is nothing to write; a dataError refuses the record.
 func (s Sink) action(dst []byte, r sinkRecord) (out []byte, done bool, err error) {
