@@ -118,6 +118,7 @@ var errElsewhere = errors.New("the deployment of another cluster has failed")
 type deployment struct {
 	*Runtime
 	plan    *Plan
+	flows   []manifests.Flow // those of the plan whose ends are both there
 	set     manifests.Set
 	secrets secrets
 	kafka   chan struct{} // closed when the brokers, topics and users are ready
@@ -139,6 +140,9 @@ func (r *Runtime) Deploy(ctx context.Context, p *Plan, o DeployOptions) error {
 		return err
 	}
 	d := &deployment{Runtime: r, plan: p, set: set, kafka: make(chan struct{})}
+	if d.flows, err = r.presentFlows(ctx, p.Flows); err != nil {
+		return err
+	}
 	if d.secrets, err = r.secrets(ctx, p); err != nil {
 		return err
 	}
@@ -169,6 +173,15 @@ func (r *Runtime) Deploy(ctx context.Context, p *Plan, o DeployOptions) error {
 	}
 	r.progress("deploy", kube.StateDone, fmt.Sprintf("everything is ready after %s", time.Since(started).Round(time.Second)))
 	return nil
+}
+
+// presentFlows leaves out the flows to clusters that are not there: a part of the system can be deployed alone.
+func (r *Runtime) presentFlows(ctx context.Context, flows []manifests.Flow) ([]manifests.Flow, error) {
+	there, err := r.presentClusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(flows), func(f manifests.Flow) bool { return there[f.To.Cluster] == nil }), nil
 }
 
 // cluster deploys one cluster: what needs nothing from elsewhere, then what needs Kafka, then what needs the store to be set up.

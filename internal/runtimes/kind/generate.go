@@ -153,7 +153,7 @@ func newPassword() (string, error) {
 // generated returns what a cluster needs beside its manifests, without what comes from Kafka.
 func (d *deployment) generated(ctx context.Context, cluster string) ([]kube.Object, error) {
 	dep := manifests.Deployment{NodeAddresses: map[string][]string{}, RemoteWrite: d.secrets.remoteWrite}
-	for _, f := range d.plan.Flows {
+	for _, f := range d.flows {
 		if f.From.Cluster != cluster || f.Via == nil || dep.NodeAddresses[f.To.Cluster] != nil {
 			continue
 		}
@@ -169,7 +169,7 @@ func (d *deployment) generated(ctx context.Context, cluster string) ([]kube.Obje
 		}
 		dep.Grafana, dep.KibanaKey = d.secrets.grafana, d.secrets.kibanaKey
 	}
-	objects, err := manifests.Generated(cluster, overlay, d.plan.Flows, dep)
+	objects, err := manifests.Generated(cluster, overlay, d.flows, dep)
 	if err != nil {
 		return nil, err
 	}

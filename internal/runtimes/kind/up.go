@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 	"sigs.k8s.io/kind/pkg/cluster"
 
@@ -62,11 +62,62 @@ func (r *Runtime) EnsureClusters(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, c := range r.opts.Clusters {
-		g.Go(func() error { return r.ensureCluster(gctx, c, profile, imageID) })
+	// All are looked at before any is touched: a cluster that has to be refused must not cost the making of the others.
+	jobs := make([]clusterJob, len(r.opts.Clusters))
+	for i, c := range r.opts.Clusters {
+		if jobs[i], err = r.prepareCluster(ctx, c, profile, imageID); err != nil {
+			r.progress("cluster "+c, kube.StateFail, err.Error())
+			return err
+		}
 	}
-	return g.Wait()
+	// One that fails does not take the others with it: the next up begins where this one ended.
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, j := range jobs {
+		wg.Go(func() {
+			if errs[i] = r.ensureCluster(ctx, j); errs[i] != nil {
+				r.progress("cluster "+j.name, kube.StateFail, errs[i].Error())
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// clusterJob is what has to be done about one cluster.
+type clusterJob struct {
+	name  string
+	cfg   *v1alpha4.Cluster
+	state clusterState
+	found Assessment
+}
+
+// prepareCluster looks at a cluster and refuses what must not be touched.
+func (r *Runtime) prepareCluster(ctx context.Context, name string, profile Profile, imageID string) (clusterJob, error) {
+	cfg, err := r.clusterConfig(name, profile)
+	if err != nil {
+		return clusterJob{}, err
+	}
+	print, err := fingerprint(cfg, imageID)
+	if err != nil {
+		return clusterJob{}, err
+	}
+	a, err := r.assess(ctx, name, print, len(cfg.Nodes))
+	if err != nil {
+		return clusterJob{}, err
+	}
+	switch {
+	case a.Condition == Foreign:
+		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s", name, ErrForeign, a.Detail)
+	case a.Condition == Different && !r.opts.Recreate:
+		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s (allow it to be made anew, or take it down first)", name, ErrDifferent, a.Detail)
+	case a.Condition == Absent:
+		if err := r.nameIsFree(ctx, name); err != nil {
+			return clusterJob{}, err
+		}
+	}
+	st := clusterState{Phase: phaseCreating, NodeImage: r.opts.NodeImage, ImageID: imageID, Fingerprint: print, Nodes: len(cfg.Nodes), Created: time.Now().UTC()}
+	return clusterJob{name, cfg, st, a}, nil
 }
 
 func (r *Runtime) ensureNodeImage(ctx context.Context) error {
@@ -85,35 +136,12 @@ func (r *Runtime) ensureNodeImage(ctx context.Context) error {
 	return nil
 }
 
-func (r *Runtime) ensureCluster(ctx context.Context, name string, profile Profile, imageID string) (err error) {
+func (r *Runtime) ensureCluster(ctx context.Context, j clusterJob) error {
+	name, cfg, a := j.name, j.cfg, j.found
 	step, started := "cluster "+name, time.Now()
-	defer func() {
-		if err != nil {
-			r.progress(step, kube.StateFail, err.Error())
-		}
-	}()
-	cfg, err := r.clusterConfig(name, profile)
-	if err != nil {
-		return err
-	}
-	print, err := fingerprint(cfg, imageID)
-	if err != nil {
-		return err
-	}
-	a, err := r.assess(ctx, name, print, len(cfg.Nodes))
-	if err != nil {
-		return err
-	}
 	did := ""
 	switch a.Condition {
-	case Foreign:
-		return fmt.Errorf("cluster %s: %w: %s", name, ErrForeign, a.Detail)
-	case Different:
-		if !r.opts.Recreate {
-			return fmt.Errorf("cluster %s: %w: %s (allow it to be made anew, or take it down first)", name, ErrDifferent, a.Detail)
-		}
-		fallthrough
-	case HalfMade:
+	case Different, HalfMade:
 		r.progress(step, kube.StateInfo, a.Detail)
 		if err := r.deleteCluster(ctx, name, a.Nodes); err != nil {
 			return err
@@ -121,7 +149,7 @@ func (r *Runtime) ensureCluster(ctx context.Context, name string, profile Profil
 		fallthrough
 	case Absent:
 		r.progress(step, kube.StateStart, fmt.Sprintf("creating %d nodes", len(cfg.Nodes)))
-		if err := r.create(ctx, name, cfg, clusterState{Phase: phaseCreating, NodeImage: r.opts.NodeImage, ImageID: imageID, Fingerprint: print, Nodes: len(cfg.Nodes), Created: time.Now().UTC()}); err != nil {
+		if err := r.create(ctx, name, cfg, j.state); err != nil {
 			return err
 		}
 		did = "created"
@@ -130,9 +158,9 @@ func (r *Runtime) ensureCluster(ctx context.Context, name string, profile Profil
 		if err := r.startNodes(ctx, a.Nodes); err != nil {
 			return fmt.Errorf("cluster %s: %w", name, err)
 		}
-		client, err := r.Client(name)
+		err := r.ensureKubeconfig(name)
 		if err == nil {
-			err = client.WaitHeartbeats(ctx, nodesTimeout)
+			err = r.awaitHeartbeats(ctx, name)
 		}
 		if err != nil {
 			return fmt.Errorf("cluster %s: %w", name, err)
@@ -150,14 +178,31 @@ func (r *Runtime) ensureCluster(ctx context.Context, name string, profile Profil
 	return nil
 }
 
-// awaitNodes waits for the nodes of a cluster itself, because kind's own wait only warns. A kubeconfig file that was lost is written
-// again first.
+// ensureKubeconfig writes a kubeconfig file that was lost again.
+func (r *Runtime) ensureKubeconfig(name string) error {
+	if _, err := os.Stat(r.KubeconfigPath(name)); err == nil {
+		return nil
+	}
+	if err := r.provider().ExportKubeConfig(NamePrefix+name, r.KubeconfigPath(name), false); err != nil {
+		return fmt.Errorf("kubeconfig of %s: %w", name, err)
+	}
+	r.dropClient(name)
+	return nil
+}
+
+// awaitHeartbeats waits until the kubelets of nodes that were started again have written what is so now.
+func (r *Runtime) awaitHeartbeats(ctx context.Context, name string) error {
+	c, err := r.Client(name)
+	if err != nil {
+		return err
+	}
+	return c.WaitHeartbeats(ctx, nodesTimeout)
+}
+
+// awaitNodes waits for the nodes of a cluster itself, because kind's own wait only warns.
 func (r *Runtime) awaitNodes(ctx context.Context, name string, n int) error {
-	if _, err := os.Stat(r.KubeconfigPath(name)); err != nil {
-		if err := r.provider().ExportKubeConfig(NamePrefix+name, r.KubeconfigPath(name), false); err != nil {
-			return fmt.Errorf("kubeconfig of %s: %w", name, err)
-		}
-		r.dropClient(name)
+	if err := r.ensureKubeconfig(name); err != nil {
+		return err
 	}
 	c, err := r.Client(name)
 	if err != nil {
@@ -176,9 +221,6 @@ func (r *Runtime) awaitNodes(ctx context.Context, name string, n int) error {
 // create makes a cluster that is not there. kind's library takes no context: it runs in a goroutine, and when ctx ends its nodes are
 // deleted under it until it has returned.
 func (r *Runtime) create(ctx context.Context, name string, cfg *v1alpha4.Cluster, st clusterState) error {
-	if err := r.nameIsFree(ctx, name); err != nil {
-		return err
-	}
 	if err := r.prepareDir(name); err != nil {
 		return err
 	}
