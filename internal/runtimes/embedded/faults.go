@@ -12,6 +12,7 @@ import (
 
 	"triad/internal/esfake"
 	"triad/internal/fault"
+	"triad/internal/model/brokers"
 	prom "triad/internal/model/prometheus"
 	"triad/internal/scenario"
 )
@@ -93,11 +94,20 @@ func (s *system) brokerFault(id int, what string) *active {
 			n := s.brokers.Hits(id).Total() - before
 			return n, fmt.Sprintf("%s: %d connections, requests and leaderships struck", what, n)
 		},
-		gone: func() bool {
-			c := s.brokers.Counts()
-			return c.UnderReplicated == 0 && c.Offline == 0
-		},
+		gone: func() bool { return s.brokersWhole() },
 	}
+}
+
+// brokersWhole reports whether every broker runs and every partition has all its replicas in sync and a leader. Just
+// after a kill the in-sync sets still look whole, so the processes are looked at too.
+func (s *system) brokersWhole() bool {
+	for _, b := range s.brokers.State() {
+		if b.Status != brokers.Running || b.Fenced {
+			return false
+		}
+	}
+	c := s.brokers.Counts()
+	return c.UnderReplicated == 0 && c.Offline == 0 && c.Stalled == 0
 }
 
 // KillBroker kills one broker; without hold the kubelet restarts it at once.

@@ -174,8 +174,7 @@ func (f *freezeFault) Heal(context.Context) error {
 
 func (f *freezeFault) Gone(context.Context) (bool, error) {
 	if f.cluster == scenario.Kafka {
-		c := f.s.brokers.Counts()
-		return c.UnderReplicated == 0 && c.Offline == 0, nil
+		return f.s.brokersWhole(), nil
 	}
 	return true, nil
 }
