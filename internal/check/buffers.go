@@ -31,12 +31,28 @@ func newFills(j *judge) []fill {
 	return append(out, j.metricsFills()...)
 }
 
-// sourceOf is the one source whose records a buffer holds, as its gauge or component names it; empty: all that pass.
+// gaugeOf is the series that tells the fill of one buffer. An aggregator has a buffer for each output, and where the
+// gauge does not say which, the place of the limit does.
+func gaugeOf(b evidence.Buffer) (name string, labels evidence.Labels) {
+	name, labels = parseSelector(b.Gauge)
+	if strings.HasPrefix(name, "fluentd_output_status_") && labels["plugin_id"] == "" {
+		for _, word := range strings.Fields(b.Source) {
+			if strings.HasPrefix(word, "out_") {
+				labels["plugin_id"] = word
+			}
+		}
+	}
+	return name, labels
+}
+
+// sourceOf is the one source whose records a buffer holds, as its gauge, its component or the place of its limit names
+// it; empty: all that pass.
 func (j *judge) sourceOf(b evidence.Buffer) string {
-	_, labels := parseSelector(b.Gauge)
-	for _, s := range j.acc.sources() {
-		if labels["name"] == s || labels["plugin_id"] == "out_"+strings.ReplaceAll(s, "-", "_") || strings.HasSuffix(b.Component, "/"+s) || labels["topic"] == s+"-topic" || b.Component == s {
-			return s
+	_, labels := gaugeOf(b)
+	for _, s := range j.acc.streams {
+		if labels["name"] == s.Source || labels["plugin_id"] == "out_"+strings.ReplaceAll(s.Source, "-", "_") || labels["topic"] == s.Topic ||
+			strings.HasSuffix(b.Component, "/"+s.Source) || slices.Contains(strings.Fields(b.Source), s.Topic) {
+			return s.Source
 		}
 	}
 	return ""
@@ -148,10 +164,14 @@ func (j *judge) slope(g *gauge) float64 {
 func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	f := fill{buffer: b, BufferFill: BufferFill{Hop: b.Hop, Component: b.Component, Certainty: Inferred}}
 	n := max(b.Instances, 1)
-	sources := j.passes(b.Hop, j.sourceOf(b))
+	only := j.sourceOf(b)
+	sources := j.passes(b.Hop, only)
+	if only != "" && !strings.Contains(b.Component, only) {
+		f.Component += ", " + only
+	}
 	rate := j.liveRate(sources)
 	// Some programs tell the fill of a buffer in chunks only, which is no share of a limit in bytes.
-	if name, _ := parseSelector(b.Gauge); b.Bytes > 0 && !strings.Contains(name, "byte") && !strings.Contains(name, "size") {
+	if name, _ := gaugeOf(b); b.Bytes > 0 && !strings.Contains(name, "byte") && !strings.Contains(name, "size") {
 		g = &gauge{}
 	}
 	if len(g.readings) > 0 {
@@ -200,7 +220,7 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	}
 	f.Limit = strings.Join(limits, " or ")
 	if len(spans) == 0 {
-		f.Sentence = fmt.Sprintf("How long the buffer of hop %s (%s) lasts is not known: there is no limit or no measured rate.", b.Hop, b.Component)
+		f.Sentence = fmt.Sprintf("How long the buffer of hop %s (%s) lasts is not known: there is no limit or no measured rate.", b.Hop, f.Component)
 		return f
 	}
 	f.horizon = slices.Min(spans)
@@ -209,7 +229,7 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	if b.Full == "block" {
 		verb = "it is full and holds back what is in front of it"
 	}
-	f.Sentence = fmt.Sprintf("At %.0f records a second %s after %s, in the buffer of %s (hop %s, %s; when full: %s).", rate, verb, spanWords(f.horizon), b.Component, b.Hop, f.Limit, b.Full)
+	f.Sentence = fmt.Sprintf("When nothing leaves it, at %.0f records a second %s after %s, in the buffer of %s (hop %s, %s; when full: %s).", rate, verb, spanWords(f.horizon), f.Component, b.Hop, f.Limit, b.Full)
 	return f
 }
 

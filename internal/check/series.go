@@ -117,7 +117,7 @@ func newSeries(r *evidence.Run) *series {
 	}
 	wants := make([]want, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
-		wants[i].name, wants[i].labels = parseSelector(b.Gauge)
+		wants[i].name, wants[i].labels = gaugeOf(b)
 	}
 	var batch []evidence.Sample
 	var at time.Duration

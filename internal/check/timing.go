@@ -47,6 +47,12 @@ func (j *judge) timing() {
 	}
 }
 
+// lagP99 is the 99th percentile of the generator's lag in seconds, in a phase or in all judged ones; 0 when not known.
+func (j *judge) lagP99(phase string) float64 {
+	d, _ := j.lat.pick("generator_lag", "", "", phase, evidence.Exact).Quantile(0.99)
+	return d.Seconds()
+}
+
 // lagKnown reports whether the generator's lag was recorded in every judged phase.
 func (j *judge) lagKnown() bool {
 	for _, w := range j.lat.phases {
