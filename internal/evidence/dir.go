@@ -49,37 +49,78 @@ type Writer struct {
 
 	mu      sync.Mutex
 	header  Header
+	start   time.Time // the header's, with the monotonic reading that UTC and JSON strip
 	ledgers map[string]*Ledger
 }
 
-// Create makes the run directory, which must not exist, and writes run.json and scenario.yaml.
+// Create makes the run directory, which must not exist, with run.json, scenario.yaml and empty logs in it. It is made
+// under another name and renamed when it is whole, so a process that is killed here leaves no directory that a reader
+// would take for a run. A directory that is there already is an error that wraps fs.ErrExist.
 func Create(dir string, h Header, s *scenario.Scenario) (*Writer, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("reports folder: %w", err)
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, ledgerDir), 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
+	if err != nil {
+		return nil, fmt.Errorf("reports folder: %w", err)
 	}
 	h.Schema = Schema
-	w := &Writer{Dir: dir, header: h, ledgers: map[string]*Ledger{}}
+	w := &Writer{Dir: tmp, header: h, ledgers: map[string]*Ledger{}}
+	if err := w.fill(s); err != nil {
+		return nil, errors.Join(err, w.closeFiles(), os.RemoveAll(tmp))
+	}
+	// Renaming onto an empty directory works on some systems: look first.
+	_, err = os.Lstat(dir)
+	if err == nil {
+		err = fs.ErrExist
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = os.Rename(tmp, dir) // says ErrExist as well when another run took the name since the look
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("run directory %s: %w", dir, err), w.closeFiles(), os.RemoveAll(tmp))
+	}
+	w.Dir = dir
+	return w, nil
+}
+
+// fill writes and opens the files of a new run directory.
+func (w *Writer) fill(s *scenario.Scenario) error {
+	if err := os.Chmod(w.Dir, 0o755); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	if err := os.Mkdir(filepath.Join(w.Dir, ledgerDir), 0o755); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
 	y, err := s.YAML()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := errors.Join(w.WriteFile(ScenarioFile, y), w.writeHeader()); err != nil {
-		return nil, err
+		return err
 	}
-	if w.Events, err = CreateEvents(filepath.Join(dir, EventsFile)); err != nil {
-		return nil, err
+	if w.Events, err = CreateEvents(filepath.Join(w.Dir, EventsFile)); err != nil {
+		return err
 	}
-	if w.Series, err = CreateSeries(filepath.Join(dir, SeriesName)); err != nil {
-		return nil, err
+	if w.Series, err = CreateSeries(filepath.Join(w.Dir, SeriesName)); err != nil {
+		return err
 	}
-	w.Hists, err = CreateHists(filepath.Join(dir, HistsName), h.HistWindow)
-	return w, err
+	w.Hists, err = CreateHists(filepath.Join(w.Dir, HistsName), w.header.HistWindow)
+	return err
+}
+
+// closeFiles closes what fill opened.
+func (w *Writer) closeFiles() error {
+	var errs []error
+	if w.Events != nil {
+		errs = append(errs, w.Events.f.Close())
+	}
+	if w.Series != nil {
+		errs = append(errs, w.Series.file.f.Close())
+	}
+	if w.Hists != nil {
+		errs = append(errs, w.Hists.file.f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // WriteFile writes a small file of the run whole or not at all; name may have folders.
@@ -92,10 +133,19 @@ func writeWhole(path string, data []byte) error {
 		return fmt.Errorf("run directory: %w", err)
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
-	return os.Rename(tmp, path)
+	_, err = f.Write(data)
+	// Synced before it takes the name: after a loss of power an old file is whole, a new empty one would not be.
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("run directory: %w", err), os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return nil
 }
 
 func (w *Writer) writeHeader() error {
@@ -121,14 +171,40 @@ func (w *Writer) Update(change func(*Header)) error {
 	return w.writeHeader()
 }
 
-// Since is the offset of t from the start of the load; 0 before it is set.
+// Begin says when the schedule begins, and writes it into the header. Offsets are counted from start as it is given:
+// by its monotonic reading, when it has one, so that a step of the wall clock moves none.
+func (w *Writer) Begin(start time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start, w.header.Start = start, start.UTC()
+	return w.writeHeader()
+}
+
+// Since is the offset of t from the start of the load; 0 before Begin.
 func (w *Writer) Since(t time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.header.Start.IsZero() {
+	if w.start.IsZero() {
 		return 0
 	}
-	return t.Sub(w.header.Start)
+	return t.Sub(w.start)
+}
+
+// Err is the first error of writing any part of the evidence, nil when there is none. What comes after an error is not
+// written, so a run that goes on proves nothing more.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	errs := []error{w.Events.failed(), w.Series.file.failed(), w.Hists.file.failed()}
+	for _, l := range w.ledgers {
+		errs = append(errs, l.file.failed())
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Now is the offset of the present.

@@ -89,6 +89,13 @@ func (l *EventLog) Add(e Event) error {
 	return l.err
 }
 
+// failed is the error after which nothing more was written.
+func (l *EventLog) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
 // Close syncs and closes.
 func (l *EventLog) Close() error { return errors.Join(l.err, l.f.Sync(), l.f.Close()) }
 

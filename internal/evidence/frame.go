@@ -59,6 +59,13 @@ func (w *frameFile) append(kind byte, payload []byte) error {
 	return w.err
 }
 
+// failed is the error after which nothing more was written.
+func (w *frameFile) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
 func (w *frameFile) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -51,7 +51,7 @@ func (rep *Report) stall(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Update(func(h *evidence.Header) { h.Start = time.Now().UTC() }); err != nil {
+	if err := w.Begin(time.Now()); err != nil {
 		return err
 	}
 	key, err := w.Hists.Key(evidence.HistKey{Metric: "kafka_latency", Source: "service", Topic: "service-topic"})
