@@ -98,7 +98,9 @@ func bin(a, b time.Duration) time.Duration {
 // victim lists what can be told about a cluster without relying on the one that suffers.
 func (j *judge) victim(cluster, suffering string, step time.Duration) []figures {
 	latency := func(metric string, want func(string) bool) func(from, to time.Duration) []float64 {
-		return func(from, to time.Duration) []float64 { return values(j.lat.perWindow(metric, want, from, to, 0.9)) }
+		return func(from, to time.Duration) []float64 {
+			return values(j.lat.perWindow(metric, want, from, to, 0.9, j.calmUntil(to)))
+		}
 	}
 	rate := func(point string, want func(string) bool) func(from, to time.Duration) []float64 {
 		var sources []string
@@ -148,6 +150,15 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 		}
 	}
 	return out
+}
+
+// calmUntil is the first injection for a window that ends before it, else never: records of the time before a fault must
+// have arrived before it to tell anything about that time.
+func (j *judge) calmUntil(to time.Duration) time.Duration {
+	if from, _, ok := j.outage(); ok && to <= from {
+		return from
+	}
+	return forever
 }
 
 // effect is the time in which a fault's influence is looked for: whole seconds under load, so that its first moment is not
@@ -285,7 +296,8 @@ func servicesCheck(j *judge) *judged {
 		name string
 		q    float64
 	}{{"time that a write of a service takes (p50)", 0.5}, {"time that a write of a service takes (p99)", 0.99}} {
-		b, d := values(j.lat.perWindow("target_block", dc, before.From, before.To, q.q)), values(j.lat.perWindow("target_block", dc, from, to, q.q))
+		b := values(j.lat.perWindow("target_block", dc, before.From, before.To, q.q, j.calmUntil(before.To)))
+		d := values(j.lat.perWindow("target_block", dc, from, to, q.q, forever))
 		row := compare(q.name, b, d, true, *c.Limit, minLatency)
 		row.Victim = scenario.Datacenter
 		rows = append(rows, row)

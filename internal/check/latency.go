@@ -117,9 +117,10 @@ func (l *latencies) interval(metric, source, topic, phase string) (lo, hi *stats
 	return lo, hi, lo.Count() > 0 && hi.Count() > 0
 }
 
-// perWindow returns the q-quantile in seconds of each window that begins in [from, to), over the sources that want
-// takes; windows without data are left out.
-func (l *latencies) perWindow(metric string, want func(source string) bool, from, to time.Duration, q float64) []reading {
+// perWindow returns the q-quantile in seconds of each window inside [from, to), over the sources that want takes;
+// windows without data are left out, and so are windows of which a record was still on its way at the time arrived:
+// what a fault did to records that were due before it does not belong to the time before it.
+func (l *latencies) perWindow(metric string, want func(source string) bool, from, to time.Duration, q float64, arrived time.Duration) []reading {
 	merged := map[int64]*stats.Hist{}
 	for k, h := range l.windows {
 		at := time.Duration(k.n) * l.window
@@ -135,8 +136,9 @@ func (l *latencies) perWindow(metric string, want func(source string) bool, from
 	}
 	var out []reading
 	for n, h := range merged {
-		if d, ok := h.Quantile(q); ok {
-			out = append(out, reading{time.Duration(n) * l.window, d.Seconds()})
+		at := time.Duration(n) * l.window
+		if d, ok := h.Quantile(q); ok && h.Max() < arrived-at-l.window {
+			out = append(out, reading{at, d.Seconds()})
 		}
 	}
 	slices.SortFunc(out, func(a, b reading) int { return cmp.Compare(a.at, b.at) })

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,7 +196,7 @@ func (rec *recovery) drained(j *judge, relief time.Duration, before scenario.Win
 	if len(vals) == 0 {
 		return
 	}
-	limit := stats.BandOf(vals).Hi + float64(lost)
+	limit := 1.25*stats.BandOf(vals).Hi + float64(lost) // flushes at other moments make the peaks a quarter higher
 	at, high, top := -1, 0.0, 0
 	for i := int(relief / b.step); i < len(b.bins); i++ {
 		if b.bins[i] > high {
@@ -221,70 +222,57 @@ func (rec *recovery) drained(j *judge, relief time.Duration, before scenario.Win
 	}
 }
 
-// inBand is the first second from which the share of records that arrive and their latency stay in their before-bands.
-// The rate is judged against what was acknowledged in the same second, so that a changing load is not a sickness.
+// inBand is the first second from which, for the time of stay, the share of records that arrive and their latency are in
+// their before-bands. The rate is judged against what was acknowledged in the same time, so that a changing load is not
+// a sickness, and over the whole of stay, because flush intervals and batches make single seconds uneven.
 func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Window, ledger, arrivals *line) {
-	ratios := func(from, to time.Duration) []reading {
-		var out []reading
-		for s := from; s+time.Second <= to; s += time.Second {
-			if in := ledger.sum(s, s+time.Second); in > 0 {
-				out = append(out, reading{s, arrivals.sum(s, s+time.Second) / in})
-			}
-		}
-		return out
+	ratio := func(s time.Duration) (float64, bool) {
+		in := ledger.sum(s, s+stay)
+		return arrivals.sum(s, s+stay) / max(in, 1), in > 0
 	}
 	metric := "kafka_latency"
 	if rec.point == evidence.PointSearch {
 		metric = "e2e_latency"
 	}
 	all := func(string) bool { return true }
-	rate := stats.BandOf(values(ratios(before.From, before.To)))
-	lat := stats.BandOf(values(j.lat.perWindow(metric, all, before.From, before.To, 0.9)))
 	end := j.s.Phases.LoadTime()
 	start := relief.Truncate(time.Second)
 	if start < relief {
 		start += time.Second
 	}
 	if per := arrivals.perSecond(start, end); len(per) > 0 {
-		peak := per[0]
-		for _, v := range per {
-			peak = max(peak, v)
-		}
-		rec.res.PeakRate = ptr(peak)
+		rec.res.PeakRate = ptr(slices.Max(per))
 		rec.res.LiveRate = ptr(ledger.sum(start, end) / float64(len(per)))
 	}
-	if rate.N == 0 {
-		return
-	}
-	bad := map[time.Duration]bool{}
-	seconds := map[time.Duration]bool{}
-	for _, x := range ratios(start, end) {
-		seconds[x.at] = true
-		// Batches make single seconds uneven; what must hold is the lower edge, and no catching up above the upper.
-		if !rate.Has(x.v) && math.Abs(x.v-rate.Median) > 0.25*max(rate.Median, 0.01) {
-			bad[x.at] = true
+	var ratios []float64
+	for s := before.From; s+stay <= before.To; s += time.Second {
+		if v, ok := ratio(s); ok {
+			ratios = append(ratios, v)
 		}
 	}
-	if lat.N > 0 {
-		for _, x := range j.lat.perWindow(metric, all, start-j.lat.window, end, 0.9) {
-			if x.v > lat.Hi*1.1 {
-				for s := x.at.Truncate(time.Second); s < x.at+j.lat.window; s += time.Second {
-					bad[s] = true
-				}
+	lat := stats.BandOf(values(j.lat.perWindow(metric, all, before.From, before.To, 0.9, j.calmUntil(before.To))))
+	if len(ratios) == 0 || lat.N == 0 {
+		return
+	}
+	rate := stats.BandOf(ratios)
+	// However uneven the time before was: half of what comes in is never in band, a quarter more or less always is.
+	low, high := min(max(rate.Lo, 0.5*rate.Median), 0.75*rate.Median), max(rate.Hi, 1.25*rate.Median)
+	slow := map[time.Duration]bool{}
+	for _, x := range j.lat.perWindow(metric, all, start-j.lat.window, end, 0.9, forever) {
+		if x.v > lat.Hi*1.1 {
+			for s := x.at.Truncate(time.Second); s < x.at+j.lat.window; s += time.Second {
+				slow[s] = true
 			}
 		}
 	}
-	good := time.Duration(-1)
-	for s := start; s+time.Second <= end; s += time.Second {
-		if !seconds[s] || bad[s] {
-			good = -1
-			continue
+	for s := start; s+stay <= end; s += time.Second {
+		v, ok := ratio(s)
+		good := ok && v >= low && v <= high
+		for k := s; k < s+stay; k += time.Second {
+			good = good && !slow[k]
 		}
-		if good < 0 {
-			good = s
-		}
-		if s+time.Second-good >= stay {
-			rec.res.InBand = ptr(int64(max(good-relief, 0)))
+		if good {
+			rec.res.InBand = ptr(int64(s - relief))
 			return
 		}
 	}
