@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,7 +81,7 @@ type Generator struct {
 	dropped   atomic.Uint64
 	planned   uint64
 	frozen    atomic.Bool
-	pending   sync.WaitGroup
+	pending   atomic.Int64 // records whose outcome is not known yet
 }
 
 type genKeys struct{ lag, block, corrected, uncorrected uint64 }
@@ -185,19 +184,22 @@ func (g *Generator) Run(ctx context.Context) error {
 	if cerr := g.cfg.Sink.Close(closing); err == nil && cerr != nil {
 		g.cfg.Logger.Warn("sink did not close in time", "source", g.source, "error", cerr)
 	}
-	waitOrTimeout(closing, &g.pending)
+	g.awaitOutcomes(closing)
 	close(stop)
 	return errors.Join(err, <-flushed)
 }
 
-// waitOrTimeout waits for the outcomes under way. What has none by the end of ctx has no entry in the ledger and is
-// unknown by that.
-func waitOrTimeout(ctx context.Context, wg *sync.WaitGroup) {
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
+// awaitOutcomes waits for the records under way. What has no outcome by the end of ctx has no entry in the ledger and
+// is unknown by that.
+func (g *Generator) awaitOutcomes(ctx context.Context) {
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for g.pending.Load() > 0 {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -322,7 +324,7 @@ func (o *outcome) done(err error) {
 	h.Record(g.keys.corrected, o.due, now-o.due)
 	h.Record(g.keys.uncorrected, o.due, now-o.at)
 	o.finished.Store(true)
-	g.pending.Done()
+	g.pending.Add(-1)
 }
 
 func (g *Generator) drop(s *streamState) {
