@@ -84,20 +84,9 @@ func marshal(t *testing.T, res *Result) []byte {
 	return append(b, '\n')
 }
 
-// Every history's result must fit the schema, and the schema must refuse what is not one.
-func TestSchemaFits(t *testing.T) {
+// The schema must refuse what is no result; that it accepts those of all histories is part of their test.
+func TestSchemaRefuses(t *testing.T) {
 	schema := loadSchema(t)
-	files, _ := filepath.Glob("testdata/*.history")
-	for _, f := range files[:min(len(files), 30)] {
-		b := marshal(t, judgeDir(t, readHistory(t, f).story.write(t)))
-		var v map[string]any
-		if err := json.Unmarshal(b, &v); err != nil {
-			t.Fatal(err)
-		}
-		if msgs := schema.check("", schema.root, v); len(msgs) > 0 {
-			t.Errorf("%s: %v", f, msgs)
-		}
-	}
 	v := map[string]any{}
 	if err := json.Unmarshal(marshal(t, judgeDir(t, readHistory(t, "testdata/clean.history").story.write(t))), &v); err != nil {
 		t.Fatal(err)
@@ -266,34 +255,4 @@ func TestEveryCheckIsJudged(t *testing.T) {
 	if len(kinds) != len(scenario.Checks) {
 		t.Errorf("%d judges, %d checks in the catalogue", len(kinds), len(scenario.Checks))
 	}
-}
-
-// Both sides of every check are told by some history: a wanted pass and a wanted other verdict.
-func TestHistoriesCoverEveryCheck(t *testing.T) {
-	files, _ := filepath.Glob("testdata/*.history")
-	told := map[string]map[Verdict]bool{}
-	for _, f := range files {
-		for name, v := range verdictsOf(judgeDir(t, readHistory(t, f).story.write(t))) {
-			if told[name] == nil {
-				told[name] = map[Verdict]bool{}
-			}
-			told[name][v] = true
-		}
-	}
-	for _, k := range scenario.Checks {
-		if !told[k.Name][Pass] {
-			t.Errorf("no history in which %s passes", k.Name)
-		}
-		if !told[k.Name][Fail] && !told[k.Name][Invalid] {
-			t.Errorf("no history in which %s fails or is invalid", k.Name)
-		}
-	}
-}
-
-func verdictsOf(res *Result) map[string]Verdict {
-	out := map[string]Verdict{}
-	for _, c := range res.Checks {
-		out[c.Name] = c.Verdict
-	}
-	return out
 }

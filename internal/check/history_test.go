@@ -2,6 +2,7 @@ package check
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,12 +35,31 @@ func TestHistories(t *testing.T) {
 	if err != nil || len(files) < 25 {
 		t.Fatalf("%d histories, %v", len(files), err)
 	}
+	schema := loadSchema(t)
+	var mu sync.Mutex
+	told := map[string]map[Verdict]bool{} // by check: the verdicts that histories led to
+	t.Cleanup(func() { everyCheckBothWays(t, told) })
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".history"), func(t *testing.T) {
 			t.Parallel()
 			h := readHistory(t, f)
 			dir := h.story.write(t)
 			res := judgeDir(t, dir)
+			mu.Lock()
+			for _, c := range res.Checks {
+				if told[c.Name] == nil {
+					told[c.Name] = map[Verdict]bool{}
+				}
+				told[c.Name][c.Verdict] = true
+			}
+			mu.Unlock()
+			var v any
+			if err := json.Unmarshal(marshal(t, res), &v); err != nil {
+				t.Fatal(err)
+			}
+			for _, msg := range schema.check("", schema.root, v) {
+				t.Error(msg)
+			}
 			if again := judgeDir(t, dir); table(res) != table(again) {
 				t.Errorf("judged twice, two verdicts:\n%s\n%s", table(res), table(again))
 			}
@@ -59,6 +80,18 @@ func TestHistories(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// everyCheckBothWays demands a history in which each check passes and one in which it does not.
+func everyCheckBothWays(t *testing.T, told map[string]map[Verdict]bool) {
+	for _, k := range scenario.Checks {
+		if !told[k.Name][Pass] {
+			t.Errorf("no history in which %s passes", k.Name)
+		}
+		if !told[k.Name][Fail] && !told[k.Name][Invalid] {
+			t.Errorf("no history in which %s fails or is invalid", k.Name)
+		}
 	}
 }
 
