@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"triad/internal/scenario"
+)
+
+func TestScenarioReferenceIsUpToDate(t *testing.T) {
+	root := filepath.Join("..", "..")
+	want, err := (&app{root: root}).scenarioReference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(root, "docs", "scenarios.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("docs/scenarios.md is behind the code; run make generate (-code +file):\n%s", diff)
+	}
+}
+
+// TestEveryKeyIsDescribed holds the struct tags to what the reference and the schema need of them.
+func TestEveryKeyIsDescribed(t *testing.T) {
+	for _, typ := range []reflect.Type{reflect.TypeFor[scenario.Scenario](), reflect.TypeFor[scenario.Phases](), reflect.TypeFor[scenario.Input](),
+		reflect.TypeFor[scenario.Stage](), reflect.TypeFor[scenario.Fault](), reflect.TypeFor[scenario.Guarantee](), reflect.TypeFor[scenario.Setting](),
+		reflect.TypeFor[scenario.Isolation](), reflect.TypeFor[scenario.Capacity]()} {
+		for _, row := range fieldRows(typ) {
+			if row[3] == "" {
+				t.Errorf("%s: key %s has no doc tag", typ.Name(), row[0])
+			}
+		}
+	}
+}
