@@ -129,7 +129,7 @@ func axisLabel(v float64, unit string) string {
 
 // words says what a curve does.
 func (c timeChart) words(l *curve, a axis) string {
-	name := strings.ToUpper(l.name[:1]) + l.name[1:]
+	name := capital(l.name)
 	if c.peaks {
 		lo, hi, _, at, ok := l.extremes(0, a.end+1)
 		if !ok {

@@ -264,12 +264,12 @@ func faultResult(r *evidence.Run) *check.Result {
 		Throughput: []check.Throughput{{Point: "ledger", Phase: "before", Mean: 200, Min: 199, Max: 201}},
 		Config:     map[string]string{"load.service.rate": "150/s", "kafka.session_timeout": "9s"},
 	}
-	res.Latency = latencyTable(r)
+	res.Latency = latencies(r)
 	return res
 }
 
-// latencyTable is the table of the judge, from the evidence.
-func latencyTable(r *evidence.Run) []check.Latency {
+// latencies are the table of the judge, from the evidence.
+func latencies(r *evidence.Run) []check.Latency {
 	var out []check.Latency
 	for _, m := range []string{"e2e_latency", "kafka_latency", "send_corrected", "send_uncorrected", "target_block"} {
 		for _, phase := range []string{scenario.Before, scenario.During, scenario.After} {

@@ -220,6 +220,9 @@ func metricName(m string) string {
 // segmentNames are the words for the segments.
 var segmentNames = map[string]string{"generate": "generator", "ledger-kafka": "written → Kafka", "kafka-search": "Kafka → search store"}
 
+// segmentEnds are the two ends of a segment in a sentence.
+var segmentEnds = map[string]string{"generate": "the generators and their files", "ledger-kafka": "the generators and Kafka", "kafka-search": "Kafka and the search store"}
+
 func segmentName(s string) string {
 	if n, ok := segmentNames[s]; ok {
 		return n

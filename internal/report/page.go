@@ -44,7 +44,8 @@ type page struct {
 	FaultKeys                 []faultKey
 	TimeCharts, Small         []figure
 	RankCharts, LaneCharts    []figure
-	Latency                   []latencyRow
+	Latency, LatencyBy        []latencyGroup
+	LatencyRows               int
 	LossLead, RangesCaption   string
 	Ranges                    []rangeRow
 	Streams                   []check.StreamCount
@@ -65,6 +66,12 @@ type page struct {
 	Judged, Version           string
 }
 
+// latencyTable is what the template of a table of latencies takes.
+type latencyTable struct {
+	Groups []latencyGroup
+	By     bool // with a column for the source
+}
+
 type (
 	tile struct {
 		Label, Value, Note string
@@ -82,7 +89,8 @@ type (
 func HTML(w io.Writer, r *evidence.Run, res *check.Result) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"count": countOr, "num": count, "lost": lostOf, "lossy": lossy, "verdict": verdictWord,
-		"join": func(s []string) string { return strings.Join(s, ", ") },
+		"latencies": func(g []latencyGroup, by bool) latencyTable { return latencyTable{g, by} },
+		"join":      func(s []string) string { return strings.Join(s, ", ") },
 	}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
@@ -119,17 +127,22 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	d := readDistributions(r, t.end)
 	a := axis{end: t.end, windows: t.windows, faults: shades(res, t.end)}
 	pic := newPicture(r, res, t)
-	p := &page{Res: res, CSS: template.CSS(pageCSS), JS: template.JS(pageJS), Word: title(string(res.Verdict)), Heading: res.Title, Why: h.Why,
+	p := &page{Res: res, CSS: template.CSS(pageCSS), JS: template.JS(pageJS), Word: capital(string(res.Verdict)), Heading: capital(res.Title), Why: h.Why,
 		Limits: res.Limits, PictureWide: pic.wide(), PictureTall: pic.tall(), PictureWords: pic.words(), Streams: res.Streams, NotModelled: h.NotModelled,
 		Components: h.Components, Judged: stamp(res.Judged), Version: h.Version}
 	if p.Heading == "" {
 		p.Heading = res.Scenario
 	}
-	if len(res.Reasons) > 1 {
-		p.Reasons = res.Reasons // one reason alone is already in the sentence
+	for _, reason := range res.Reasons {
+		if _, detail, ok := strings.Cut(reason, ": "); ok {
+			if _, d, ok := strings.Cut(detail, ": "); ok && strings.Contains(res.Summary, strings.TrimSuffix(d, ".")) {
+				continue // the sentence says it already
+			}
+		}
+		p.Reasons = append(p.Reasons, reason)
 	}
-	if len(p.Reasons) > 12 {
-		p.Reasons = append(slices.Clone(p.Reasons[:12]), fmt.Sprintf("and %d more, in the checks below", len(res.Reasons)-12))
+	if n := len(p.Reasons); n > 12 {
+		p.Reasons = append(p.Reasons[:12], fmt.Sprintf("and %d more, in the checks below", n-12))
 	}
 	p.runtime(r, res)
 	p.expectation(r, res)
@@ -165,7 +178,7 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	return p
 }
 
-func title(s string) string {
+func capital(s string) string {
 	if s == "" {
 		return s
 	}

@@ -210,7 +210,7 @@ func (p picture) node(s *svg, st stop, x, y int) {
 		class = "nd bad"
 	}
 	s.f(`<rect class="%s" x="%d" y="%d" width="%d" height="%d" rx="7"/>`, class, x, y, nodeW, nodeH)
-	s.f(`<text class="ndn" x="%d" y="%d">%s</text><text class="ndc" x="%d" y="%d">%s</text>`, x+10, y+20, st.hop, x+10, y+35, esc(p.what(st)))
+	s.f(`<text class="ndn" x="%d" y="%d">%s</text><text class="ndc" x="%d" y="%d">%s</text>`, x+10, y+20, st.hop, x+10, y+35, esc(st.component))
 	if !known {
 		s.f(`<text class="ndc" x="%d" y="%d">not in this run</text>`, x+10, y+70)
 		return
@@ -224,15 +224,15 @@ func (p picture) node(s *svg, st stop, x, y int) {
 		s.f(`<text class="ndl%s" x="%d" y="%d">%s</text><text class="ndv%s" x="%d" y="%d" text-anchor="end">%s</text>`, cls, x+10, ry, row.name, cls, x+nodeW-10, ry, esc(row.value))
 	}
 	s.f(`<text class="ndk" x="%d" y="%d">%s</text>`, x+10, y+nodeH-6, esc(h.Certainty))
+	p.fidelity(s, st, x+nodeW-10, y+nodeH-6, "end")
 	markers(s, p.faults[st.hop], x+nodeW-12, y+2, -20)
 }
 
-// what names the component of a hop and how real it was.
-func (p picture) what(st stop) string {
+// fidelity says when the component of a hop was not real.
+func (p picture) fidelity(s *svg, st stop, x, y int, anchor string) {
 	if f := p.real[st.hop]; f != "" {
-		return st.component + ", " + f
+		s.f(`<text class="ndf" x="%d" y="%d" text-anchor="%s">%s</text>`, x, y, anchor, esc(f))
 	}
-	return st.component
 }
 
 type hopRow struct {
@@ -307,7 +307,12 @@ func (p picture) tall() template.HTML {
 		}
 		chip(s, x0+10, y, nodeW, name)
 		if c != scenario.Monitoring {
-			s.f(`<text class="mt" x="%d" y="%d">%s</text>`, x0+nodeW+18, y+16, esc(p.metrics[c]))
+			hole, lost, two := strings.Cut(p.metrics[c], ", ")
+			if two {
+				s.f(`<text class="mt" x="%d" y="%d">%s,</text><text class="mt" x="%d" y="%d">%s</text>`, x0+nodeW+18, y+10, esc(hole), x0+nodeW+18, y+24, esc(lost))
+			} else {
+				s.f(`<text class="mt" x="%d" y="%d">%s</text>`, x0+nodeW+18, y+16, esc(hole))
+			}
 		} else {
 			markers(s, p.faults["metrics"], x0+nodeW+20, y+12, 20)
 		}
@@ -343,12 +348,13 @@ func (p picture) row(s *svg, st stop, x, y, w, h int) {
 		class = "nd bad"
 	}
 	s.f(`<rect class="%s" x="%d" y="%d" width="%d" height="%d" rx="7"/>`, class, x, y, w, h)
-	s.f(`<text class="ndn" x="%d" y="%d">%s</text><text class="ndc" x="%d" y="%d">%s</text>`, x+10, y+21, st.hop, x+10, y+37, esc(p.what(st)))
+	s.f(`<text class="ndn" x="%d" y="%d">%s</text><text class="ndc" x="%d" y="%d">%s</text>`, x+10, y+21, st.hop, x+10, y+37, esc(st.component))
 	if !known {
 		s.f(`<text class="ndc" x="%d" y="%d">not in this run</text>`, x+170, y+30)
 		return
 	}
 	s.f(`<text class="ndk" x="%d" y="%d">%s</text>`, x+10, y+h-9, esc(hop.Certainty))
+	p.fidelity(s, st, x+148, y+h-9, "end")
 	for i, row := range hopRows(hop) {
 		cls := ""
 		if row.bad {

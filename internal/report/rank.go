@@ -82,20 +82,27 @@ func (c rankChart) figure() (figure, bool) {
 			up := int64(upper.at(q))
 			return interval(int64(lower.at(q)), &up)
 		}
-		said = append(said, fmt.Sprintf("%s: half of %s records within %s, 99 %% within %s, all within %s.", strings.ToUpper(l.name[:1])+l.name[1:], count(l.hi.Count()), figs(.5), figs(.99), figs(1)))
+		said = append(said, fmt.Sprintf("%s: half of %s records within %s, 99 %% within %s, all within %s.", capital(l.name), count(l.hi.Count()), figs(.5), figs(.99), figs(1)))
 	}
 	s.f(`</svg><line class="cur" y1="0" y2="%d" x1="0" x2="0"/></svg>`, chartHeight)
 	out.Plot, out.Said, out.Data = s.html(), strings.Join(said, " "), h.js()
 	return out, true
 }
 
+// rankTicks are the percentiles that have room for their label.
 func rankTicks(nines float64) []tick {
-	out := []tick{{0, "0 %", false}}
-	for _, q := range []float64{.5, .75, .9, .99, .999, .9999, .99999, .999999} {
+	var out []tick
+	last := -1.0
+	for _, q := range []float64{.5, .9, .99, .999, .9999, .99999, .999999} {
 		at := -math.Log10(1-q) / nines
-		if at <= 1.001 {
-			out = append(out, tick{at, percentLabel(q), q == .75 || q == .5 && nines > 3})
+		if at > 1.001 || at-last < 0.1 && last >= 0 {
+			continue
 		}
+		out = append(out, tick{at: at, label: percentLabel(q)})
+		last = at
+	}
+	for i := len(out) - 2; i >= 0; i -= 2 { // the last label stays, whatever the width
+		out[i].minor = true
 	}
 	return out
 }
@@ -147,19 +154,23 @@ func laneFigure(id, title, lead string, a axis, lanes []lane) (figure, bool) {
 	if len(lanes) == 0 || a.end <= 0 {
 		return figure{}, false
 	}
-	height := float64(laneHeight * len(lanes))
+	top := headHeight
+	if len(a.faults) > 0 {
+		top += 20 // the numbers of the faults get a row of their own
+	}
+	height := float64(laneHeight*len(lanes) + top - headHeight)
 	s := &svg{}
 	s.f(`<svg class="ch" role="img" aria-labelledby="%s-t %s-s" width="100%%" height="%d">`, id, id, headHeight+int(height)+footHeight)
 	a.back(s, height)
 	var said []string
 	for i, l := range lanes {
-		y := headHeight + i*laneHeight
+		y := top + i*laneHeight
 		s.f(`<line class="gr" x1="0" x2="100%%" y1="%d" y2="%d"/><text class="lan" x="6" y="%d">%s</text>`, y, y, y+13, esc(l.name))
 		for _, p := range l.spans {
 			x, w := a.x(p.from), a.x(p.to)-a.x(p.from)
 			s.f(`<rect class="lr %s" x="%s" y="%d" width="%s" height="11" rx="1"><title>%s</title></rect>`, l.class, pct(x), y+18, pct(math.Max(w, 0.002)), esc(p.title))
 		}
-		said = append(said, l.name+": "+l.said)
+		said = append(said, capital(l.name)+": "+l.said)
 	}
 	a.front(s)
 	s.f(`</svg>`)

@@ -395,7 +395,7 @@ func TestJudgedRun(t *testing.T) {
 	if res.Verdict != check.Fail || !strings.Contains(page, "<title>Fail: double-trouble") {
 		t.Errorf("a run that lost 12 records: %s, %s", res.Verdict, res.Summary)
 	}
-	if !strings.Contains(page, "12 of 13,000 records were lost between written and Kafka") {
+	if !strings.Contains(page, "12 of 13,000 records were lost between the generators and Kafka") {
 		t.Errorf("the loss is not on the page: %s", res.Summary)
 	}
 	if out := render(t, func(w io.Writer) error { return Terminal(w, res, false) }); !strings.Contains(out, "FAIL  ") {

@@ -11,30 +11,46 @@ import (
 	"triad/internal/scenario"
 )
 
-type latencyRow struct {
-	Name, Source, Phase, Count string
-	Figures                    []string
+// latencyGroup are the rows of one metric.
+type latencyGroup struct {
+	Name string
+	Rows []latencyRow
 }
 
-// latency lists the judged phases of every metric; with many sources only their sum.
+type latencyRow struct {
+	Source, Phase, Count string
+	Figures              []string
+}
+
+// latency lists every metric by phase: over all sources first, and by source behind it.
 func (p *page) latency(res *check.Result) {
-	const maxRows = 90
-	add := func(sumOnly bool) {
-		p.Latency = nil
-		for _, l := range res.Latency {
-			if l.Phase == check.PhaseAll || sumOnly && l.Source != check.PhaseAll || l.Source == "" {
-				continue
-			}
-			source := l.Source
-			if source == check.PhaseAll {
-				source = "all sources"
-			}
-			p.Latency = append(p.Latency, latencyRow{metricName(l.Metric), source, l.Phase, count(l.Count), []string{interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
-				interval(l.P99, l.P99Upper), interval(l.P999, l.P999Upper), interval(l.Max, l.MaxUpper)}})
+	add := func(to *[]latencyGroup, l check.Latency) {
+		name := metricName(l.Metric)
+		if k := len(*to); k == 0 || (*to)[k-1].Name != name {
+			*to = append(*to, latencyGroup{Name: name})
+		}
+		g := &(*to)[len(*to)-1]
+		g.Rows = append(g.Rows, latencyRow{l.Source, l.Phase, count(l.Count), []string{interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
+			interval(l.P99, l.P99Upper), interval(l.P999, l.P999Upper), interval(l.Max, l.MaxUpper)}})
+	}
+	for _, l := range res.Latency {
+		switch {
+		case l.Phase == check.PhaseAll || l.Source == "":
+		case l.Source == check.PhaseAll:
+			add(&p.Latency, l)
+		default:
+			add(&p.LatencyBy, l)
+			p.LatencyRows++
 		}
 	}
-	if add(false); len(p.Latency) > maxRows {
-		add(true)
+	for _, g := range p.LatencyBy {
+		order := map[string]int{}
+		for _, r := range g.Rows {
+			if _, ok := order[r.Source]; !ok {
+				order[r.Source] = len(order)
+			}
+		}
+		slices.SortStableFunc(g.Rows, func(a, b latencyRow) int { return order[a.Source] - order[b.Source] })
 	}
 }
 
@@ -61,7 +77,7 @@ func (p *page) ranges(res *check.Result) {
 	var parts []string
 	for _, s := range res.Segments {
 		if s.Lost > 0 {
-			parts = append(parts, fmt.Sprintf("%s of %s records were lost between %s", count(s.Lost), count(s.In), strings.ReplaceAll(segmentName(s.Name), " → ", " and ")))
+			parts = append(parts, fmt.Sprintf("%s of %s records were lost between %s", count(s.Lost), count(s.In), segmentEnds[s.Name]))
 		}
 	}
 	switch {
@@ -133,8 +149,9 @@ type matrixRow struct {
 }
 
 type matrixCell struct {
-	Self bool
-	Rows []influenceRow
+	Victim string
+	Self   bool
+	Rows   []influenceRow
 }
 
 type influenceRow struct {
@@ -160,7 +177,7 @@ func (p *page) matrix(res *check.Result) {
 	for _, f := range faults {
 		row := matrixRow{Fault: f, Cells: make([]matrixCell, len(p.Victims))}
 		for i, v := range p.Victims {
-			row.Cells[i].Self = v == f
+			row.Cells[i].Victim, row.Cells[i].Self = v, v == f
 		}
 		for _, x := range res.Influence {
 			if x.Fault != f {
@@ -201,7 +218,7 @@ func (p *page) checks(res *check.Result) {
 	p.Checks, p.Thresholds = checkTable{First: "Check", Claims: true}, checkTable{First: "Threshold"}
 	n := map[check.Verdict]int{}
 	for _, c := range res.Checks {
-		row := checkRow{Verdict: c.Verdict, Name: c.Name, Claim: c.Claim, Detail: c.Detail, Rests: strings.Join(c.Rests, ", ")}
+		row := checkRow{Verdict: c.Verdict, Name: c.Name, Claim: c.Claim, Detail: c.Detail, Rests: restsWords(c.Rests)}
 		if c.Value != nil {
 			row.Value = quantity(*c.Value, c.Unit)
 		}
@@ -222,10 +239,42 @@ func (p *page) checks(res *check.Result) {
 			parts = append(parts, fmt.Sprintf("%d %s", n[v], v))
 		}
 	}
-	p.ChecksLead = "The verdict of the run is the worst of its checks and thresholds. " + title(strings.Join(parts, ", ")) + "."
+	p.ChecksLead = "The verdict of the run is the worst of its checks and thresholds. " + capital(strings.Join(parts, ", ")) + "."
 	if len(parts) == 0 {
 		p.ChecksLead = ""
 	}
+}
+
+// restsWords names what a verdict rests on by how real it was, each component once; check.Check has them as
+// cluster/name (fidelity).
+func restsWords(rests []string) string {
+	var order []string
+	by := map[string][]string{}
+	for _, r := range rests {
+		name, how, ok := strings.Cut(r, " (")
+		if !ok {
+			how = "not real"
+		}
+		how = strings.TrimSuffix(how, ")")
+		if _, part, ok := strings.Cut(name, "/"); ok {
+			name = part
+		}
+		if by[how] == nil {
+			order = append(order, how)
+		}
+		if !slices.Contains(by[how], name) {
+			by[how] = append(by[how], name)
+		}
+	}
+	var parts []string
+	for _, how := range order {
+		plural := ""
+		if len(by[how]) > 1 && how != "not real" {
+			plural = "s"
+		}
+		parts = append(parts, how+plural+": "+strings.Join(by[how], ", "))
+	}
+	return strings.Join(parts, "; ")
 }
 
 type faultRow struct {
@@ -380,6 +429,7 @@ func mergeSpans(list []check.Range, end time.Duration, noun string) []laneSpan {
 // charts draws everything over time, and the distributions.
 func (p *page) charts(r *evidence.Run, t *timeline, d *distributions, a axis) {
 	add := func(to *[]figure, c timeChart) {
+		a.narrow = to == &p.Small
 		if f, ok := c.figure(a); ok {
 			*to = append(*to, f)
 		}

@@ -25,7 +25,7 @@ func mdCode(s string) string {
 func Summary(w io.Writer, res *check.Result) error {
 	var b bytes.Buffer
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
-	p("## %s: %s on %s\n\n", title(string(res.Verdict)), md(res.Scenario), md(res.Runtime))
+	p("## %s: %s on %s\n\n", capital(string(res.Verdict)), md(res.Scenario), md(res.Runtime))
 	if res.Title != "" {
 		p("%s\n\n", md(res.Title))
 	}

@@ -150,6 +150,7 @@ type axis struct {
 	end     time.Duration
 	windows []scenario.Window
 	faults  []shade
+	narrow  bool // the chart stands beside another
 }
 
 func (a axis) x(t time.Duration) float64 {
@@ -170,7 +171,7 @@ func (a axis) back(s *svg, height float64) {
 	for i, w := range a.windows {
 		x, wd := a.x(w.From), a.x(w.To)-a.x(w.From)
 		s.f(`<rect class="ph ph%d" x="%s" y="0" width="%s" height="%s"/>`, i%2, pct(x), pct(wd), num(height+headHeight))
-		if class, ok := roomFor(w.Name, wd); ok {
+		if class, ok := a.roomFor(w.Name, wd); ok {
 			s.f(`<text class="phn%s" x="%s" dx="5" y="13.5">%s</text>`, class, pct(x), esc(w.Name))
 		}
 	}
@@ -207,15 +208,20 @@ func (a axis) front(s *svg) {
 	}
 }
 
-// roomFor says from which width of the page on a label fits into a share of it.
-func roomFor(label string, share float64) (class string, ok bool) {
-	need := float64(len(label))*6.5 + 10
+// roomFor says from which width of the page on a label fits into a share of it; the figures are the widths of a plot on
+// a phone, a tablet and a desk.
+func (a axis) roomFor(label string, share float64) (class string, ok bool) {
+	need := float64(len(label))*6.8 + 10
+	tablet, desk := 660.0, 960.0
+	if a.narrow {
+		tablet, desk = 370, 370
+	}
 	switch {
-	case share*290 >= need:
+	case share*270 >= need:
 		return "", true
-	case share*760 >= need:
+	case share*tablet >= need:
 		return " w2", true
-	case share*1000 >= need:
+	case share*desk >= need:
 		return " w3", true
 	}
 	return "", false
