@@ -19,7 +19,6 @@ type fact struct {
 	vars   []int
 	lo, hi float64
 	why    string
-	used   bool // it tightened something
 }
 
 // unknown adds a loss in [0, hi].
@@ -34,7 +33,7 @@ func (s *system) know(vars []int, lo, hi float64, why string) bool {
 	if len(vars) == 0 || math.IsNaN(lo) || math.IsNaN(hi) || hi < 0 {
 		return false
 	}
-	s.facts = append(s.facts, fact{vars, max(lo, 0), hi, why, false})
+	s.facts = append(s.facts, fact{vars, max(lo, 0), hi, why})
 	return true
 }
 
@@ -56,10 +55,10 @@ func (s *system) narrow() bool {
 			}
 			for _, v := range f.vars {
 				if lo := f.lo - (sumHi - s.hi[v]); lo > s.lo[v] && !math.IsInf(sumHi, 1) {
-					s.lo[v], changed, f.used = lo, true, true
+					s.lo[v], changed = lo, true
 				}
 				if hi := f.hi - (sumLo - s.lo[v]); hi < s.hi[v] {
-					s.hi[v], changed, f.used = hi, true, true
+					s.hi[v], changed = hi, true
 				}
 			}
 			if changed {
