@@ -29,6 +29,29 @@ const (
 	assetMaxBytes = 8 << 20 // the largest Strimzi definition is below one megabyte
 )
 
+// contentAnnotation carries the checksum of what an object was made of, so that it is applied again only when that has changed.
+const contentAnnotation = "triad.dev/content"
+
+// newAssets returns the objects of the pinned assets that a cluster does not have yet with the same content. Ten large definitions
+// take seconds to apply on a busy machine, and never change.
+func (r *Runtime) newAssets(ctx context.Context, c *kube.Client, set manifests.Set, cluster string) ([]kube.Object, error) {
+	objects, err := r.assetObjects(ctx, set, cluster)
+	if err != nil || len(objects) == 0 {
+		return nil, err
+	}
+	live, err := c.List(ctx, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "")
+	if err != nil {
+		return nil, err
+	}
+	have := map[string]string{}
+	for i := range live {
+		have[live[i].GetName()] = live[i].GetAnnotations()[contentAnnotation]
+	}
+	return slices.DeleteFunc(objects, func(o kube.Object) bool {
+		return o.GetKind() == "CustomResourceDefinition" && have[o.GetName()] == o.GetAnnotations()[contentAnnotation]
+	}), nil
+}
+
 // assetObjects returns the objects of the pinned assets that a cluster needs, from the folder that the asset's variable names, or
 // from the cache, or from their URLs. A download is used only when its checksum is the pinned one.
 func (r *Runtime) assetObjects(ctx context.Context, set manifests.Set, cluster string) ([]kube.Object, error) {
@@ -49,6 +72,10 @@ func (r *Runtime) assetObjects(ctx context.Context, set manifests.Set, cluster s
 			objs, err := decodeObjects(b)
 			if err != nil {
 				return nil, fmt.Errorf("asset %s: %s: %w", a.Name, path.Base(f.URL), err)
+			}
+			sum := sha256.Sum256(b)
+			for i := range objs {
+				objs[i].SetAnnotations(mergeMap(objs[i].GetAnnotations(), contentAnnotation, hex.EncodeToString(sum[:8])))
 			}
 			out = append(out, objs...)
 		}

@@ -160,7 +160,7 @@ func (r *Runtime) singleNodeImage(ctx context.Context) (bool, error) {
 	if err == nil && label == "1" {
 		return true, nil
 	}
-	out, err := r.engine.Run(ctx, "run", "--rm", "--network=none", "--entrypoint", "cat", r.opts.NodeImage, "/kind/manifests/default-cni.yaml")
+	out, err := r.engine.Run(ctx, "run", "--rm", "--pull=never", "--network=none", "--entrypoint", "cat", r.opts.NodeImage, "/kind/manifests/default-cni.yaml")
 	if err != nil {
 		if ctx.Err() != nil {
 			return false, err

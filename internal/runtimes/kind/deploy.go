@@ -193,7 +193,7 @@ func (d *deployment) cluster(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	first, needKafka, connectors, err := d.split(ctx, name)
+	first, needKafka, connectors, err := d.split(ctx, c, name)
 	if err != nil {
 		return err
 	}
@@ -233,8 +233,8 @@ func (d *deployment) cluster(ctx context.Context, name string) error {
 
 // split sorts a cluster's objects, generated ones included, by what they have to wait for. A pod that is applied before a Secret that
 // it mounts is retried by the kubelet after up to two minutes; applying it later is faster.
-func (d *deployment) split(ctx context.Context, name string) (first, needKafka, connectors []kube.Object, err error) {
-	if first, err = d.assetObjects(ctx, d.set, name); err != nil {
+func (d *deployment) split(ctx context.Context, c *kube.Client, name string) (first, needKafka, connectors []kube.Object, err error) {
+	if first, err = d.newAssets(ctx, c, d.set, name); err != nil {
 		return nil, nil, nil, err
 	}
 	generated, err := d.generated(ctx, name)

@@ -4,12 +4,15 @@ package kind
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 
 	"triad/internal/images"
 	"triad/internal/manifests"
@@ -164,7 +167,7 @@ func (r *Runtime) reduce(ctx context.Context, p *Plan, list manifests.ImageList)
 		}
 		src, err := images.Resolve(ctx, r.engine, arch, []string{ref}, r.progress)
 		if err == nil {
-			have[c], err = images.HasFiles(ctx, r.engine, src[0].Ref, files[c]...)
+			have[c], err = r.hasFiles(ctx, src[0], files[c])
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -175,6 +178,28 @@ func (r *Runtime) reduce(ctx context.Context, p *Plan, list manifests.ImageList)
 		return !asked || h[file]
 	})
 	return errors.Join(errs...)
+}
+
+// hasFiles asks an image which files it has, once for each image: the answer is kept by the image's id.
+func (r *Runtime) hasFiles(ctx context.Context, src images.Source, paths []string) (map[string]bool, error) {
+	file := filepath.Join(r.opts.StateDir, "images", "files-"+strings.TrimPrefix(src.ID, "sha256:")+".json")
+	known := map[string]bool{}
+	if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &known) == nil &&
+		!slices.ContainsFunc(paths, func(p string) bool { _, asked := known[p]; return !asked }) {
+		return known, nil
+	}
+	have, err := images.HasFiles(ctx, r.engine, src.Ref, paths...)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range paths {
+		have[p] = have[p] // false is an answer too
+	}
+	b, err := json.Marshal(have)
+	if err != nil {
+		return nil, fmt.Errorf("contents of %s: %w", src.Ref, err)
+	}
+	return have, writeFileAtomic(file, b, 0o644)
 }
 
 // Lines says in words what is not the real thing, for the first lines of a run and its report. Empty means that everything is real.

@@ -48,7 +48,7 @@ func (d *deployment) jobs(ctx context.Context, c *kube.Client, name string, firs
 		if err := c.Delete(ctx, []kube.Ref{kube.RefOf(&o)}, time.Minute); err != nil {
 			return nil, nil, err
 		}
-		o.SetAnnotations(mergeMap(o.GetAnnotations(), "triad.dev/content", sum))
+		o.SetAnnotations(mergeMap(o.GetAnnotations(), contentAnnotation, sum))
 		jobs = append(jobs, o)
 		if o.GetAnnotations()[needsAnnotation] != "curl" || !d.plan.noCurl {
 			rest = append(rest, o)
@@ -109,7 +109,7 @@ func (d *deployment) finishJobs(ctx context.Context, c *kube.Client, name string
 		if err != nil {
 			return fmt.Errorf("job %s: %w", j.GetName(), err)
 		}
-		done["job."+j.GetName()] = j.GetAnnotations()["triad.dev/content"]
+		done["job."+j.GetName()] = j.GetAnnotations()[contentAnnotation]
 		d.progress("deploy "+name, kube.StateInfo, fmt.Sprintf("job %s done after %s", j.GetName(), time.Since(started).Round(100*time.Millisecond)))
 	}
 	return c.Apply(ctx, []kube.Object{kube.NewConfigMap(name, deploymentRecord, done)}, nil)
