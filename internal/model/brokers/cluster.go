@@ -184,10 +184,10 @@ func (c *Cluster) Close() {
 	c.closed = true
 	close(c.done)
 	c.mu.Unlock()
+	c.wg.Wait() // before the exporters and sockets, which run would open again
 	for _, x := range c.exports {
 		x.close()
 	}
-	c.wg.Wait()
 	// From here nobody asks kfake anything, which would block for ever once it has stopped.
 	for _, f := range c.fronts {
 		f.shut(false)
@@ -215,6 +215,10 @@ func (c *Cluster) run() {
 		case <-timer.C:
 		}
 		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return
+		}
 		c.m.advance(c.now())
 		c.apply()
 		at, ok := c.m.next()
@@ -237,9 +241,11 @@ func (c *Cluster) retain() {
 			return
 		case <-tick.C:
 			c.mu.Lock()
-			c.account()
-			c.fake.ApplyRetention()
-			c.account() // the smaller logs are where the next count starts
+			if !c.closed {
+				c.account()
+				c.fake.ApplyRetention()
+				c.account() // the smaller logs are where the next count starts
+			}
 			c.mu.Unlock()
 		}
 	}

@@ -73,6 +73,9 @@ func client(t *testing.T, c *Cluster, opts ...kgo.Opt) *kgo.Client {
 	cl, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(c.Addrs()...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		// A broker that stops in order may close a connection before its first answer, which the client otherwise takes for
+		// a refused login and does not retry.
+		kgo.AlwaysRetryEOF(),
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)

@@ -92,9 +92,10 @@ type exporter struct {
 	addr string
 	free func()
 
-	mu  sync.Mutex
-	srv *http.Server
-	wg  sync.WaitGroup
+	mu    sync.Mutex
+	srv   *http.Server
+	ended bool // never started again
+	wg    sync.WaitGroup
 }
 
 func newExporter(c *Cluster, id int) (*exporter, error) {
@@ -113,7 +114,7 @@ func newExporter(c *Cluster, id int) (*exporter, error) {
 func (x *exporter) start() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.srv != nil {
+	if x.srv != nil || x.ended {
 		return nil
 	}
 	ln, err := x.c.listenOn("tcp", x.addr)
@@ -141,6 +142,9 @@ func (x *exporter) stop() {
 }
 
 func (x *exporter) close() {
+	x.mu.Lock()
+	x.ended = true
+	x.mu.Unlock()
 	x.stop()
 	x.wg.Wait()
 	x.free()

@@ -175,3 +175,26 @@ func TestWrongUse(t *testing.T) {
 		t.Error("start after close")
 	}
 }
+
+// TestCloseDuringChanges: a cluster that closes while its time line moves leaves nothing behind (goleak looks).
+func TestCloseDuringChanges(t *testing.T) {
+	t.Parallel()
+	for i := range 30 {
+		cfg := quick()
+		cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.StartTime = 20*time.Millisecond, 5*time.Millisecond, time.Millisecond
+		c, err := New(cfg, Options{Seed: uint64(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kill(t, c, i%3)
+		start(t, c, i%3)
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		done := make(chan struct{})
+		go func() { defer close(done); c.Close() }()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("close did not end")
+		}
+	}
+}
