@@ -1,5 +1,7 @@
 package scrape
 
+import "strings"
+
 // Role says what judging does with a family.
 type Role string
 
@@ -82,7 +84,7 @@ func Families(component string) []Family {
 			{"kafka_connect_task_error_total_retries", RoleRetry, "count", KindGauge, "retried operations"},
 			{"kafka_connect_task_error_deadletterqueue_produce_requests", RoleLost, "records", KindGauge, "records sent to the dead-letter topic"},
 			{"kafka_connect_task_error_deadletterqueue_produce_failures", RoleLost, "records", KindGauge, "dead letters that failed"},
-			{"kafka_connect_connector_status", RoleError, "count", KindGauge, "1 for the task's present status"},
+			{"kafka_connect_connector_task_status", RoleError, "count", KindGauge, "1 for the task's present status"},
 			{"kafka_connect_worker_task_count", RoleInfo, "count", KindGauge, "tasks on the worker"},
 			{"process_start_time_seconds", RoleStart, "seconds", KindGauge, "start of the process"},
 		}
@@ -139,7 +141,8 @@ func Components() []string {
 	return []string{"fluent-bit", "fluentd", "kafka", "connect", "prometheus", "node"}
 }
 
-// Select keeps the samples of the families that judging uses for the component. The result shares the label maps.
+// Select keeps the samples of the families that judging uses for the component. The result shares the label maps. A
+// counter to whose name the JMX exporter has appended _total (it does so since 1.0) keeps the name of its family.
 func Select(component string, samples []Sample) []Sample {
 	want := map[string]bool{}
 	for _, f := range Families(component) {
@@ -147,6 +150,9 @@ func Select(component string, samples []Sample) []Sample {
 	}
 	var out []Sample
 	for _, s := range samples {
+		if base := strings.TrimSuffix(s.Name, "_total"); !want[s.Name] && want[base] {
+			s.Name = base
+		}
 		if want[s.Name] {
 			out = append(out, s)
 		}

@@ -117,7 +117,7 @@ func (s *system) inside() []endpoint {
 	for i, addr := range s.brokers.MetricsAddrs() {
 		add(scenario.Kafka, "kafka", fmt.Sprintf("triad-broker-%d", i), addr, "/metrics")
 	}
-	add(scenario.Monitoring, "kafka-connect", "sink-connect-0", s.ports.addr("connect", "9404"), "/metrics")
+	add(scenario.Monitoring, "connect", "sink-connect-0", s.ports.addr("connect", "9404"), "/metrics")
 	add(scenario.Datacenter, "prometheus", "prometheus-agent-datacenter", s.ports.addr("prometheus-agent-"+scenario.Datacenter, "9090"), "/metrics")
 	add(scenario.Kafka, "prometheus", "prometheus-agent-kafka", s.ports.addr("prometheus-agent-"+scenario.Kafka, "9090"), "/metrics")
 	return out

@@ -43,6 +43,9 @@ func (e *env) findTargets(ctx context.Context) error {
 			if !ok {
 				continue
 			}
+			if component == "kafka-connect" {
+				component = "connect" // what judging calls its counters
+			}
 			url := fmt.Sprintf("http://%s.%s.pod:%d%s", pods[i].GetName(), cluster, ep.port, ep.path)
 			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second)})
 		}
