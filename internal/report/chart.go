@@ -114,6 +114,9 @@ func (c timeChart) figure(a axis) (figure, bool) {
 func axisLabel(v float64, unit string) string {
 	switch unit {
 	case "s":
+		if v >= 60 && v < 1e5 {
+			return number(v) + " s"
+		}
 		return span(time.Duration(math.Round(v * 1e9)))
 	case "bytes":
 		return size(v)

@@ -199,20 +199,30 @@ func effectWords(share float64) string {
 	}
 }
 
-// metricNames are the words for the latency metrics.
-var metricNames = map[string]string{
-	"kafka_latency":    "scheduled to readable in Kafka",
-	"e2e_latency":      "scheduled to searchable",
-	"target_block":     "write blocked by the system",
-	"generator_lag":    "generator late",
-	"send_corrected":   "send, from the scheduled time",
-	"send_uncorrected": "send, from the attempt",
-	"query_latency":    "search query",
+// metricNames are the words for the latency metrics, in the order in which they are shown.
+var metricNames = []struct{ metric, name string }{
+	{"e2e_latency", "scheduled to searchable"},
+	{"kafka_latency", "scheduled to readable in Kafka"},
+	{"target_block", "write blocked by the system"},
+	{"send_corrected", "send, from the scheduled time"},
+	{"send_uncorrected", "send, from the attempt"},
+	{"generator_lag", "generator late"},
+	{"query_latency", "search query"},
+}
+
+// metricRank is the place of a metric in that order; an unknown one comes last.
+func metricRank(m string) int {
+	for i, x := range metricNames {
+		if x.metric == m {
+			return i
+		}
+	}
+	return len(metricNames)
 }
 
 func metricName(m string) string {
-	if s, ok := metricNames[m]; ok {
-		return s
+	if i := metricRank(m); i < len(metricNames) {
+		return metricNames[i].name
 	}
 	return m
 }

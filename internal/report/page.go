@@ -90,7 +90,6 @@ func HTML(w io.Writer, r *evidence.Run, res *check.Result) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"count": countOr, "num": count, "lost": lostOf, "lossy": lossy, "verdict": verdictWord,
 		"latencies": func(g []latencyGroup, by bool) latencyTable { return latencyTable{g, by} },
-		"join":      func(s []string) string { return strings.Join(s, ", ") },
 	}).Parse(pageHTML)
 	if err != nil {
 		return fmt.Errorf("report page: %w", err)
@@ -162,7 +161,7 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 		}
 		p.FaultKeys = append(p.FaultKeys, faultKey{i + 1, text})
 	}
-	p.charts(r, t, d, a)
+	p.charts(r, res, t, d, a)
 	p.lanes(res, t, a)
 	p.latency(res)
 	p.ranges(res)

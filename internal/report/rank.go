@@ -22,7 +22,9 @@ func (c rankChart) figure() (figure, bool) {
 	lo, hi := math.Inf(1), 0.0
 	for _, l := range c.lines {
 		most = max(most, l.hi.Count())
-		lo = math.Min(lo, math.Max(l.lo.Min().Seconds(), 1e-6))
+		if l.lo.Count() > 0 { // the few fastest may go out of sight, so that the rest has room
+			lo = math.Min(lo, math.Max(newLadder(l.lo).at(0.02).Seconds(), 1e-6))
+		}
 		hi = math.Max(hi, l.hi.Max().Seconds())
 	}
 	if most == 0 {

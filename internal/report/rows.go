@@ -30,10 +30,16 @@ func (p *page) latency(res *check.Result) {
 			*to = append(*to, latencyGroup{Name: name})
 		}
 		g := &(*to)[len(*to)-1]
-		g.Rows = append(g.Rows, latencyRow{l.Source, l.Phase, count(l.Count), []string{interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
+		phase := l.Phase
+		if phase == scenario.WarmUp {
+			phase += " (not judged)"
+		}
+		g.Rows = append(g.Rows, latencyRow{l.Source, phase, count(l.Count), []string{interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
 			interval(l.P99, l.P99Upper), interval(l.P999, l.P999Upper), interval(l.Max, l.MaxUpper)}})
 	}
-	for _, l := range res.Latency {
+	sorted := slices.Clone(res.Latency)
+	slices.SortStableFunc(sorted, func(a, b check.Latency) int { return metricRank(a.Metric) - metricRank(b.Metric) })
+	for _, l := range sorted {
 		switch {
 		case l.Phase == check.PhaseAll || l.Source == "":
 		case l.Source == check.PhaseAll:
@@ -69,7 +75,7 @@ func (p *page) ranges(res *check.Result) {
 		p.addRanges("duplicate", s.Name, s.Duplicates[:min(len(s.Duplicates), each)])
 	}
 	listed = len(p.Ranges)
-	p.RangesCaption = fmt.Sprintf("%d ranges", all)
+	p.RangesCaption = fmt.Sprintf("%d %s", all, noteIf(all == 1, "range", "ranges"))
 	if listed < all {
 		p.RangesCaption = fmt.Sprintf("The %d longest of %d ranges; result.json has more", listed, all)
 	}
@@ -427,7 +433,7 @@ func mergeSpans(list []check.Range, end time.Duration, noun string) []laneSpan {
 }
 
 // charts draws everything over time, and the distributions.
-func (p *page) charts(r *evidence.Run, t *timeline, d *distributions, a axis) {
+func (p *page) charts(r *evidence.Run, res *check.Result, t *timeline, d *distributions, a axis) {
 	add := func(to *[]figure, c timeChart) {
 		a.narrow = to == &p.Small
 		if f, ok := c.figure(a); ok {
@@ -450,10 +456,14 @@ func (p *page) charts(r *evidence.Run, t *timeline, d *distributions, a axis) {
 		curves: []*curve{d.overTime("target_block", "target block, p99", 0, .99, t.end), d.overTime("target_block", "target block, maximum", 1, 1, t.end), d.overTime("generator_lag", "generator lag, p99", 2, .99, t.end)}})
 	for i, b := range r.Header.Buffers {
 		vals := t.buffers[i].values(t.gaugeStep(), t.end)
-		if vals == nil {
-			continue
+		if !slices.ContainsFunc(vals, func(v float64) bool { return v > 0 }) {
+			continue // never filled, or not measured: the table says so
 		}
-		c := timeChart{id: fmt.Sprintf("c-buffer%d", i), title: "Buffer of " + b.Component, unit: "bytes", peaks: true, curves: []*curve{newCurve("filled", 0, vals, t.gaugeStep())}}
+		name := b.Component
+		if i < len(res.Buffers) && res.Buffers[i].Hop == b.Hop {
+			name = res.Buffers[i].Component // the judge tells the buffers of one component apart
+		}
+		c := timeChart{id: fmt.Sprintf("c-buffer%d", i), title: "Buffer of " + name, unit: "bytes", peaks: true, curves: []*curve{newCurve("filled", 0, vals, t.gaugeStep())}}
 		n := int64(max(b.Instances, 1))
 		switch {
 		case b.Bytes > 0:

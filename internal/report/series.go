@@ -61,6 +61,20 @@ func parseSelector(s string) selector {
 	return out
 }
 
+// gaugeOf is the series that tells the fill of a buffer. An aggregator has a buffer for each output; where the gauge
+// does not say which, the place of the limit does, as in judging.
+func gaugeOf(b evidence.Buffer) selector {
+	s := parseSelector(b.Gauge)
+	if strings.HasPrefix(s.name, "fluentd_output_status_") && s.labels["plugin_id"] == "" {
+		for _, word := range strings.Fields(b.Source) {
+			if strings.HasPrefix(word, "out_") {
+				s.labels["plugin_id"] = word
+			}
+		}
+	}
+	return s
+}
+
 func (s selector) takes(x evidence.Sample) bool {
 	if s.name == "" || s.name != x.Name {
 		return false
@@ -83,7 +97,7 @@ func readTimeline(r *evidence.Run) *timeline {
 	t.extent(r)
 	wants := make([]selector, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
-		wants[i] = parseSelector(b.Gauge)
+		wants[i] = gaugeOf(b)
 	}
 	since := map[string]time.Duration{} // component that is down, and since when
 	inc := map[string]map[string]float64{}

@@ -84,22 +84,41 @@ func niceStep(v float64, binary bool) float64 {
 	return 10 * p
 }
 
-// logScale covers whole decades around [lo, hi], with a tick at each decade.
+// logScale covers [lo, hi] from a 1, 2 or 5 times a power of ten to another, with a tick at each power, or at each of
+// the three where there are few powers.
 func logScale(lo, hi, height float64) (scale, []float64) {
 	if !(lo > 0) || math.IsInf(lo, 0) {
 		lo = 1e-3
 	}
 	hi = math.Max(hi, lo)
-	a, b := math.Floor(math.Log10(lo)+1e-9), math.Ceil(math.Log10(hi)-1e-9)
-	if b-a < 1 {
-		b = a + 1
+	var marks []float64 // 1, 2, 5, 10, ... around both ends
+	for e := math.Floor(math.Log10(lo)) - 1; e <= math.Ceil(math.Log10(hi))+1; e++ {
+		for _, m := range []float64{1, 2, 5} {
+			marks = append(marks, m*math.Pow(10, e))
+		}
 	}
+	const slack = 1e-6
+	a, b := 0, len(marks)-1
+	for a+1 < len(marks) && marks[a+1] <= lo*(1+slack) {
+		a++
+	}
+	for b > 0 && marks[b-1] >= hi*(1-slack) {
+		b--
+	}
+	if b-a < 2 {
+		a, b = max(a-1, 0), min(a+2, len(marks)-1)
+	}
+	s := scale{lo: marks[a], hi: marks[b], log: true, height: height}
+	decades := math.Log10(s.hi / s.lo)
+	every := math.Max(1, math.Ceil(decades/6))
 	var at []float64
-	every := math.Max(1, math.Ceil((b-a)/6))
-	for e := a; e <= b; e += every {
-		at = append(at, math.Pow(10, e))
+	for i, v := range marks[a : b+1] {
+		power := (i + a) % 3
+		if decades <= 2 || power == 0 && math.Mod(math.Round(math.Log10(v)), every) == 0 {
+			at = append(at, v)
+		}
 	}
-	return scale{lo: math.Pow(10, a), hi: math.Pow(10, b), log: true, height: height}, at
+	return s, at
 }
 
 // timeTicks are about six round times from 0 to end.

@@ -327,7 +327,7 @@ func (s *screen) buffers(res *check.Result) {
 		if b.FillRate != nil {
 			rate = quantity(*b.FillRate, b.Unit) + "/s"
 		}
-		g.add(b.Hop, cut(b.Component, 34), quantityOr(b.Peak, b.Unit), rate, spanOr(b.Horizon), b.Certainty)
+		g.add(b.Hop, cut(b.Component, 40), quantityOr(b.Peak, b.Unit), rate, spanOr(b.Horizon), b.Certainty)
 	}
 	s.table(g, nil)
 }
@@ -356,7 +356,7 @@ func (s *screen) checks(res *check.Result) {
 			verdict := s.paint(string(c.Verdict), fmt.Sprintf("%-12s", c.Verdict))
 			if gate {
 				s.f("  %s  %s\n", verdict, cut(c.Name, terminalWidth-16))
-				s.wrap(withValue(c), strings.Repeat(" ", 16), strings.Repeat(" ", 16))
+				s.wrap(noteIf(c.Detail != "", c.Detail, quantityOr(c.Value, c.Unit)), strings.Repeat(" ", 16), strings.Repeat(" ", 16))
 				continue
 			}
 			indent := strings.Repeat(" ", 16+name+2+4)
@@ -369,16 +369,4 @@ func (s *screen) checks(res *check.Result) {
 			}
 		}
 	}
-}
-
-// withValue puts the measured value before the detail of a threshold when the detail does not begin with it.
-func withValue(c check.Check) string {
-	if c.Value == nil {
-		return c.Detail
-	}
-	v := quantity(*c.Value, c.Unit)
-	if c.Detail == "" || strings.Contains(c.Detail, v) {
-		return noteIf(c.Detail == "", v, c.Detail)
-	}
-	return v + ": " + c.Detail
 }
