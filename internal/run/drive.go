@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ const (
 )
 
 // drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
-func (r *runner) drive(ctx context.Context) error {
+func (r *runner) drive(ctx, after context.Context) error {
 	pulse := evidence.NewPulse(r.w.Series, "ledger", r.w.Header().PulseEvery)
 	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse})
 	if err != nil {
@@ -37,12 +38,15 @@ func (r *runner) drive(ctx context.Context) error {
 	wg.Go(func() { r.status.run(board) })
 	wg.Go(func() { r.phases(ctx) })
 	for i := range r.Scenario.Faults {
-		r.faults.Go(func() { r.fault(ctx, i) })
+		r.faults.Go(func() { r.fault(ctx, after, i) })
 	}
 	err = gen.Wait(ctx)
 	why := ""
 	if ctx.Err() != nil {
 		why = "interrupted"
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			why = cause.Error()
+		}
 	}
 	r.event(evidence.Event{Kind: evidence.EventStop, Detail: why})
 	stopBoard()
@@ -73,7 +77,7 @@ func (r *runner) until(ctx context.Context, at time.Duration) bool {
 }
 
 // fault injects one fault, proves that it bit, heals it and proves that it is gone.
-func (r *runner) fault(ctx context.Context, i int) {
+func (r *runner) fault(ctx, after context.Context, i int) {
 	f := r.Scenario.Faults[i]
 	at := r.Scenario.Phases.Resolve(f.At)
 	if !r.until(ctx, at) {
@@ -113,7 +117,7 @@ func (r *runner) fault(ctx context.Context, i int) {
 		return
 	}
 	r.faultEvent(f, evidence.FaultHealed, "", 0, nil)
-	r.awaitGone(ctx, f, active, bit)
+	r.awaitGone(after, f, active, bit)
 }
 
 // awaitBite watches for the first effect until the fault is to be healed.
@@ -140,12 +144,8 @@ func (r *runner) awaitBite(ctx context.Context, f scenario.Fault, a fault.Active
 }
 
 // awaitGone watches until the effect is seen to be over.
-func (r *runner) awaitGone(ctx context.Context, f scenario.Fault, a fault.Active, bit bool) {
-	limit := goneTime
-	if ctx.Err() != nil {
-		limit = stopDrain
-	}
-	watch, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+func (r *runner) awaitGone(after context.Context, f scenario.Fault, a fault.Active, bit bool) {
+	watch, cancel := context.WithTimeout(after, goneTime)
 	defer cancel()
 	t := time.NewTicker(faultPoll)
 	defer t.Stop()
@@ -189,7 +189,7 @@ func (r *runner) faultEvent(f scenario.Fault, state, detail string, hits uint64,
 }
 
 // drain waits until every acknowledged record is in the store or the deadline has come.
-func (r *runner) drain(ctx context.Context) {
+func (r *runner) drain(ctx, after context.Context) {
 	if r.gen == nil {
 		return
 	}
@@ -197,7 +197,7 @@ func (r *runner) drain(ctx context.Context) {
 	r.event(evidence.Event{Kind: evidence.EventDrain, State: "begin"})
 	limit := r.Scenario.Phases.Drain.D()
 	if ctx.Err() != nil {
-		limit = stopDrain
+		limit = min(limit, stopDrain)
 	}
 	r.Progress.Step("drain", "begin", "")
 	deadline := time.Now().Add(limit)
@@ -206,6 +206,9 @@ func (r *runner) drain(ctx context.Context) {
 	still, last := time.Now(), [3]uint64{}
 	state := "deadline"
 	for now := range t.C {
+		if after.Err() != nil {
+			break
+		}
 		s := r.status.status()
 		s.Phase, s.DrainLeft = scenario.Drain, deadline.Sub(now)
 		r.Progress.Status(s)
@@ -220,8 +223,8 @@ func (r *runner) drain(ctx context.Context) {
 		if now.After(deadline) {
 			break
 		}
-		if ctx.Err() != nil && time.Until(deadline) > stopDrain {
-			deadline = now.Add(stopDrain)
+		if ctx.Err() != nil && deadline.Sub(now) > stopDrain {
+			limit, deadline = stopDrain, now.Add(stopDrain)
 		}
 	}
 	r.event(evidence.Event{Kind: evidence.EventDrain, State: state})

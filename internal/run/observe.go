@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,21 +26,21 @@ type watchers struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
-	after  func()
+	after  func(context.Context)
 }
 
-func (w *watchers) stop() {
+func (w *watchers) stop(after context.Context) {
 	w.once.Do(func() {
 		w.cancel()
 		w.wg.Wait()
-		w.after()
+		w.after(after)
 	})
 }
 
 // observe fixes the start of the schedule and starts every observer.
 func (r *runner) observe(ctx context.Context) (*watchers, error) {
 	r.start = time.Now().Add(headStart)
-	if err := r.w.Update(func(h *evidence.Header) { h.Start = r.start.UTC() }); err != nil {
+	if err := r.w.Begin(r.start); err != nil {
 		return nil, err
 	}
 	r.known = observe.NewKnown(r.Scenario, r.number, r.start)
@@ -54,7 +55,7 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		return nil, err
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ws := &watchers{cancel: cancel, after: func() { r.metricsGaps() }}
+	ws := &watchers{cancel: cancel, after: r.metricsGaps}
 	ws.wg.Go(func() {
 		if err := r.kafka.Run(watch, r.known); err != nil {
 			r.note(evidence.EventBroken, "kafka observer", err.Error())
@@ -71,11 +72,11 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 	return ws, nil
 }
 
-// event writes an event now; a failure to write is found again when the evidence is closed.
+// event writes an event now. A failure to write ends the run by watchEvidence, which says it once.
 func (r *runner) event(e evidence.Event) {
 	e.At = r.w.Now()
 	if err := r.w.Events.Add(e); err != nil {
-		r.Logger.Error("event", "error", err)
+		r.Logger.Debug("event", "error", err)
 	}
 }
 
@@ -87,40 +88,55 @@ func (r *runner) note(kind, name, detail string) {
 func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 	tick := time.NewTicker(scrapeEvery)
 	defer tick.Stop()
-	labels := evidence.Labels{"cluster": t.Cluster, "component": t.Component, "instance": t.Instance}
-	for {
+	for r.scrape(ctx, t) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		at := r.w.Now()
-		ask, cancel := context.WithTimeout(ctx, scrapeEvery-50*time.Millisecond)
-		got, err := t.Scrape(ask, t.Client)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		up := evidence.Sample{Name: evidence.UpSeries, Labels: labels, Value: 1}
-		if err != nil {
-			up.Value = 0
-		}
-		samples := []evidence.Sample{up}
-		for _, s := range scrape.Select(t.Component, got) {
-			l := evidence.Labels{}
-			for k, v := range s.Labels {
-				l[k] = v
-			}
-			for k, v := range labels {
-				l[k] = v
-			}
-			samples = append(samples, evidence.Sample{Name: s.Name, Labels: l, Value: s.Value})
-		}
-		if err := r.w.Series.Add(at, samples...); err != nil {
-			r.Logger.Error("series", "error", err)
-			return
-		}
 	}
+}
+
+// scrape reads one endpoint once; false ends the loop. The first reading comes before the load, so that it is an exact
+// base of every counter.
+func (r *runner) scrape(ctx context.Context, t runtimes.Target) bool {
+	labels := evidence.Labels{"cluster": t.Cluster, "component": t.Component, "instance": t.Instance}
+	at := r.w.Now()
+	ask, cancel := context.WithTimeout(ctx, scrapeEvery-50*time.Millisecond)
+	got, err := t.Scrape(ask, t.Client)
+	cancel()
+	if ctx.Err() != nil {
+		return false
+	}
+	up := evidence.Sample{Name: evidence.UpSeries, Labels: labels, Value: 1}
+	if err != nil {
+		up.Value = 0
+	}
+	samples := []evidence.Sample{up}
+	for _, s := range scrape.Select(t.Component, got) {
+		l := maps.Clone(labels)
+		for k, v := range s.Labels {
+			if _, own := labels[k]; !own {
+				l[k] = v
+			}
+		}
+		samples = append(samples, evidence.Sample{Name: s.Name, Labels: l, Value: s.Value})
+	}
+	if err := r.w.Series.Add(at, samples...); err != nil {
+		r.Logger.Debug("series", "error", err)
+		return false
+	}
+	return true
+}
+
+// maxClockStep is what the wall clock may gain or lose on the monotonic one before a run counts as stepped. Slewing moves
+// both clocks alike, so what differs is a step, or a machine that slept; below half a second it is less than half of any
+// scrape interval.
+const maxClockStep = 500 * time.Millisecond
+
+// clockStep is how far the wall clock went beyond the monotonic one between two readings.
+func clockStep(from, to time.Time) time.Duration {
+	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
 }
 
 // syntheticCounter increases by exactly one each second wherever a generator or agent runs, so holes and lost
@@ -128,16 +144,22 @@ func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 const syntheticCounter = "triad_synthetic_total"
 
 // metricsGaps asks the central Prometheus, after the run, for the synthetic counter and writes its holes.
-func (r *runner) metricsGaps() {
+func (r *runner) metricsGaps(after context.Context) {
 	p := r.env.Prometheus()
 	m := r.w.Header().Metrics
 	if p == nil || m == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	now := time.Now()
+	if by := clockStep(r.start, now); by.Abs() > maxClockStep {
+		r.note(evidence.EventNote, "clock", fmt.Sprintf("the wall clock of the harness was stepped by %v against the monotonic one, or the machine slept; offsets in the evidence come from the monotonic clock and are right", by))
+		r.note(evidence.EventSkip, "metrics-continuity", fmt.Sprintf("the wall clock was stepped by %v during the run, and samples in the central Prometheus carry wall time", by))
+		return
+	}
+	ctx, cancel := context.WithTimeout(after, closeTime)
 	defer cancel()
 	// Samples of the last moments may still be on their way: remote_write batches them for some seconds.
-	end := time.Now().Add(-2*m.ScrapeInterval - remoteWriteBatch)
+	end := now.Add(-2*m.ScrapeInterval - remoteWriteBatch)
 	if !end.After(r.start) {
 		return
 	}

@@ -28,9 +28,12 @@ const (
 	assumeTime  = 30 * time.Second
 	closeTime   = 30 * time.Second
 	reconTime   = 5 * time.Minute
-	headStart   = 700 * time.Millisecond  // between the last preparation and the first record
-	stopDrain   = 3 * time.Second         // drain of an interrupted run
-	settle      = 1500 * time.Millisecond // counts must stand still for so long before a drain is over
+	headStart   = 700 * time.Millisecond // between the last preparation and the first record
+	// hurryTime is what an interrupted run has, from the interruption, for all that it still waits for: ten seconds are
+	// promised, and closing and judging come behind it.
+	hurryTime = 7 * time.Second
+	stopDrain = 2500 * time.Millisecond // drain of an interrupted run, inside of hurryTime
+	settle    = 1500 * time.Millisecond // counts must stand still for so long before a drain is over
 )
 
 // Options of a run.
@@ -84,22 +87,27 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	if err := r.create(); err != nil {
 		return "", err
 	}
-	scratch, err := os.MkdirTemp("", "triad-run-")
+	scratch, release, err := newScratch()
 	if err != nil {
 		return r.w.Dir, errors.Join(fmt.Errorf("scratch folder: %w", err), r.w.Close("no scratch folder"))
 	}
-	defer os.RemoveAll(scratch)
+	defer release()
 	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: o.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
-	err = r.steps(ctx, session)
-	if err != nil && r.interrupt == "" {
+	user := ctx
+	ctx, abort := context.WithCancelCause(user)
+	defer abort(nil)
+	after, cancelAfter := outlive(ctx)
+	defer cancelAfter()
+	err = r.steps(ctx, after, abort, session)
+	switch {
+	case user.Err() != nil:
+		r.interrupt = "interrupted"
+	case err != nil:
 		r.interrupt = err.Error()
 	}
-	if ctx.Err() != nil {
-		r.interrupt = "interrupted"
-	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
 	defer cancel()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && user.Err() == nil {
 		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
 			o.Logger.Warn("logs not collected", "error", lerr)
 		}
@@ -109,7 +117,59 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 			o.Logger.Warn("environment not closed cleanly", "error", cerr)
 		}
 	}
+	if werr := r.w.Err(); werr != nil {
+		// Everything that went wrong behind it, went wrong because of it.
+		err = &EvidenceError{Dir: r.w.Dir, Err: werr}
+		_ = r.w.Close(r.interrupt) // closes what can be closed; it does not seal
+		return r.w.Dir, err
+	}
 	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
+}
+
+// outlive returns the context of what still has to be waited for when ctx has ended: it ends hurryTime after ctx.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(hurryTime)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel()
+		case <-after.Done():
+		}
+	})
+	return after, func() { stop(); cancel() }
+}
+
+// EvidenceError says that the evidence of a run could not be written: the disk is full, or the folder went away.
+type EvidenceError struct {
+	Dir string
+	Err error
+}
+
+// Error names the directory and the cause.
+func (e *EvidenceError) Error() string {
+	return fmt.Sprintf("the evidence in %s could not be written, so the run was stopped and proves nothing: %v", e.Dir, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *EvidenceError) Unwrap() error { return e.Err }
+
+// watchEvidence ends the run when its evidence cannot be written any more.
+func (r *runner) watchEvidence(ctx context.Context, abort context.CancelCauseFunc) {
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			if err := r.w.Err(); err != nil {
+				abort(err)
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (r *runner) create() error {
@@ -138,7 +198,7 @@ func (r *runner) create() error {
 }
 
 // steps is the run. Only what comes after it closes and judges.
-func (r *runner) steps(ctx context.Context, session runtimes.Session) error {
+func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc, session runtimes.Session) error {
 	if err := r.connect(ctx, session); err != nil {
 		return err
 	}
@@ -150,13 +210,22 @@ func (r *runner) steps(ctx context.Context, session runtimes.Session) error {
 		return err
 	}
 	// Observers, scrapers and the witness outlive the interrupt: they watch the drain.
-	defer observers.stop()
-	err = r.drive(ctx)
-	r.drain(ctx)
-	observers.stop()
-	if rerr := r.reconcile(ctx); err == nil && ctx.Err() == nil {
+	defer observers.stop(after)
+	watch, stopWatch := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.watchEvidence(watch, abort) })
+	defer wg.Wait()
+	defer stopWatch()
+	err = r.drive(ctx, after)
+	if err != nil {
+		abort(err) // the faults that were still to come do not come
+	}
+	r.drain(ctx, after)
+	observers.stop(after)
+	if rerr := r.reconcile(after); err == nil && ctx.Err() == nil {
 		err = rerr
 	}
+	// Ledgers that lie elsewhere are fetched even by a run that is in a hurry: without them nothing can be judged.
 	collect, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	if r.gen != nil {
@@ -242,12 +311,8 @@ func (r *runner) topics() []string {
 }
 
 // reconcile reads the store once, exactly.
-func (r *runner) reconcile(ctx context.Context) error {
-	limit := reconTime
-	if ctx.Err() != nil {
-		limit = stopDrain
-	}
-	rc, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+func (r *runner) reconcile(after context.Context) error {
+	rc, cancel := context.WithTimeout(after, reconTime)
 	defer cancel()
 	return r.step("final reconciliation", func() (string, error) {
 		if err := r.store.Reconcile(rc); err != nil {

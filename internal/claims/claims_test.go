@@ -1,0 +1,95 @@
+package claims
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"triad/internal/check"
+)
+
+func at(minute int) time.Time { return time.Date(2026, 11, 1, 10, minute, 0, 0, time.UTC) }
+
+func passed(name, claim string) check.Check {
+	return check.Check{Name: name, Claim: claim, Verdict: check.Pass, Rests: []string{"kafka/kafka (model)"}}
+}
+
+func run(minute int, scenario, runtime string, v check.Verdict, declared []string, checks ...check.Check) Run {
+	return Run{Created: at(minute), Claims: declared, Result: &check.Result{Run: fmt.Sprintf("r%d", minute), Scenario: scenario, Runtime: runtime, Verdict: v, Expected: "pass",
+		Summary: "summary of " + scenario, Checks: checks}}
+}
+
+func find(t *testing.T, rows []Claim, name string) Claim {
+	t.Helper()
+	for _, c := range rows {
+		if c.Claim == name {
+			return c
+		}
+	}
+	t.Fatalf("no row %s", name)
+	return Claim{}
+}
+
+func TestAlwaysEight(t *testing.T) {
+	got := Judge(nil, nil)
+	if len(got) != 8 || !slices.Equal(Names(), []string{"C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"}) {
+		t.Fatalf("%d rows, names %v", len(got), Names())
+	}
+	for _, c := range got {
+		if c.Verdict != Unproven || c.Title == "" || !strings.Contains(c.Detail, "to prove it") || c.Runs == nil {
+			t.Errorf("without runs: %+v", c)
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	loss := passed("loss", "C3")
+	bad := check.Check{Name: "loss", Claim: "C3", Verdict: check.Fail, Detail: "3 lost"}
+	skip := check.Check{Name: "recovery", Claim: "C3", Verdict: check.Skipped}
+	weak := run(9, "rotation-overrun", "embedded", check.Fail, []string{"C3"}, bad)
+	weak.Result.Expected = "fail"
+	for _, tc := range []struct {
+		name  string
+		runs  []Run
+		claim string
+		want  Verdict
+		ids   []string
+		says  string
+	}{
+		{"an embedded pass is one on the model", []Run{run(1, "smoke", "embedded", check.Pass, []string{"C3"}, loss)}, "C3", OnTheModel, []string{"r1"}, "not the real programs"},
+		{"kind decides over embedded", []Run{run(1, "smoke", "embedded", check.Pass, []string{"C3"}, loss), run(2, "smoke", "kind", check.Pass, []string{"C3"}, loss)}, "C3", Proven, []string{"r1", "r2"}, "smoke on kind"},
+		{"a fail on the model is a fail", []Run{run(1, "smoke", "embedded", check.Fail, []string{"C3"}, bad), run(2, "smoke", "kind", check.Pass, []string{"C3"}, loss)}, "C3", Failed, []string{"r1", "r2"}, "3 lost"},
+		{"the newest run counts", []Run{run(5, "smoke", "embedded", check.Pass, []string{"C3"}, loss), run(1, "smoke", "embedded", check.Fail, []string{"C3"}, bad)}, "C3", OnTheModel, []string{"r5"}, ""},
+		{"one inconclusive scenario is no pass", []Run{run(1, "smoke", "kind", check.Pass, []string{"C3"}, loss), run(2, "burst", "kind", check.Inconclusive, []string{"C3"}, loss)}, "C3", Inconclusive, []string{"r2", "r1"}, "summary of burst"},
+		{"a run about something else proves nothing", []Run{run(1, "smoke", "kind", check.Pass, []string{"C1"}, loss)}, "C3", Unproven, nil, "no run is about it"},
+		{"skipped checks prove nothing", []Run{run(1, "smoke", "kind", check.Pass, []string{"C3"}, skip)}, "C3", Inconclusive, []string{"r1"}, "skipped"},
+		{"a failed check counts in any run", []Run{run(1, "smoke", "kind", check.Fail, nil, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail, Detail: "2 astray"})}, "C4", Failed, []string{"r1"}, "2 astray"},
+		{"another claim's fail is not this one's", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail})}, "C3", Proven, []string{"r1"}, ""},
+		{"a failed threshold is", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "lost == 0", Gate: true, Verdict: check.Fail})}, "C3", Failed, []string{"r1"}, "summary of smoke"},
+		{"a documented weakness is said and not held against it", []Run{weak, run(1, "smoke", "embedded", check.Pass, []string{"C3"}, loss)}, "C3", OnTheModel, []string{"r9", "r1"}, "documented weakness"},
+		{"a documented weakness alone proves nothing", []Run{weak}, "C3", Unproven, []string{"r9"}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := find(t, Judge(tc.runs, nil), tc.claim)
+			var ids []string
+			for _, p := range c.Runs {
+				ids = append(ids, p.Run)
+			}
+			if c.Verdict != tc.want || !slices.Equal(slices.Sorted(slices.Values(ids)), slices.Sorted(slices.Values(tc.ids))) || !strings.Contains(c.Detail, tc.says) {
+				t.Errorf("%s by %v: %s", c.Verdict, ids, c.Detail)
+			}
+		})
+	}
+}
+
+func TestHintNamesOnlyWhatExists(t *testing.T) {
+	c := find(t, Judge(nil, []string{"alerts"}), "C7")
+	if !strings.Contains(c.Detail, "sim run alerts") {
+		t.Error(c.Detail)
+	}
+	if c = find(t, Judge(nil, []string{"smoke"}), "C6"); strings.Contains(c.Detail, "sim run") || !strings.Contains(c.Detail, "fourth cluster") {
+		t.Error(c.Detail)
+	}
+}
