@@ -30,7 +30,11 @@ func readDistributions(r *evidence.Run, end time.Duration) *distributions {
 	}
 	phases := r.Scenario.Phases.Windows()
 	r.Hists(func(k evidence.HistKey, from time.Duration, h *stats.Hist) error {
-		key := distKey(k.Metric, k.Bound)
+		metric := k.Metric
+		if src, ok := scenario.FindSource(k.Source); ok && metric == "target_block" && src.Cluster != scenario.Datacenter {
+			metric = "target_block elsewhere" // no service waits for these writes
+		}
+		key := distKey(metric, k.Bound)
 		if d.windows[key] == nil {
 			d.windows[key], d.phases[key] = map[int64]*stats.Hist{}, map[string]*stats.Hist{}
 		}

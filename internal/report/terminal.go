@@ -255,9 +255,8 @@ func (s *screen) latency(res *check.Result) {
 		}
 		slices.SortStableFunc(rows, func(a, b check.Latency) int { return strings.Compare(a.Source, b.Source) })
 		for _, l := range rows {
-			// With many sources only their sum; with some, each; what services feel always as a sum.
-			sum := l.Source == check.PhaseAll
-			if sum != (len(sources) == 0 || len(sources) > 6 || metric == "target_block") {
+			// With many sources only their sum; with some, each.
+			if sum := l.Source == check.PhaseAll; sum != (len(sources) == 0 || len(sources) > 6) {
 				continue
 			}
 			name, source := metric, l.Source
