@@ -102,6 +102,14 @@ type load struct {
 	acked  map[string]time.Time
 	failed map[string]error
 	acks   map[int32][]time.Time
+	late   time.Duration // the longest delay of the generator itself: how starved the machine is
+}
+
+// slack is how much later than the model a client may notice, on this machine at this time.
+func (l *load) slack() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Second + 10*l.late
 }
 
 func startLoad(t *testing.T, c *Cluster, opts ...kgo.Opt) *load {
@@ -110,6 +118,7 @@ func startLoad(t *testing.T, c *Cluster, opts ...kgo.Opt) *load {
 	l.wg.Go(func() {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
+		last := time.Now()
 		for n := 0; ; n++ {
 			select {
 			case <-l.stop:
@@ -117,6 +126,8 @@ func startLoad(t *testing.T, c *Cluster, opts ...kgo.Opt) *load {
 			case <-tick.C:
 			}
 			l.mu.Lock()
+			l.late = max(l.late, time.Since(last)-5*time.Millisecond)
+			last = time.Now()
 			l.sent++
 			l.mu.Unlock()
 			l.cl.Produce(context.WithoutCancel(t.Context()), &kgo.Record{Topic: "t", Partition: int32(n % 6), Value: fmt.Appendf(nil, "r%d", n)}, func(r *kgo.Record, err error) {
@@ -242,8 +253,8 @@ func TestKillLeader(t *testing.T) {
 	}
 	// Partitions of other leaders stop as well: the dead follower is still in their in-sync sets.
 	for _, p := range []int{part, other} {
-		if gap := l.gap(p); gap < fenced-100*time.Millisecond || gap > fenced+500*time.Millisecond {
-			t.Errorf("partition %d: gap %s, fenced after %s", p, gap, fenced)
+		if gap := l.gap(p); gap < fenced-100*time.Millisecond || gap > fenced+l.slack() {
+			t.Errorf("partition %d: gap %s, fenced after %s, slack %s", p, gap, fenced, l.slack())
 		}
 	}
 	h := c.Hits(victim)
@@ -489,15 +500,17 @@ func TestControllerKillDelaysFailover(t *testing.T) {
 	if d := fenced - elected; d < 950*time.Millisecond || d > 1100*time.Millisecond {
 		t.Errorf("fenced %s after the election, want a whole session", d)
 	}
-	if gap := l.gap(part); gap < fenced-100*time.Millisecond || gap > fenced+500*time.Millisecond {
-		t.Errorf("gap %s, fenced after %s", gap, fenced)
+	if gap := l.gap(part); gap < fenced-100*time.Millisecond || gap > fenced+l.slack() {
+		t.Errorf("gap %s, fenced after %s, slack %s", gap, fenced, l.slack())
 	}
 	l.verify(t, c)
 }
 
 func TestRoll(t *testing.T) {
 	t.Parallel()
-	c, ev := startCluster(t, quick(), Options{})
+	cfg := quick()
+	cfg.SessionTimeout = 6 * time.Second // so that a wait for a session cannot be taken for a slow machine
+	c, ev := startCluster(t, cfg, Options{})
 	l := startLoad(t, c)
 	time.Sleep(200 * time.Millisecond)
 	began, last := time.Now(), c.Controller()
@@ -512,7 +525,9 @@ func TestRoll(t *testing.T) {
 		}
 	}
 	for p := range 6 {
-		if gap := l.gap(p); gap > 800*time.Millisecond {
+		gap := l.gap(p)
+		t.Logf("partition %d: gap %s", p, gap) // about 0.1 to 0.3 s on an idle machine
+		if gap > 3*time.Second {
 			t.Errorf("partition %d: gap %s in a rolling restart", p, gap)
 		}
 	}
