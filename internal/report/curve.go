@@ -95,8 +95,8 @@ func (c *curve) extremes(from, to time.Duration) (lo, hi float64, loAt, hiAt tim
 
 // last is the last value; NaN when there is none.
 func (c *curve) last() float64 {
-	for i := len(c.pts) - 1; i >= 0; i-- {
-		if b := c.pts[i]; !b.empty() {
+	for _, v := range slices.Backward(c.pts) {
+		if b := v; !b.empty() {
 			if b.rising {
 				return b.hi
 			}

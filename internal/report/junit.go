@@ -56,7 +56,8 @@ type junitOutcome struct {
 func JUnit(w io.Writer, res *check.Result) error {
 	class := "triad." + res.Runtime + "." + res.Scenario
 	s := junitSuite{Name: class, Timestamp: res.Judged.UTC().Format("2006-01-02T15:04:05Z"), Properties: []junitProperty{
-		{"run", res.Run}, {"scenario", res.Scenario}, {"runtime", res.Runtime}, {"seed", fmt.Sprint(res.Seed)}, {"verdict", string(res.Verdict)}, {"expected", res.Expected}}}
+		{"run", res.Run}, {"scenario", res.Scenario}, {"runtime", res.Runtime}, {"seed", fmt.Sprint(res.Seed)}, {"verdict", string(res.Verdict)}, {"expected", res.Expected},
+	}}
 	for _, c := range res.Checks {
 		s.add(junitCase{Class: class, Name: c.Name}, c.Verdict, c.Detail, c.Rests)
 	}

@@ -126,9 +126,11 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	d := readDistributions(r, t.end)
 	a := axis{end: t.end, windows: t.windows, faults: shades(res, t.end)}
 	pic := newPicture(r, res, t)
-	p := &page{Res: res, CSS: template.CSS(pageCSS), JS: template.JS(pageJS), Word: capital(string(res.Verdict)), Heading: capital(res.Title), Why: h.Why,
+	p := &page{
+		Res: res, CSS: template.CSS(pageCSS), JS: template.JS(pageJS), Word: capital(string(res.Verdict)), Heading: capital(res.Title), Why: h.Why,
 		Limits: res.Limits, PictureWide: pic.wide(), PictureTall: pic.tall(), PictureWords: pic.words(), Streams: res.Streams, NotModelled: h.NotModelled,
-		Components: h.Components, Judged: stamp(res.Judged), Version: h.Version}
+		Components: h.Components, Judged: stamp(res.Judged), Version: h.Version,
+	}
 	if p.Heading == "" {
 		p.Heading = res.Scenario
 	}
@@ -172,8 +174,20 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	p.recovery(res)
 	p.buffers(res)
 	p.again(r, res)
-	p.Nav = []link{{"path", "Path"}, {"time", "Over time"}, {"latency", "Latency"}, {"loss", "Loss"}, {"influence", "Influence"}, {"checks", "Checks"},
-		{"thresholds", "Thresholds"}, {"faults", "Faults"}, {"recovery", "Recovery"}, {"buffers", "Buffers"}, {"skipped", "Not shown"}, {"again", "Reproduce"}}
+	p.Nav = []link{
+		{"path", "Path"},
+		{"time", "Over time"},
+		{"latency", "Latency"},
+		{"loss", "Loss"},
+		{"influence", "Influence"},
+		{"checks", "Checks"},
+		{"thresholds", "Thresholds"},
+		{"faults", "Faults"},
+		{"recovery", "Recovery"},
+		{"buffers", "Buffers"},
+		{"skipped", "Not shown"},
+		{"again", "Reproduce"},
+	}
 	return p
 }
 
@@ -380,9 +394,8 @@ func (p *page) again(r *evidence.Run, res *check.Result) {
 
 // quote prints an argument as a shell takes it.
 func quote(a string) string {
-	if a != "" && !strings.ContainsFunc(a, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=:,@+%", r))
-	}) {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,@+%"
+	if a != "" && strings.Trim(a, plain) == "" {
 		return a
 	}
 	return "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"

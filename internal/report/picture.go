@@ -63,13 +63,13 @@ func newPicture(r *evidence.Run, res *check.Result, t *timeline) picture {
 		}
 	}
 	for _, c := range []string{scenario.Datacenter, scenario.Kafka} {
-		p.metrics[c] = metricsWords(r, t, c)
+		p.metrics[c] = metricsWords(t, c)
 	}
 	return p
 }
 
 // metricsWords says what the metrics of a cluster went through.
-func metricsWords(r *evidence.Run, t *timeline, cluster string) string {
+func metricsWords(t *timeline, cluster string) string {
 	var longest gap
 	for _, g := range t.gaps {
 		if g.cluster == cluster && g.length > longest.length {

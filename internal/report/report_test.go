@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -72,7 +73,7 @@ func wellFormed(t *testing.T, page string) {
 	ids := map[string]bool{}
 	for {
 		tok, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {
@@ -111,9 +112,11 @@ func TestPageIsWholeAndAlone(t *testing.T) {
 	if n := len(page); n > 400<<10 {
 		t.Errorf("%d bytes for a run of a minute", n)
 	}
-	for _, want := range []string{"<title>Fail: double-trouble on embedded with 4 models and 1 stand-in</title>", "measures no real Kafka", "monitoring/grafana (no model)",
+	for _, want := range []string{
+		"<title>Fail: double-trouble on embedded with 4 models and 1 stand-in</title>", "measures no real Kafka", "monitoring/grafana (no model)",
 		"Brokers have no replication", "0123456789abcdef", "sim run double-trouble --runtime embedded --seed 7", "12 of 13,000", "Target block, maximum: at most 1 s at 33.0 s", "c-rate", "c-backlog", "c-kafka", "c-e2e", "c-block",
-		"c-buffer0", "c-buffer1", "c-dk", "c-de", "c-ds", "c-lanes", "buffer.compress=gzip", "holes in the metrics of kafka", "kafka/kafka/broker-2 from 22.0 s to 31.0 s"} {
+		"c-buffer0", "c-buffer1", "c-dk", "c-de", "c-ds", "c-lanes", "buffer.compress=gzip", "holes in the metrics of kafka", "kafka/kafka/broker-2 from 22.0 s to 31.0 s",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -171,8 +174,10 @@ func TestEscaping(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := &r.Header
-	for _, s := range []*string{&h.ID, &h.Why, &h.Commit, &h.Version, &h.Host.OS, &h.Host.Kernel, &h.Host.Go, &h.Limits[0], &h.NotModelled[0], &h.Command[2], &h.Buffers[0].Component, &h.Buffers[0].Full,
-		&h.Components[0].Name, &h.Components[0].Note, &h.Components[0].Image} {
+	for _, s := range []*string{
+		&h.ID, &h.Why, &h.Commit, &h.Version, &h.Host.OS, &h.Host.Kernel, &h.Host.Go, &h.Limits[0], &h.NotModelled[0], &h.Command[2], &h.Buffers[0].Component, &h.Buffers[0].Full,
+		&h.Components[0].Name, &h.Components[0].Note, &h.Components[0].Image,
+	} {
 		*s = evil
 	}
 	page := render(t, func(w io.Writer) error { return HTML(w, r, &bad) })
@@ -199,7 +204,7 @@ func TestEscaping(t *testing.T) {
 	if strings.Contains(outside, "<script") || strings.Contains(outside, "@all") || strings.Contains(sum, "\nnext") {
 		t.Errorf("summary.md is not escaped")
 	}
-	for _, line := range strings.Split(sum, "\n") {
+	for line := range strings.SplitSeq(sum, "\n") {
 		if strings.HasPrefix(line, "|") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") > 8 {
 			t.Errorf("a cell broke its row: %s", line)
 		}

@@ -34,8 +34,10 @@ func (p *page) latency(res *check.Result) {
 		if phase == scenario.WarmUp {
 			phase += " (not judged)"
 		}
-		g.Rows = append(g.Rows, latencyRow{l.Source, phase, count(l.Count), []string{interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
-			interval(l.P99, l.P99Upper), interval(l.P999, l.P999Upper), interval(l.Max, l.MaxUpper)}})
+		g.Rows = append(g.Rows, latencyRow{l.Source, phase, count(l.Count), []string{
+			interval(l.P50, l.P50Upper), interval(l.P90, l.P90Upper),
+			interval(l.P99, l.P99Upper), interval(l.P999, l.P999Upper), interval(l.Max, l.MaxUpper),
+		}})
 	}
 	sorted := slices.Clone(res.Latency)
 	slices.SortStableFunc(sorted, func(a, b check.Latency) int { return metricRank(a.Metric) - metricRank(b.Metric) })
@@ -291,8 +293,10 @@ type faultRow struct {
 
 func (p *page) faults(res *check.Result) {
 	for i, f := range res.Faults {
-		row := faultRow{Number: i + 1, Name: f.Name, Target: f.Target, Injected: instantOr(f.InjectedAt), Bit: instantOr(f.BitAt), Healed: instantOr(f.HealedAt),
-			Gone: instantOr(f.GoneAt), Hits: count(f.Hits), Detail: f.Detail}
+		row := faultRow{
+			Number: i + 1, Name: f.Name, Target: f.Target, Injected: instantOr(f.InjectedAt), Bit: instantOr(f.BitAt), Healed: instantOr(f.HealedAt),
+			Gone: instantOr(f.GoneAt), Hits: count(f.Hits), Detail: f.Detail,
+		}
 		if row.Target == "" {
 			row.Target = f.Cluster
 		}
@@ -452,8 +456,10 @@ func (p *page) charts(r *evidence.Run, res *check.Result, t *timeline, d *distri
 	}
 	add(&p.TimeCharts, timeChart{id: "c-kafka", title: "Latency to Kafka", lead: "From scheduled to readable in Kafka, by scheduled time, logarithmic." + window, unit: "s", log: true, peaks: true, curves: quantiles("kafka_latency")})
 	add(&p.TimeCharts, timeChart{id: "c-e2e", title: "Latency to searchable", lead: "From scheduled to searchable, found by polling: the bands reach from the last miss to the first hit. Logarithmic." + window, unit: "s", log: true, peaks: true, curves: quantiles("e2e_latency")})
-	add(&p.TimeCharts, timeChart{id: "c-block", title: "What the services feel", lead: "Target block: how long the system held up a write. Generator lag: how late the harness itself was." + window, unit: "s", log: true, peaks: true,
-		curves: []*curve{d.overTime("target_block", "target block, p99", 0, .99, t.end), d.overTime("target_block", "target block, maximum", 1, 1, t.end), d.overTime("generator_lag", "generator lag, p99", 2, .99, t.end)}})
+	add(&p.TimeCharts, timeChart{
+		id: "c-block", title: "What the services feel", lead: "Target block: how long the system held up a write. Generator lag: how late the harness itself was." + window, unit: "s", log: true, peaks: true,
+		curves: []*curve{d.overTime("target_block", "target block, p99", 0, .99, t.end), d.overTime("target_block", "target block, maximum", 1, 1, t.end), d.overTime("generator_lag", "generator lag, p99", 2, .99, t.end)},
+	})
 	for i, b := range r.Header.Buffers {
 		vals := t.buffers[i].values(t.gaugeStep(), t.end)
 		if !slices.ContainsFunc(vals, func(v float64) bool { return v > 0 }) {
@@ -494,6 +500,8 @@ func (p *page) charts(r *evidence.Run, res *check.Result, t *timeline, d *distri
 	}
 	rank(rankChart{"c-dk", "Distribution to Kafka", "One line for each phase.", d.byPhase("kafka_latency")})
 	rank(rankChart{"c-de", "Distribution to searchable", "One band for each phase: from the last miss to the first hit.", d.byPhase("e2e_latency")})
-	rank(rankChart{"c-ds", "Sending, corrected and uncorrected", "The same writes, counted from their scheduled time and from the moment they were attempted. The distance between the lines is what a tool that waits for the system does not see.",
-		append(d.judged("send_corrected", "corrected: from the scheduled time", 0), d.judged("send_uncorrected", "uncorrected: from the attempt", 1)...)})
+	rank(rankChart{
+		"c-ds", "Sending, corrected and uncorrected", "The same writes, counted from their scheduled time and from the moment they were attempted. The distance between the lines is what a tool that waits for the system does not see.",
+		append(d.judged("send_corrected", "corrected: from the scheduled time", 0), d.judged("send_uncorrected", "uncorrected: from the attempt", 1)...),
+	})
 }

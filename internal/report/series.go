@@ -53,7 +53,7 @@ type selector struct {
 func parseSelector(s string) selector {
 	name, rest, _ := strings.Cut(s, "{")
 	out := selector{strings.TrimSpace(name), map[string]string{}}
-	for _, part := range strings.Split(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
+	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
 		if k, v, ok := strings.Cut(part, "="); ok {
 			out.labels[strings.TrimSpace(k)] = strings.Trim(strings.TrimSpace(v), `"`)
 		}
@@ -66,7 +66,7 @@ func parseSelector(s string) selector {
 func gaugeOf(b evidence.Buffer) selector {
 	s := parseSelector(b.Gauge)
 	if strings.HasPrefix(s.name, "fluentd_output_status_") && s.labels["plugin_id"] == "" {
-		for _, word := range strings.Fields(b.Source) {
+		for word := range strings.FieldsSeq(b.Source) {
 			if strings.HasPrefix(word, "out_") {
 				s.labels["plugin_id"] = word
 			}
@@ -189,16 +189,6 @@ func (t *timeline) pulse(at time.Duration, x evidence.Sample) {
 		t.pulses[point] = bins
 	}
 	bins[at/t.step] += x.Value
-}
-
-// phase is the name of the phase at a time.
-func (t *timeline) phase(at time.Duration) string {
-	for _, w := range t.windows {
-		if at >= w.From && at < w.To {
-			return w.Name
-		}
-	}
-	return ""
 }
 
 // points are the observation points in the order of the path, with the name and the style of their curves.

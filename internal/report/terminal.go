@@ -18,8 +18,10 @@ import (
 const terminalWidth = 100
 
 // SGR codes: bold for headings, colours of verdicts that read on dark and light.
-var terminalCodes = map[string]string{"bold": "1", "dim": "2", string(check.Pass): "1;32", string(check.Fail): "1;31", string(check.Invalid): "1;35",
-	string(check.Inconclusive): "1;33", string(check.Skipped): "2"}
+var terminalCodes = map[string]string{
+	"bold": "1", "dim": "2", string(check.Pass): "1;32", string(check.Fail): "1;31", string(check.Invalid): "1;35",
+	string(check.Inconclusive): "1;33", string(check.Skipped): "2",
+}
 
 // screen collects the text for a terminal.
 type screen struct {
@@ -109,7 +111,7 @@ func clean(s string) string {
 func fold(text string, width int) []string {
 	var out []string
 	line, n := "", 0
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		for {
 			k := utf8.RuneCountInString(word)
 			if n > 0 && n+1+k <= width {
