@@ -151,7 +151,7 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	for i, f := range res.Faults {
 		text := f.Name
 		if f.Target != "" {
-			text += " (" + f.Target + ")"
+			text += " (" + strings.ReplaceAll(f.Target, "->", " → ") + ")"
 		}
 		if f.InjectedAt == nil {
 			text += ", never injected"

@@ -300,6 +300,7 @@ func (p *page) faults(res *check.Result) {
 		if row.Target == "" {
 			row.Target = f.Cluster
 		}
+		row.Target = strings.ReplaceAll(row.Target, "->", " → ")
 		if k, ok := scenario.FindFault(f.Kind); ok {
 			row.Doc = k.Doc
 		}
