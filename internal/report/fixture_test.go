@@ -221,8 +221,9 @@ func gauges(t testing.TB, w *evidence.Writer, end time.Duration) {
 	}
 }
 
-//go:fix inline
 // faultResult is a result as a judge gives it for faultRun, with one of everything.
+//
+//go:fix inline
 func faultResult(r *evidence.Run) *check.Result {
 	u := func(v uint64) *uint64 { return new(v) }
 	sec := func(s float64) *int64 { return new(int64(s * 1e9)) }

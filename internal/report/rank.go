@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 )
 
 // rankChart shows distributions: latency on a logarithmic scale over the percentile, which is stretched so that 99 %,
@@ -134,47 +133,4 @@ func reversed(in []string) []string {
 		out[len(in)-1-i] = s
 	}
 	return out
-}
-
-// lane is one row of a chart of time ranges.
-type lane struct {
-	name  string
-	class string
-	spans []laneSpan
-	said  string
-}
-
-type laneSpan struct {
-	from, to time.Duration
-	title    string
-}
-
-const laneHeight = 34
-
-// laneFigure draws ranges on the time line, one row each.
-func laneFigure(id, title, lead string, a axis, lanes []lane) (figure, bool) {
-	if len(lanes) == 0 || a.end <= 0 {
-		return figure{}, false
-	}
-	top := headHeight
-	if len(a.faults) > 0 {
-		top += 20 // the numbers of the faults get a row of their own
-	}
-	height := float64(laneHeight*len(lanes) + top - headHeight)
-	s := &svg{}
-	s.f(`<svg class="ch" role="img" aria-labelledby="%s-t %s-s" width="100%%" height="%d">`, id, id, headHeight+int(height)+footHeight)
-	a.back(s, height)
-	var said []string
-	for i, l := range lanes {
-		y := top + i*laneHeight
-		s.f(`<line class="gr" x1="0" x2="100%%" y1="%d" y2="%d"/><text class="lan" x="6" y="%d">%s</text>`, y, y, y+13, esc(l.name))
-		for _, p := range l.spans {
-			x, w := a.x(p.from), a.x(p.to)-a.x(p.from)
-			s.f(`<rect class="lr %s" x="%s" y="%d" width="%s" height="11" rx="1"><title>%s</title></rect>`, l.class, pct(x), y+18, pct(math.Max(w, 0.002)), esc(p.title))
-		}
-		said = append(said, capital(l.name)+": "+l.said)
-	}
-	a.front(s)
-	s.f(`</svg>`)
-	return figure{ID: id, Title: title, Lead: lead, Plot: s.html(), Said: strings.Join(said, " ")}, true
 }
