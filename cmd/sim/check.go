@@ -13,7 +13,11 @@ import (
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "check [FILE...]",
+		Use:     "check [FILE...]",
+		Example: "  sim check\n  sim check scenarios/burst.yaml my-own.yaml",
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
 		Short: "Judge scenario and manifest files without running anything",
 		Long: `Judge scenario and manifest files without running anything.
 
@@ -44,7 +48,9 @@ nearest spelling.`,
 				errs = append(errs, a.checkManifests(set))
 			}
 			if err := errors.Join(errs...); err != nil {
-				return usage(err)
+				// Each problem on a line that begins with its place, so that editors find it.
+				fmt.Fprintln(a.stderr, err)
+				return &exitError{code: exitUsage, silent: true}
 			}
 			fmt.Fprintln(a.stdout, "all good")
 			return nil

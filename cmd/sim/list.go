@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +14,19 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var output string
 	c := &cobra.Command{
-		Use:       "list [scenarios|sources|faults|metrics|checks]",
-		Short:     "List scenarios or a catalogue",
+		Use:   "list [scenarios|sources|faults|metrics|checks]",
+		Short: "List scenarios or a catalogue",
+		Long: `List scenarios or a catalogue.
+
+scenarios  what can be run: the claims that each tests, the runtimes on which it says
+           something honest, how long its load lasts, and what is skipped where
+sources    log types that a load may name, with their topics
+faults     what can be broken, what each needs and takes, and where it is possible
+metrics    what thresholds may be about, with units, aggregations and labels
+checks     what is judged: invariants always, the others when the run can
+
+These are the tables that sim check and sim run validate files against.`,
+		Example:   "  sim list\n  sim list faults\n  sim list metrics -o json | jq -r '.[].name'",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"scenarios", "sources", "faults", "metrics", "checks"},
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -32,34 +41,9 @@ func (a *app) listCommand() *cobra.Command {
 			return a.table(output, head, rows)
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json: a list of objects")
+	a.completeFlag(c, "output", "text", "json")
 	return c
-}
-
-// table prints rows as an aligned table or as a JSON list of objects.
-func (a *app) table(output string, head []string, rows [][]string) error {
-	switch output {
-	case "json":
-		out := make([]map[string]string, 0, len(rows))
-		for _, r := range rows {
-			m := map[string]string{}
-			for i, h := range head {
-				m[strings.ToLower(h)] = r[i]
-			}
-			out = append(out, m)
-		}
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(out)
-	case "text":
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, strings.Join(head, "\t"))
-		for _, r := range rows {
-			fmt.Fprintln(w, strings.Join(r, "\t"))
-		}
-		return w.Flush()
-	}
-	return usage(fmt.Errorf("--output %q: want text or json", output))
 }
 
 func (a *app) rows(what string) (head []string, rows [][]string, err error) {

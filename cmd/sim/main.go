@@ -24,13 +24,22 @@ type app struct {
 	root           string // folder with scenarios/, manifests/ and kind/
 	logger         *slog.Logger
 	terminal       bool // stderr is one
+	colour         bool // stdout is a terminal
 }
 
 func main() {
 	// A stand-in image carries this binary under the names of the programs that it models.
 	args := standInArgs(os.Args)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, terminal: isTerminal(os.Stderr)}
+	// A reader that goes away (sim run ... | head) must not kill a run between a fault and its healing.
+	signal.Ignore(syscall.SIGPIPE)
+	asks := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+		asks = append(asks, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), asks...)
+	// The first signal asks; with the handler gone, the second one ends the process.
+	context.AfterFunc(ctx, stop)
+	a := &app{stdout: output{os.Stdout}, stderr: os.Stderr, getenv: os.Getenv, terminal: isTerminal(os.Stderr), colour: isTerminal(os.Stdout)}
 	code := a.main(ctx, args)
 	stop()
 	os.Exit(code)
@@ -58,9 +67,23 @@ func (a *app) command() *cobra.Command {
 		Use:           "sim",
 		Short:         "Turn the claims about a split log platform into measured verdicts",
 		Long:          longHelp,
+		Example:       rootExamples,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version() + " " + commit(),
+		Args:          cobra.ArbitraryArgs, // so that an unknown command comes to RunE and is a usage error
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			hint := ""
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = fmt.Sprintf("did you mean %q? ", near[0])
+			}
+			return usage(fmt.Errorf("no command %q; %ssee sim --help", args[0], hint))
+		},
+		ValidArgsFunction:          cobra.NoFileCompletions,
+		SuggestionsMinimumDistance: 2,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			level := slog.LevelWarn
 			if a.verbose {
@@ -73,7 +96,7 @@ func (a *app) command() *cobra.Command {
 	c.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to stderr")
 	c.PersistentFlags().StringVar(&a.root, "root", "", "folder with scenarios/ and manifests/ (default: the nearest above the current one)")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.schemaCommand(), a.selftestCommand(), a.inputgenCommand(), a.modelCommand(), a.docsCommand())
+	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.compareCommand(), a.claimsCommand(), a.schemaCommand(), a.selftestCommand(), a.inputgenCommand(), a.modelCommand(), a.docsCommand())
 	c.AddCommand(a.kubeCommands()...)
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)
@@ -100,9 +123,28 @@ const longHelp = `Triad brings up a log platform of three clusters (datacenter, 
 drives it with generated logs and faults, and judges what arrived, when, what was
 lost and at which hop.
 
-Exit codes: 0 pass, 1 internal, 2 usage or bad file, 3 a check failed,
-4 invalid or inconclusive, 5 could not provision, 130 interrupted.
-stdout is results, stderr is progress and logs.`
+Exit codes:
+  0    pass: every check passed
+  1    internal: Triad itself failed, or could not write its files
+  2    usage: a wrong flag, argument or file
+  3    fail: a check failed
+  4    invalid or inconclusive: the run proves nothing, and says why
+  5    the system could not be brought up
+  130  interrupted: faults were healed and the evidence closed and judged
+
+stdout is results, stderr is progress and logs.
+
+Environment:
+  TRIAD_ROOT    folder with scenarios/ and manifests/, as --root
+  TRIAD_IMAGES  image set file, as --images
+  NO_COLOR      no colours
+  TMPDIR        where runs keep their scratch files`
+
+const rootExamples = `  sim list                                what can be run, and which claim it tests
+  sim run smoke                           the smallest run that proves the whole path
+  sim run broker-failover -r embedded     kill a partition leader, without a container engine
+  sim report reports/<run>                judge a run again from its files
+  sim claims                              what the runs say about the eight claims`
 
 // findRoot finds the folder with manifests/ and scenarios/: --root, TRIAD_ROOT, or the nearest above the current one.
 func (a *app) findRoot() error {

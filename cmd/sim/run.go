@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,14 +29,19 @@ type runFlags struct {
 	reports string
 	images  string
 	output  string
+	// duration is how long the load is to last, 0: as the scenario says.
+	duration scenario.Duration
 }
 
-func (f *runFlags) add(c *cobra.Command) {
+func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().StringVarP(&f.runtime, "runtime", "r", "auto", "auto, embedded, kind or eks")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "seed of everything random (default: the scenario's)")
 	c.Flags().StringVar(&f.reports, "reports", "", "folder for run directories (default: reports below the root)")
 	c.Flags().StringVar(&f.images, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json: result.json on stdout")
+	c.Flags().Var(durationFlag{&f.duration}, "duration", "stretch the load to this length, e.g. 6h; see above")
+	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
+	a.completeFlag(c, "output", "text", "json")
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -45,13 +51,33 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Run a scenario and judge it",
 		Long: `Run a scenario and judge it.
 
-Shows progress on stderr, prints the result table, the verdict and the path of
-report.html, and exits with the code of the verdict.`,
-		Example: "  sim run smoke\n  sim run scenarios/broker-failover.yaml --runtime kind\n  sim run burst --output json | jq .verdict",
-		Args:    cobra.ExactArgs(1),
+SCENARIO is a name from sim list, FILE any scenario file. Progress goes to stderr;
+stdout gets the result table, the verdict and the path of report.html, or with
+--output json the content of result.json. The exit code is that of the verdict:
+0 pass, 3 fail, 4 invalid or inconclusive; see sim --help for the others.
+
+The runtime auto is kind when a container engine answers and the scenario runs
+there, else embedded; the first line says which and why.
+
+Everything that the verdict rests on lies in a directory of its own below
+--reports: sim report judges it again from these files alone. Ctrl-C heals the
+faults, drains for a moment, closes and judges the evidence and exits with 130
+within ten seconds; a second Ctrl-C ends the program at once. A run that is killed
+leaves evidence that is judged inconclusive, never pass.
+
+--duration 6h stretches the load: the phase during in a scenario with faults, whose
+faults then strike again every ten minutes (or as often as their list is long, if
+that is longer); else the phase before.`,
+		Example: `  sim run smoke
+  sim run scenarios/broker-failover.yaml --runtime kind
+  sim run burst --seed 7 --reports /var/tmp/reports
+  sim run smoke --output json | jq -r .verdict
+  sim run soak --duration 6h`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeScenarios,
 		RunE: func(c *cobra.Command, args []string) error {
-			if f.output != "text" && f.output != "json" {
-				return usage(fmt.Errorf("--output %q: want text or json", f.output))
+			if err := checkOutput(f.output); err != nil {
+				return err
 			}
 			file, err := a.findScenario(args[0])
 			if err != nil {
@@ -64,10 +90,15 @@ report.html, and exits with the code of the verdict.`,
 			if f.seed != 0 {
 				s.Seed = f.seed
 			}
+			if f.duration != 0 {
+				if s, err = stretch(s, f.duration.D()); err != nil {
+					return usage(fmt.Errorf("--duration %v: %w", f.duration, err))
+				}
+			}
 			return a.runScenario(c.Context(), s, f)
 		},
 	}
-	f.add(c)
+	f.add(a, c)
 	return c
 }
 
@@ -98,28 +129,38 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 		return err
 	}
 	fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
-	reports := f.reports
-	if reports == "" {
-		reports = filepath.Join(a.root, "reports")
-	}
 	show := a.progress()
-	dir, err := run.Run(ctx, run.Options{Scenario: s, Runtime: rt, Why: why, Reports: reports, Version: version(), Commit: commit(),
-		Command: a.again(s, rt.Name()), Logger: a.logger, Progress: show, Now: time.Now()})
+	said := context.AfterFunc(ctx, func() {
+		show.Step("interrupted", "done", "healing and closing the evidence, ten seconds at most; again to give up at once")
+	})
+	dir, err := run.Run(ctx, run.Options{Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
+		Command: a.again(s, rt.Name(), f), Logger: a.logger, Progress: show, Now: time.Now()})
+	said()
 	show.Close()
 	interrupted := ctx.Err() != nil
-	if err != nil && !interrupted {
-		var p *run.ProvisionError
-		if dir == "" || errors.As(err, &p) {
-			return err
-		}
-		fmt.Fprintln(a.stderr, "sim: the run ended early: "+err.Error())
-	}
-	if dir == "" {
+	var (
+		provision *run.ProvisionError
+		unwritten *run.EvidenceError
+	)
+	switch {
+	case dir == "" && interrupted:
 		return &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
+	case dir == "":
+		return usage(fmt.Errorf("%w; --reports names another folder", err))
+	case interrupted:
+	case errors.As(err, &provision):
+		return err
+	case errors.As(err, &unwritten):
+		return fmt.Errorf("%w; free some space, or name another folder with --reports", err)
+	case err != nil:
+		fmt.Fprintln(a.stderr, "sim: the run ended early: "+err.Error())
 	}
 	res, jerr := a.judge(dir, f.output)
 	switch {
 	case interrupted:
+		if jerr != nil {
+			fmt.Fprintln(a.stderr, "sim: "+jerr.Error())
+		}
 		return &exitError{code: exitInterrupted, silent: true}
 	case jerr != nil:
 		return jerr
@@ -129,13 +170,25 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 	return err
 }
 
+// reportsFolder is the folder of run directories.
+func (a *app) reportsFolder(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	return filepath.Join(a.root, "reports")
+}
+
 // again is the command line that repeats a run.
-func (a *app) again(s *scenario.Scenario, runtime string) []string {
+func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 	name := s.Name
 	if filepath.Clean(s.File) != filepath.Join(a.root, "scenarios", s.Name+".yaml") {
 		name = s.File
 	}
-	return []string{"sim", "run", name, "--runtime", runtime, "--seed", fmt.Sprint(s.Seed)}
+	args := []string{"sim", "run", name, "--runtime", runtime, "--seed", fmt.Sprint(s.Seed)}
+	if f.duration != 0 {
+		args = append(args, "--duration", f.duration.String())
+	}
+	return args
 }
 
 func runsOn(s *scenario.Scenario, runtime string) error {
@@ -157,16 +210,13 @@ func (a *app) judge(dir, output string) (*check.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("judge %s: %w", dir, err)
 	}
-	if err := report.WriteAll(r, res); err != nil {
-		return res, err
-	}
+	// The verdict is printed even where no report can be written.
+	written := report.WriteAll(r, res)
 	if output == "json" {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return res, e.Encode(res)
+		return res, errors.Join(a.json(res), written)
 	}
-	if err := report.Terminal(a.stdout, res, a.color(a.stdout)); err != nil {
-		return res, err
+	if err := report.Terminal(a.stdout, res, a.color()); err != nil || written != nil {
+		return res, errors.Join(err, written)
 	}
 	path := filepath.Join(dir, "report.html")
 	if wd, err := os.Getwd(); err == nil {
@@ -183,18 +233,54 @@ func (a *app) reportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report RUN",
 		Short: "Judge a run again from its files alone",
-		Args:  cobra.ExactArgs(1),
+		Long: `Judge a run again from its files alone.
+
+RUN is a run directory, or the name of one below reports/. Nothing but its files is
+read: not the system, not the scenario as it is now. So a run can be judged years
+later, by a newer version of the checks. result.json, report.html, summary.md and
+junit.xml are written again; in a directory that cannot be written to, the verdict
+is printed alone. The exit code is that of the verdict, as with sim run.
+
+A run that was killed has no seal and is judged inconclusive; torn or changed files
+are named and what rests on them is not judged.`,
+		Example:           "  sim report reports/20261123T093000-smoke-embedded\n  sim report 20261123T093000-smoke-embedded -o json | jq .checks",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeRuns(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := os.Stat(filepath.Join(args[0], evidence.HeaderFile)); err != nil {
-				return usage(fmt.Errorf("%s is no run directory: %w", args[0], err))
+			if err := checkOutput(output); err != nil {
+				return err
 			}
-			res, err := a.judge(args[0], output)
+			dir, err := a.findRun(args[0], "")
+			if err != nil {
+				return err
+			}
+			res, err := a.judge(dir, output)
+			if res != nil && readOnly(err) {
+				fmt.Fprintln(a.stderr, "sim: the reports were not written: "+err.Error())
+				err = nil
+			}
 			if err == nil && res.Verdict != check.Pass {
 				return &exitError{code: verdictCode(res.Verdict), silent: true}
 			}
 			return err
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	c.Flags().StringVarP(&output, "output", "o", "text", "text or json: result.json on stdout")
+	a.completeFlag(c, "output", "text", "json")
 	return c
+}
+
+// readOnly reports whether writing failed because the place is not to be written to.
+func readOnly(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// findRun finds a run directory by path, or by its name in the folder of reports.
+func (a *app) findRun(arg, reports string) (string, error) {
+	for _, dir := range []string{arg, filepath.Join(a.reportsFolder(reports), arg)} {
+		if _, err := os.Stat(filepath.Join(dir, evidence.HeaderFile)); err == nil {
+			return dir, nil
+		}
+	}
+	return "", usage(fmt.Errorf("%s is no run directory: it has no %s", arg, evidence.HeaderFile))
 }

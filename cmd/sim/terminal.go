@@ -1,8 +1,9 @@
 package main
 
 import (
-	"io"
+	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -21,7 +22,19 @@ func (a *app) progress() progress.Sink {
 }
 
 // color reports whether results may be coloured.
-func (a *app) color(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isTerminal(f) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+func (a *app) color() bool {
+	return a.colour && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+}
+
+// output is a stream of this process whose reader may go away: what nobody reads any more is no error, and changes no
+// exit code.
+type output struct{ f *os.File }
+
+// Write writes to the stream.
+func (o output) Write(p []byte) (int, error) {
+	n, err := o.f.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
 }

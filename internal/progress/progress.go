@@ -96,6 +96,9 @@ func (p *Plain) Close() {}
 
 // Line is a status in one line.
 func Line(s Status) string {
+	if s.At < 0 {
+		return "starting"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-7s %5.1fs", s.Phase, s.At.Seconds())
 	if s.DrainLeft > 0 {

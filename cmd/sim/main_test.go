@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The test binary is sim when it is called so: scripts and tests run the real main, in processes of its own.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sim": main}) }
+
+// root is the folder with scenarios/, manifests/ and kind/.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestScript(t *testing.T) {
+	repo := root(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TRIAD_ROOT", repo)
+			e.Setenv("NO_COLOR", "1")
+			e.Values["t"] = e.T()
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "json": jsonOnly},
+	})
+}
+
+// busy are what a verdict says when the machine, not the system, was in the way.
+var busy = []string{"the generator was late", "the machine was saturated", "dropped by the generator"}
+
+// code runs a program and demands an exit code: code 3 sim run fails.yaml. A run that a busy machine spoilt is repeated;
+// the third time the script is skipped with the reason.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N program args...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for try := 1; ; try++ {
+		got := 0
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) {
+				ts.Fatalf("%v", err)
+			}
+			got = exit.ExitCode()
+		}
+		if got == want {
+			return
+		}
+		noise := ""
+		for _, b := range busy {
+			if got == exitInvalid && args[2] == "run" && strings.Contains(ts.ReadFile("stdout"), b) {
+				noise = b
+			}
+		}
+		switch {
+		case noise == "":
+			ts.Fatalf("exit code %d, want %d", got, want)
+		case try == 3:
+			ts.Value("t").(testscript.T).Skip("the machine is too busy to tell: " + noise + ", three times")
+		}
+		ts.Logf("again: %s", noise)
+	}
+}
+
+// jsonOnly demands that a stream or file holds one JSON value and nothing else.
+func jsonOnly(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: json FILE")
+	}
+	d := json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile(args[0]))))
+	var v any
+	ts.Check(d.Decode(&v))
+	if d.More() {
+		ts.Fatalf("%s holds more than one JSON value", args[0])
+	}
+}
