@@ -152,6 +152,10 @@ var Checks = []CheckKind{
 	{"alerts", "C7", false, "the declared alerts fire and clear, and no other"},
 }
 
+// ProbeNames are the parts that security-isolation is judged by: links between clusters, rights of the brokers' principals,
+// network policies inside the clusters.
+var ProbeNames = []string{"links", "acls", "policies"}
+
 // FindCheck returns the row of a check.
 func FindCheck(name string) (CheckKind, bool) {
 	for _, c := range Checks {

@@ -325,6 +325,15 @@ func (v *validator) rest(s *Scenario) {
 			v.fail(p, "needs config and replace")
 		}
 	}
+	for i, name := range s.Probes {
+		p := fmt.Sprintf("probes[%d]", i)
+		if v.oneOf(p, "probe", name, ProbeNames) && slices.Contains(s.Probes[:i], name) {
+			v.fail(p, "%q is there twice", name)
+		}
+	}
+	if i := slices.Index(s.Requires, "security-isolation"); i >= 0 && len(s.Probes) == 0 {
+		v.fail(fmt.Sprintf("requires[%d]", i), "security-isolation is judged by probes, and the scenario has none; add probes: [%s]", strings.Join(ProbeNames, ", "))
+	}
 	if s.Isolation != nil {
 		v.oneOf("isolation.fault", "cluster", s.Isolation.Fault, ClusterNames)
 		for i, c := range s.Isolation.Victims {

@@ -54,6 +54,7 @@ type Scenario struct {
 	Settings    []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
 	Capacity    *Capacity   `yaml:"capacity,omitempty" json:"capacity,omitempty" doc:"search for the highest rate that still passes"`
 	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
+	Probes      []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
 	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
 	File        string      `yaml:"-" json:"-"`
 	ThresholdAt []Position  `yaml:"-" json:"-"`
