@@ -160,11 +160,13 @@ func (r *runner) metricsGaps(after context.Context) {
 	defer cancel()
 	// Samples of the last moments may still be on their way: remote_write batches them for some seconds.
 	end := now.Add(-2*m.ScrapeInterval - remoteWriteBatch)
-	if !end.After(r.start) {
+	if !end.After(r.start.Add(r.Scenario.Phases.WarmUp.D())) {
 		return
 	}
+	// The warm-up is not judged: agents that started with the run have their first samples in it.
+	start := r.start.Add(r.Scenario.Phases.WarmUp.D())
 	c := promapi.Client{Base: p.URL, HTTP: p.Client}
-	series, err := c.Raw(ctx, syntheticCounter, r.start, end)
+	series, err := c.Raw(ctx, syntheticCounter, start, end)
 	if err != nil {
 		r.note(evidence.EventSkip, "metrics-continuity", fmt.Sprintf("the central Prometheus could not be asked: %v", err))
 		return
@@ -174,7 +176,7 @@ func (r *runner) metricsGaps(after context.Context) {
 		return
 	}
 	for _, s := range series {
-		cov := promapi.Gaps(s, promapi.Window{Start: r.start, End: end, Step: m.ScrapeInterval})
+		cov := promapi.Gaps(s, promapi.Window{Start: start, End: end, Step: m.ScrapeInterval})
 		labels := evidence.Labels{"cluster": s.Labels["cluster"], "instance": s.Labels["instance"]}
 		samples := []evidence.Sample{{Name: evidence.IncrementsSeries, Labels: labels, Value: cov.LostUpper}}
 		if err := r.w.Series.Add(r.w.Now(), samples...); err != nil {

@@ -45,13 +45,14 @@ type Observer struct {
 	seen    atomic.Uint64
 	deadN   atomic.Uint64
 	other   map[string]uint64 // by kind/topic
+	at      map[partition]position
 	flushMu sync.Mutex        // guards other
 }
 
 // Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist
 // is an error.
 func Open(ctx context.Context, cfg Config) (*Observer, error) {
-	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}}
+	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}, at: map[partition]position{}}
 	topics := cfg.Topics
 	if cfg.DeadLetter != "" {
 		topics = append(append([]string(nil), topics...), cfg.DeadLetter)
@@ -123,7 +124,34 @@ func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
 	return errors.Join(o.flush(true))
 }
 
+type partition struct {
+	topic string
+	id    int32
+}
+
+// position is how far a partition was read: the offset that comes next, and the leader epoch of the last record.
+type position struct {
+	next  int64
+	epoch int32
+}
+
+// again reports whether a record was read before. A client whose leader moved may start over at an earlier offset; what
+// it reads then is the same record and no duplicate. A record that took an offset anew, after a truncation, carries a
+// later leader epoch.
+func (o *Observer) again(r *kgo.Record) bool {
+	key := partition{r.Topic, r.Partition}
+	p, known := o.at[key]
+	if known && r.Offset < p.next && r.LeaderEpoch <= p.epoch {
+		return true
+	}
+	o.at[key] = position{r.Offset + 1, max(p.epoch, r.LeaderEpoch)}
+	return false
+}
+
 func (o *Observer) see(r *kgo.Record, now time.Duration) {
+	if o.again(r) {
+		return
+	}
 	line, ok := observe.Line(r.Value)
 	if !ok {
 		o.count(evidence.EventUnreadable, r.Topic)
@@ -228,7 +256,8 @@ func (o *Observer) flush(last bool) error {
 		for k, n := range o.other {
 			kind, topic := k[:indexZero(k)], k[indexZero(k)+1:]
 			errs = append(errs, o.cfg.Evidence.Events.Add(evidence.Event{At: now, Kind: kind, Attrs: map[string]string{
-				"point": evidence.PointKafka, "topic": topic, "count": strconv.FormatUint(n, 10)}}))
+				"point": evidence.PointKafka, "topic": topic, "count": strconv.FormatUint(n, 10),
+			}}))
 		}
 		clear(o.other)
 	}
