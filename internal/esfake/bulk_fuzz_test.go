@@ -3,6 +3,7 @@ package esfake
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"testing"
 	"unicode/utf8"
 )
@@ -80,7 +81,7 @@ func FuzzWalk(f *testing.F) {
 		if err == nil && !valid {
 			t.Fatalf("accepted %q: %v", doc, jerr)
 		}
-		if err != nil && valid && err != errDepth {
+		if err != nil && valid && !errors.Is(err, errDepth) {
 			t.Fatalf("refused %q: %v", doc, err)
 		}
 	})

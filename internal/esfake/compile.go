@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -240,12 +241,7 @@ func (c compiler) terms(path string, f field, values []any) (node, *apiError) {
 		if s, ok := v.(string); ok && f.above > 0 && utf8.RuneCountInString(s) > f.above {
 			return false // longer values are not in the index
 		}
-		for _, w := range want {
-			if v == w {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(want, v)
 	}}, nil
 }
 

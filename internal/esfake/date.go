@@ -68,8 +68,14 @@ func parseTime(s string) (time.Duration, bool) {
 		suffix string
 		unit   time.Duration
 	}{
-		{"nanos", time.Nanosecond}, {"micros", time.Microsecond}, {"ms", time.Millisecond}, {"s", time.Second},
-		{"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour}, {"", time.Millisecond},
+		{"nanos", time.Nanosecond},
+		{"micros", time.Microsecond},
+		{"ms", time.Millisecond},
+		{"s", time.Second},
+		{"m", time.Minute},
+		{"h", time.Hour},
+		{"d", 24 * time.Hour},
+		{"", time.Millisecond},
 	} {
 		if num, ok := strings.CutSuffix(s, u.suffix); ok {
 			if n, err := strconv.ParseInt(num, 10, 64); err == nil && n >= 0 {

@@ -88,8 +88,10 @@ func (s *Server) getSource(_ http.ResponseWriter, r *http.Request) (any, *apiErr
 		return nil, err
 	}
 	if !found {
-		return nil, &apiError{status: http.StatusNotFound, typ: "resource_not_found_exception",
-			reason: "Document not found [" + r.PathValue("index") + "]/[" + r.PathValue("id") + "]"}
+		return nil, &apiError{
+			status: http.StatusNotFound, typ: "resource_not_found_exception",
+			reason: "Document not found [" + r.PathValue("index") + "]/[" + r.PathValue("id") + "]",
+		}
 	}
 	return doc["_source"], nil
 }

@@ -10,7 +10,7 @@ import (
 func (m *mapping) check(source []byte, tags *[]posting) (*mapping, *apiError) {
 	out := m
 	var refused *apiError
-	err := walk(source, func(path []byte, k kind, start, end int, escaped bool) error {
+	err := walk(source, func(path []byte, k kind, start, end int, _ bool) error {
 		if k == kindNull {
 			return nil
 		}

@@ -147,10 +147,18 @@ func TestBulkResultsAndVersions(t *testing.T) {
 		}
 	}
 	want := []item{
-		{201, "created", 1.0, nil}, {200, "updated", 2.0, nil}, {409, nil, nil, "version_conflict_engine_exception"},
-		{404, "not_found", 1.0, nil}, {400, nil, nil, "document_parsing_exception"}, {201, "created", 1.0, nil},
-		{200, "deleted", 3.0, nil}, {201, "created", 4.0, nil}, {400, nil, nil, "invalid_index_name_exception"},
-		{201, "created", 7.0, nil}, {409, nil, nil, "version_conflict_engine_exception"}, {200, "updated", 8.0, nil},
+		{201, "created", 1.0, nil},
+		{200, "updated", 2.0, nil},
+		{409, nil, nil, "version_conflict_engine_exception"},
+		{404, "not_found", 1.0, nil},
+		{400, nil, nil, "document_parsing_exception"},
+		{201, "created", 1.0, nil},
+		{200, "deleted", 3.0, nil},
+		{201, "created", 4.0, nil},
+		{400, nil, nil, "invalid_index_name_exception"},
+		{201, "created", 7.0, nil},
+		{409, nil, nil, "version_conflict_engine_exception"},
+		{200, "updated", 8.0, nil},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("items (-want +got):\n%s", d)

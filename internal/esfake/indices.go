@@ -30,8 +30,10 @@ func (s *Server) newIDLocked() string {
 // makeIndex creates an index from the templates and the body of a create request; s.mu is held for writing.
 func (s *Server) makeIndex(name string, body map[string]any) (*index, *apiError) {
 	if why := validIndexName(name); why != "" {
-		return nil, &apiError{status: http.StatusBadRequest, typ: "invalid_index_name_exception",
-			reason: "Invalid index name [" + name + "], " + why, index: name}
+		return nil, &apiError{
+			status: http.StatusBadRequest, typ: "invalid_index_name_exception",
+			reason: "Invalid index name [" + name + "], " + why, index: name,
+		}
 	}
 	now := time.Now()
 	st, m := settings{refresh: defaultRefresh}, newMapping()
@@ -160,8 +162,10 @@ func (s *Server) createIndex(_ http.ResponseWriter, r *http.Request) (any, *apiE
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.indices[name]; old != nil {
-		return nil, &apiError{status: http.StatusBadRequest, typ: "resource_already_exists_exception",
-			reason: "index [" + name + "/" + old.uuid + "] already exists", index: name}
+		return nil, &apiError{
+			status: http.StatusBadRequest, typ: "resource_already_exists_exception",
+			reason: "index [" + name + "/" + old.uuid + "] already exists", index: name,
+		}
 	}
 	if _, err := s.makeIndex(name, body); err != nil {
 		return nil, err

@@ -192,8 +192,10 @@ func (s *Server) body(r *http.Request) ([]byte, *apiError) {
 	limit := s.faults.bodyLimit()
 	tooLarge := func() *apiError {
 		s.faults.tooLarge()
-		return &apiError{status: http.StatusRequestEntityTooLarge, typ: "content_too_long_exception",
-			reason: "entity content is too long for the configured buffer limit [" + strconv.FormatInt(limit, 10) + "]"}
+		return &apiError{
+			status: http.StatusRequestEntityTooLarge, typ: "content_too_long_exception",
+			reason: "entity content is too long for the configured buffer limit [" + strconv.FormatInt(limit, 10) + "]",
+		}
 	}
 	if r.ContentLength > limit {
 		return nil, tooLarge()
@@ -234,8 +236,7 @@ func (s *Server) object(r *http.Request) (map[string]any, *apiError) {
 		return m, nil
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		var syn *json.SyntaxError
-		if errors.As(err, &syn) {
+		if _, ok := errors.AsType[*json.SyntaxError](err); ok {
 			return nil, errBadRequest("parse_exception", "Failed to parse content to map: %v", err)
 		}
 		return nil, errParsing("%v", err)

@@ -99,13 +99,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	select {
 	case <-ctx.Done():
 		_ = srv.Close()
-		<-done
+		<-done //nolint:errcheck // it says that it is closed
 	case err = <-done:
 		_ = srv.Close()
 	}
 	s.conns.wait()
 	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
-		return nil
+		return nil //nolint:nilerr // it ended because it was told to
 	}
 	return fmt.Errorf("elasticsearch listener: %w", err)
 }
@@ -224,8 +224,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		user, pass, ok := r.BasicAuth()
 		if want, known := s.opts.Users[user]; !ok || !known || want != pass {
 			w.Header().Set("WWW-Authenticate", `Basic realm="security", charset="UTF-8"`)
-			s.fail(w, r, &apiError{status: http.StatusUnauthorized, typ: "security_exception",
-				reason: "unable to authenticate user [" + user + "] for REST request [" + r.URL.Path + "]"})
+			s.fail(w, r, &apiError{
+				status: http.StatusUnauthorized, typ: "security_exception",
+				reason: "unable to authenticate user [" + user + "] for REST request [" + r.URL.Path + "]",
+			})
 			return
 		}
 	}

@@ -27,8 +27,10 @@ type block struct {
 func blockKinds() []block {
 	return []block{
 		{"index.blocks.read_only", http.StatusForbidden, "FORBIDDEN/5/index read-only (api)", true},
-		{"index.blocks.read_only_allow_delete", http.StatusTooManyRequests,
-			"TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block", false},
+		{
+			"index.blocks.read_only_allow_delete", http.StatusTooManyRequests,
+			"TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block", false,
+		},
 		{"index.blocks.write", http.StatusForbidden, "FORBIDDEN/8/index write (api)", true},
 	}
 }

@@ -174,4 +174,3 @@ func (s *Server) ingest(ix *index) ([]byte, *apiError) {
 	}
 	return out, nil
 }
-

@@ -339,10 +339,8 @@ func (r *Run) note(name string, d *Damage, err error) {
 	case err != nil:
 		r.Damage = append(r.Damage, Damage{File: name, Msg: err.Error()})
 	case d != nil:
-		for _, o := range r.Damage {
-			if o == *d {
-				return
-			}
+		if slices.Contains(r.Damage, *d) {
+			return
 		}
 		r.Damage = append(r.Damage, *d)
 	}

@@ -95,9 +95,9 @@ func TestRoundTrip(t *testing.T) {
 		t.Error(d)
 	}
 	var n uint64
-	r.Hists(func(k HistKey, from time.Duration, h *stats.Hist) error { n += h.Count(); return nil })
+	r.Hists(func(_ HistKey, _ time.Duration, h *stats.Hist) error { n += h.Count(); return nil })
 	var values, pulses int
-	r.Series(func(at time.Duration, s Sample) error {
+	r.Series(func(_ time.Duration, s Sample) error {
 		if s.Name == PulseSeries {
 			pulses++
 		} else {
@@ -210,7 +210,7 @@ func TestTracker(t *testing.T) {
 }
 
 func FuzzReadLedger(f *testing.F) {
-	f.Add([]byte(magic[:]))
+	f.Add(magic[:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "x")
 		if err := os.WriteFile(path, append(append([]byte(nil), magic[:]...), b...), 0o644); err != nil {

@@ -108,10 +108,10 @@ func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) err
 	for {
 		size, lb, err := readLength(br, lenBytes[:0])
 		lenBytes = lb
-		if err == io.EOF && len(lb) == 0 {
+		if errors.Is(err, io.EOF) && len(lb) == 0 {
 			return nil, nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return &Damage{name, true, at, "the last frame is incomplete"}, nil
 		}
 		if err != nil || size == 0 || size > maxFrame {

@@ -29,8 +29,10 @@ const (
 
 // String names the class as DESIGN does.
 func (c Class) String() string {
-	return map[Class]string{Acked: "acknowledged", Unknown: "unknown", Dropped: "dropped", Frozen: "dropped by a declared fault", Seen: "seen",
-		Duplicate: "duplicate", Misordered: "misordered", Corrupt: "corrupt", Foreign: "foreign", Phantom: "phantom"}[c]
+	return map[Class]string{
+		Acked: "acknowledged", Unknown: "unknown", Dropped: "dropped", Frozen: "dropped by a declared fault", Seen: "seen",
+		Duplicate: "duplicate", Misordered: "misordered", Corrupt: "corrupt", Foreign: "foreign", Phantom: "phantom",
+	}[c]
 }
 
 const (

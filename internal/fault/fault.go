@@ -172,7 +172,7 @@ func Inject(ctx context.Context, env any, f scenario.Fault) (Active, error) {
 func Check(env any, kind string) error {
 	if row := table(kind); row == nil {
 		return &UnavailableError{kind, "unknown kind"}
-	} else if _, ok, _ := row(nil, env, scenario.Fault{}); !ok { //nolint:staticcheck // nil means: only look
+	} else if _, ok, _ := row(nil, env, scenario.Fault{}); !ok {
 		return &UnavailableError{kind, "this runtime cannot do it"}
 	}
 	return nil

@@ -109,7 +109,7 @@ func TestEveryDependencyHasAReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	direct := 0
-	for _, line := range strings.Split(string(mod), "\n") {
+	for line := range strings.SplitSeq(string(mod), "\n") {
 		f := strings.Fields(line)
 		if len(f) < 2 || strings.Contains(line, "// indirect") || !strings.Contains(f[0], ".") || !strings.HasPrefix(f[1], "v") {
 			continue
@@ -122,7 +122,7 @@ func TestEveryDependencyHasAReason(t *testing.T) {
 	if direct < 10 {
 		t.Fatalf("only %d direct dependencies found in go.mod", direct)
 	}
-	for _, line := range strings.Split(string(reasons), "\n") {
+	for line := range strings.SplitSeq(string(reasons), "\n") {
 		if name, ok := strings.CutPrefix(line, "| `"); ok {
 			name, _, _ = strings.Cut(name, "`")
 			if !strings.Contains(string(mod), "\t"+name+" v") {

@@ -109,7 +109,7 @@ func checkProgram(program, goarch string) error {
 		}
 		return fmt.Errorf("own image: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 	if want, ok := machines[goarch]; ok && f.Machine != want {
 		return fmt.Errorf("%s: %w: it is built for %s, the nodes are %s; %s", program, ErrNotForNodes, f.Machine, goarch, fix)

@@ -9,20 +9,19 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
 	applyParallel    = 8                      // requests in flight while a stage is applied
 	applyRetryFor    = 30 * time.Second       // how long an apply is tried again while the API server or its discovery is not up to date
 	applyRetryEvery  = 500 * time.Millisecond // between those tries
-	definitionsReady = 60 * time.Second       // a CustomResourceDefinition is established within a second on an idle server
+	definitionsReady = 3 * time.Minute        // a CustomResourceDefinition is established within a second on an idle server; a minute was seen not to do on two overloaded cores
 )
 
 // stage returns where in the order an object of this kind is applied. Later stages use what earlier ones define.
@@ -166,9 +165,13 @@ func (c *Client) waitDefinitions(ctx context.Context, objs []Object) error {
 			if err == nil && condition(live, "NamesAccepted").status == "False" {
 				return fmt.Errorf("definition %s on %s: %s", o.GetName(), c.name, condition(live, "NamesAccepted").message)
 			}
+			last := err
+			if err == nil {
+				last = fmt.Errorf("established is %q", condition(live, "Established").status)
+			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("definition %s on %s: %w", o.GetName(), c.name, context.Cause(ctx))
+				return fmt.Errorf("definition %s on %s: %w: %w", o.GetName(), c.name, context.Cause(ctx), last)
 			case <-time.After(200 * time.Millisecond):
 			}
 		}

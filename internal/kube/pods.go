@@ -123,8 +123,7 @@ func (c *Client) Exec(ctx context.Context, namespace, pod, container string, std
 	}
 	var stderr bytes.Buffer
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: stdout, Stderr: &stderr})
-	var code utilexec.CodeExitError
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[utilexec.CodeExitError](err); ok {
 		err = &ExitError{Code: code.Code, Stderr: stderr.String()}
 	}
 	if err != nil {

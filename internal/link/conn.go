@@ -169,7 +169,7 @@ func (c *conn) dead() error {
 
 // fail makes the error that package net would return.
 func (c *conn) fail(op string, err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		err = os.NewSyscallError(op, errno)
 	}
 	return &net.OpError{

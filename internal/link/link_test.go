@@ -121,7 +121,7 @@ func TestOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.far.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if n, err := p.far.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		if n, err := p.far.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("read after the peer's close: %d, %v, want EOF", n, err)
 		}
 		if _, err := p.near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {

@@ -98,8 +98,7 @@ func (f *ForwardSink) Close(ctx context.Context) error {
 	close(f.stop)
 	select {
 	case <-f.done:
-		f.client.Close()
-		return nil
+		return f.client.Close()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,8 +58,10 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := New(Config{Scenario: s, Run: 1, Start: time.Now().Add(time.Second), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-			Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)}})
+		g, err := New(Config{
+			Scenario: s, Run: 1, Start: time.Now().Add(time.Second), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
+			Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +191,7 @@ func (neverSink) Send(context.Context, Record, func(error)) {}
 func (neverSink) Close(context.Context) error               { return nil }
 
 func TestOutcomeThatNeverComesHasNoEntry(t *testing.T) {
-	d := drive(t, "phases: {warm-up: 1s, before: 1s}\nload: [{source: service, rate: 10/s}]\n", neverSink{}, func(g *Generator) {})
+	d := drive(t, "phases: {warm-up: 1s, before: 1s}\nload: [{source: service, rate: 10/s}]\n", neverSink{}, func(*Generator) {})
 	if len(d.classes) != 0 || d.intent < 2*time.Second-100*time.Millisecond {
 		t.Errorf("classes %v, intent %v", d.classes, d.intent)
 	}
@@ -221,8 +222,10 @@ func BenchmarkFile(b *testing.B) {
 		_, err := f.Write(append(r.Line, '\n'))
 		return err
 	})
-	g, err := New(Config{Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)}})
+	g, err := New(Config{
+		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
+		Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

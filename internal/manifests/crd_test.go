@@ -55,8 +55,10 @@ func TestSchemaFaults(t *testing.T) {
 		spec map[string]any
 		want []string
 	}{
-		"good": {map[string]any{"size": int64(3), "mode": "fast", "port": "http", "free": map[string]any{"x": int64(1)}, "tags": map[string]any{"a": "b"},
-			"parts": []any{map[string]any{"id": int64(1)}}}, nil},
+		"good": {map[string]any{
+			"size": int64(3), "mode": "fast", "port": "http", "free": map[string]any{"x": int64(1)}, "tags": map[string]any{"a": "b"},
+			"parts": []any{map[string]any{"id": int64(1)}},
+		}, nil},
 		"missing":       {map[string]any{}, []string{"spec: lacks size"}},
 		"range":         {map[string]any{"size": int64(10)}, []string{"spec.size: is 10, out of range"}},
 		"type":          {map[string]any{"size": "3"}, []string{"spec.size: is a string, want integer"}},

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
@@ -23,9 +24,7 @@ func TestUndeclaredDifferencesAndUnusedAllowancesAreReported(t *testing.T) {
 		o := Object{"kind": "Deployment", "metadata": map[string]any{"name": "a"}, "spec": map[string]any{
 			"replicas": int64(1), "containers": []any{map[string]any{"name": "c", "image": image}, map[string]any{"name": "d"}},
 		}}
-		for k, v := range extra {
-			o["spec"].(map[string]any)[k] = v
-		}
+		maps.Copy(o["spec"].(map[string]any), extra)
 		return o
 	}
 	kind := []Object{object("quay.io/x:1", nil), {"kind": "ConfigMap", "metadata": map[string]any{"name": "cfg-h7m45c9cdf"}}}

@@ -199,7 +199,7 @@ func TestElasticSecrets(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, line := range strings.Split(strings.TrimSpace(value(t, made[1], "users")), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(value(t, made[1], "users")), "\n") {
 		name, hash, _ := strings.Cut(line, ":")
 		if err := bcrypt.CompareHashAndPassword([]byte(hash), []byte("p-"+name)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -210,7 +210,7 @@ func TestElasticSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(value(t, made[1], "users_roles")), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(value(t, made[1], "users_roles")), "\n") {
 		role, _, _ := strings.Cut(line, ":")
 		if strings.HasPrefix(role, "triad_") && !strings.Contains(string(roles), "\n"+role+":") {
 			t.Errorf("role %s is nowhere defined", role)

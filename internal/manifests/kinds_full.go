@@ -31,7 +31,7 @@ func checkBuiltIn(o Object) ([]finding, bool) {
 		return []finding{{nil, err.Error()}}, true
 	}
 	var out []finding
-	for _, m := range strings.Split(strings.TrimPrefix(err.Error(), "strict decoding error: "), ", ") {
+	for m := range strings.SplitSeq(strings.TrimPrefix(err.Error(), "strict decoding error: "), ", ") {
 		out = append(out, finding{fieldOf(m), m})
 	}
 	return out, true

@@ -63,7 +63,7 @@ func ComparePolicies(cluster, overlay string, objects []Object, flows []Flow) []
 		for _, c := range slices.Sorted(maps.Keys(side.have)) {
 			for _, s := range side.have[c] {
 				for p := s.from; p <= s.to; p++ {
-					if !side.want[c][p] && !(name == "out" && inside[p]) {
+					if !side.want[c][p] && (name != "out" || !inside[p]) {
 						faults = append(faults, fmt.Sprintf("a NetworkPolicy lets %s %s on port %d to or from anywhere, and no flow asks for it", c, name, p))
 					}
 				}

@@ -12,7 +12,7 @@ import (
 )
 
 // Problem is one fault of the manifests.
-type Problem struct {
+type Problem struct { //nolint:errname // it is one line of a report, and an error only in passing
 	File   string // path from the folder that holds manifests, empty when it cannot be told
 	Line   int    // 1-based, 0 when it cannot be told
 	Object string // cluster/overlay Kind/name, empty when the fault is not in an object

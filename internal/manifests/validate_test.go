@@ -37,22 +37,28 @@ func TestValidateNamesFileLineAndFault(t *testing.T) {
 		strimzi              bool // needs the definitions
 		want                 []string
 	}{
-		{"misspelt field", "base/datacenter/fluentd.yaml", "terminationGracePeriodSeconds: 60", "terminationGracePeriodSecond: 60", false,
-			[]string{"manifests/base/datacenter/fluentd.yaml:", "StatefulSet/fluentd", `unknown field "spec.template.spec.terminationGracePeriodSecond"`}},
+		{
+			"misspelt field", "base/datacenter/fluentd.yaml", "terminationGracePeriodSeconds: 60", "terminationGracePeriodSecond: 60", false,
+			[]string{"manifests/base/datacenter/fluentd.yaml:", "StatefulSet/fluentd", `unknown field "spec.template.spec.terminationGracePeriodSecond"`},
+		},
 		{"wrong type", "base/datacenter/inputgen.yaml", "replicas: 2", "replicas: two", false, []string{"manifests/base/datacenter/inputgen.yaml:", "Deployment/service-inputgen", "replicas"}},
 		{"unpinned image", "base/datacenter/fluent-bit.yaml", "fluent-bit:5.0.7", "fluent-bit:5.0.8", false, []string{"DaemonSet/fluent-bit", "images.yaml pins cr.fluentbit.io/fluent/fluent-bit:5.0.7"}},
 		{"unknown component", "base/datacenter/fluent-bit.yaml", "triad.dev/component: fluent-bit,", "triad.dev/component: fluentbit,", false, []string{`"fluentbit", which images.yaml does not know`}},
 		{"undeclared opening", "base/datacenter/network.yaml", "    # Flow logs (flows.yaml)", "    - ports: [{protocol: TCP, port: 22}]\n    # Flow logs (flows.yaml)", false, []string{"lets fluentd out on port 22 to or from anywhere"}},
 		{"closed flow", "base/datacenter/network.yaml", "port: 9094", "port: 9095", false, []string{"flow logs", "lets fluentd out on port 9094"}},
 		{"flow without reason", "flows.yaml", "    why: The agent's remote_write, with a password.\n", "    why: ''\n", false, []string{"flows[3]", "a flow says why"}},
-		{"unknown key", "images.yaml", "  prometheus:\n    reference", "  prometheus:\n    refference", false, []string{"images.yaml", "refference"}},
+		{"unknown key", "images.yaml", "  prometheus:\n    reference", "  prometheus:\n    referenced", false, []string{"images.yaml", "referenced"}},
 		{"broken dashboard", "base/monitoring/config/dashboards/kafka.json", `"expr": "triad:broker_records:rate1m"`, `"expr": ""`, false, []string{"file kafka.json", `panel "Records in by topic"`}},
 		{"undeclared difference", "overlays/kind/datacenter/sizes.yaml", "spec:\n  replicas: 1\n", "spec:\n  replicas: 1\n  minReadySeconds: 5\n", false, []string{"undeclared difference: datacenter/StatefulSet/fluentd: spec/minReadySeconds"}},
-		{"misspelt Strimzi field", "base/kafka/topics.yaml", "partitions: 6", "partition: 6", true,
-			[]string{"manifests/base/kafka/topics.yaml:", "KafkaTopic/service-topic", "unknown field, did you mean partitions?"}},
+		{
+			"misspelt Strimzi field", "base/kafka/topics.yaml", "partitions: 6", "partition: 6", true,
+			[]string{"manifests/base/kafka/topics.yaml:", "KafkaTopic/service-topic", "unknown field, did you mean partitions?"},
+		},
 		{"wrong Strimzi value", "base/kafka/kafka.yaml", "roles: [controller, broker]", "roles: [controler, broker]", true, []string{"KafkaNodePool/broker", "controler, want one of"}},
-		{"old Strimzi version", "base/kafka/topics.yaml", "kafka.strimzi.io/v1\n", "kafka.strimzi.io/v1beta2\n", true,
-			[]string{"KafkaTopic/service-topic", "no definition of kafka.strimzi.io/v1beta2 KafkaTopic"}},
+		{
+			"old Strimzi version", "base/kafka/topics.yaml", "kafka.strimzi.io/v1\n", "kafka.strimzi.io/v1beta2\n", true,
+			[]string{"KafkaTopic/service-topic", "no definition of kafka.strimzi.io/v1beta2 KafkaTopic"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if testing.Short() && c.name != "misspelt field" {

@@ -184,7 +184,7 @@ func portFindings(ports map[int]int, held map[int]bool) []Finding {
 		if held[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // a loopback listener opens at once
 		if err != nil {
 			taken = append(taken, fmt.Sprintf("%d (for node port %d)", port, nodePort))
 			continue
@@ -306,12 +306,18 @@ func lastLine(s string) string {
 func kernelFeatures(ctx context.Context, host runner) []Finding {
 	const dev = "triad-try"
 	tries := []struct{ check, script, fix, without string }{
-		{"netem", "ip link add " + dev + " type veth peer name triad-peer && tc qdisc add dev " + dev + " root netem delay 1ms; r=$?; ip link del " + dev + "; exit $r",
-			"`sudo modprobe sch_netem` on the engine's machine", "links cannot be delayed by the kernel"},
-		{"bandwidth", "ip link add " + dev + " type veth peer name triad-peer && tc qdisc add dev " + dev + " root handle 1: htb default 1 && tc filter add dev " + dev + " parent 1: protocol ip u32 match ip dst 192.0.2.1/32 flowid 1:1; r=$?; ip link del " + dev + "; exit $r",
-			"`sudo modprobe sch_htb cls_u32` on the engine's machine", "links cannot be made slow"},
-		{"packet filter", "iptables -N " + dev + " && iptables -A " + dev + " -p tcp -m multiport --dports 1,2 -m comment --comment x -j REJECT --reject-with tcp-reset && iptables -A " + dev + " -m conntrack --ctstate ESTABLISHED -j RETURN; r=$?; iptables -F " + dev + "; iptables -X " + dev + "; exit $r",
-			"`sudo modprobe xt_multiport xt_comment ipt_REJECT xt_conntrack` on the engine's machine", "flows are not enforced, and links cannot be cut"},
+		{
+			"netem", "ip link add " + dev + " type veth peer name triad-peer && tc qdisc add dev " + dev + " root netem delay 1ms; r=$?; ip link del " + dev + "; exit $r",
+			"`sudo modprobe sch_netem` on the engine's machine", "links cannot be delayed by the kernel",
+		},
+		{
+			"bandwidth", "ip link add " + dev + " type veth peer name triad-peer && tc qdisc add dev " + dev + " root handle 1: htb default 1 && tc filter add dev " + dev + " parent 1: protocol ip u32 match ip dst 192.0.2.1/32 flowid 1:1; r=$?; ip link del " + dev + "; exit $r",
+			"`sudo modprobe sch_htb cls_u32` on the engine's machine", "links cannot be made slow",
+		},
+		{
+			"packet filter", "iptables -N " + dev + " && iptables -A " + dev + " -p tcp -m multiport --dports 1,2 -m comment --comment x -j REJECT --reject-with tcp-reset && iptables -A " + dev + " -m conntrack --ctstate ESTABLISHED -j RETURN; r=$?; iptables -F " + dev + "; iptables -X " + dev + "; exit $r",
+			"`sudo modprobe xt_multiport xt_comment ipt_REJECT xt_conntrack` on the engine's machine", "flows are not enforced, and links cannot be cut",
+		},
 	}
 	var out []Finding
 	for _, t := range tries {

@@ -29,8 +29,9 @@ const (
 	// crcDigits is the width of the checksum: 36^6 < 2^32 <= 36^7.
 	crcDigits = 7
 
-	// MaxIDLen and MaxTimeLen are the longest tokens in bytes: 7 digits hold 32 bits, 13 hold 64 bits.
-	MaxIDLen   = len(idMark) + 7 + 1 + 7 + 1 + 13
+	// MaxIDLen is the longest identity token in bytes: 7 digits hold 32 bits, 13 hold 64 bits.
+	MaxIDLen = len(idMark) + 7 + 1 + 7 + 1 + 13
+	// MaxTimeLen is the longest time token in bytes.
 	MaxTimeLen = len(timeMark) + 13 + 1 + crcDigits
 )
 

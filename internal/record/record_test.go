@@ -72,17 +72,23 @@ func TestParseRefuses(t *testing.T) {
 		{"run above 32 bits", "tq_1z141z4_1_1", record.ErrNoTag, record.Tag{}},
 		{"cut before the time token", line[:timeAt], record.ErrCorrupt, idOnly},
 		{"cut inside the checksum", line[:len(line)-4], record.ErrCorrupt, usual},
-		{"cut inside the identity", line[:2+len(id)-3] + "#", record.ErrCorrupt,
-			record.Tag{Run: usual.Run, Stream: usual.Stream, Seq: 2}},
+		{
+			"cut inside the identity", line[:2+len(id)-3] + "#", record.ErrCorrupt,
+			record.Tag{Run: usual.Run, Stream: usual.Stream, Seq: 2},
+		},
 		{"identity gone", line[timeAt:], record.ErrCorrupt, record.Tag{Scheduled: usual.Scheduled}},
 		{"text changed", strings.Replace(line, " b ", " B ", 1), record.ErrCorrupt, usual},
 		{"text appended", line + "!", record.ErrCorrupt, usual},
 		{"newline left on", line + "\n", record.ErrCorrupt, usual},
 		{"leading zero", strings.Replace(line, "tq_", "tq_0", 1), record.ErrCorrupt, record.Tag{Scheduled: usual.Scheduled}},
-		{"seq above 64 bits", "tq_1_1_3w5e11264sgsg tt_1_0000000", record.ErrCorrupt,
-			record.Tag{Run: 1, Stream: 1, Scheduled: 1}},
-		{"checksum above 32 bits", "tq_1_1_1 tt_1_zzzzzzz", record.ErrCorrupt,
-			record.Tag{Run: 1, Stream: 1, Seq: 1, Scheduled: 1}},
+		{
+			"seq above 64 bits", "tq_1_1_3w5e11264sgsg tt_1_0000000", record.ErrCorrupt,
+			record.Tag{Run: 1, Stream: 1, Scheduled: 1},
+		},
+		{
+			"checksum above 32 bits", "tq_1_1_1 tt_1_zzzzzzz", record.ErrCorrupt,
+			record.Tag{Run: 1, Stream: 1, Seq: 1, Scheduled: 1},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := record.Parse([]byte(tc.line))

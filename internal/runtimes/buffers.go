@@ -11,8 +11,10 @@ func FluentBitBuffers(c fluentbit.Config, instances int) []evidence.Buffer {
 	if c.Output.TotalLimit <= 0 {
 		return nil
 	}
-	return []evidence.Buffer{{Hop: "collect", Component: "fluent-bit", Bytes: c.Output.TotalLimit, Instances: instances, Full: "drop-oldest",
-		Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size"}}
+	return []evidence.Buffer{{
+		Hop: "collect", Component: "fluent-bit", Bytes: c.Output.TotalLimit, Instances: instances, Full: "drop-oldest",
+		Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size",
+	}}
 }
 
 // FluentdBuffers are the limits of Fluentd's buffers, as configured: one for each output, because a topic's records have
@@ -30,8 +32,10 @@ func FluentdBuffers(c fluentd.Config, instances int) []evidence.Buffer {
 		case "throw_exception":
 			full = "drop-newest"
 		}
-		out = append(out, evidence.Buffer{Hop: "forward", Component: "fluentd", Bytes: o.Buffer.TotalLimit, Instances: instances, Full: full,
-			Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml " + o.ID + " total_limit_size"})
+		out = append(out, evidence.Buffer{
+			Hop: "forward", Component: "fluentd", Bytes: o.Buffer.TotalLimit, Instances: instances, Full: full,
+			Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml " + o.ID + " total_limit_size",
+		})
 	}
 	return out
 }

@@ -94,7 +94,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.value(n, v.Elem(), path)
 		return
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if n.Kind != yaml.ScalarNode {
 			d.fail(n, path, "want a single value, not a %s", kindName(n))
 		} else if err := u.UnmarshalText([]byte(n.Value)); err != nil {

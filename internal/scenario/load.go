@@ -279,8 +279,10 @@ func (v *validator) faults(s *Scenario) {
 }
 
 func (v *validator) faultFields(p string, f Fault, row FaultKind) {
-	set := map[string]bool{"for": f.For != 0, "target": f.Target != "", "cluster": f.Cluster != "" && f.Cluster != row.Cluster, "from": f.From != "", "to": f.To != "",
-		"direction": f.Direction != "", "mode": f.Mode != "", "delay": f.Delay != 0, "bandwidth": f.Bandwidth != 0, "ratio": f.Ratio != 0, "count": f.Count != 0}
+	set := map[string]bool{
+		"for": f.For != 0, "target": f.Target != "", "cluster": f.Cluster != "" && f.Cluster != row.Cluster, "from": f.From != "", "to": f.To != "",
+		"direction": f.Direction != "", "mode": f.Mode != "", "delay": f.Delay != 0, "bandwidth": f.Bandwidth != 0, "ratio": f.Ratio != 0, "count": f.Count != 0,
+	}
 	for _, k := range row.Needs {
 		if !set[k] {
 			v.fail(p, "fault %s needs %s", f.Kind, k)
@@ -355,8 +357,7 @@ var SegmentNames = []string{"generate", "ledger-kafka", "kafka-search"}
 
 func (v *validator) threshold(path, text string) {
 	if _, err := ParseThreshold(text); err != nil {
-		var te *ThresholdError
-		if errors.As(err, &te) {
+		if te, ok := errors.AsType[*ThresholdError](err); ok {
 			p := v.where(path)
 			p.Column += te.Offset + quoteShift(text)
 			v.errs = append(v.errs, &Error{v.file, p, path, te.Msg})

@@ -81,7 +81,7 @@ func TestTime(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	b, _ := os.ReadFile("testdata/good/everything.yaml")
 	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if s, err := Parse("x", b); err == nil {
 			s.Streams()
 		}

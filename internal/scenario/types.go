@@ -32,7 +32,7 @@ const (
 // ClusterNames are the three clusters in the order of the data path.
 var ClusterNames = []string{Datacenter, Kafka, Monitoring}
 
-// Names of the hops in the order of the data path.
+// HopNames are the hops in the order of the data path.
 var HopNames = []string{"generate", "collect", "forward", "broker", "sink", "search"}
 
 // Scenario is one scenario file, decoded, with its defaults filled in.
@@ -192,8 +192,10 @@ func (s *Scenario) Streams() []Stream {
 	for i, l := range s.Load {
 		src, _ := FindSource(l.Source)
 		for k := range l.Streams {
-			out = append(out, Stream{ID: uint32(len(out)), Source: l.Source, Kind: src.Kind, Topic: src.Topic,
-				Cluster: src.Cluster, Enter: l.Enter, Instance: k % l.Instances, Load: i})
+			out = append(out, Stream{
+				ID: uint32(len(out)), Source: l.Source, Kind: src.Kind, Topic: src.Topic,
+				Cluster: src.Cluster, Enter: l.Enter, Instance: k % l.Instances, Load: i,
+			})
 		}
 	}
 	return out

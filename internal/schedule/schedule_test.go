@@ -11,8 +11,10 @@ import (
 )
 
 func scene(rate float64, streams int, arrivals string, stages ...scenario.Stage) *scenario.Scenario {
-	return &scenario.Scenario{Seed: 3, Phases: scenario.Phases{Before: scenario.Duration(10 * time.Second)},
-		Load: []scenario.Input{{Source: "service", Rate: scenario.Rate(rate), Streams: streams, Instances: 1, Arrivals: arrivals, Shape: stages}}}
+	return &scenario.Scenario{
+		Seed: 3, Phases: scenario.Phases{Before: scenario.Duration(10 * time.Second)},
+		Load: []scenario.Input{{Source: "service", Rate: scenario.Rate(rate), Streams: streams, Instances: 1, Arrivals: arrivals, Shape: stages}},
+	}
 }
 
 func all(s *scenario.Scenario, id int) []time.Duration {

@@ -219,7 +219,9 @@ func TestRotatorConcurrent(t *testing.T) {
 func TestNewRotatorRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "0.log")
 	for _, opts := range []source.RotatorOptions{
-		{Path: path, MaxFiles: 1}, {Path: path, MaxBytes: -1}, {Path: path, CheckEvery: -1},
+		{Path: path, MaxFiles: 1},
+		{Path: path, MaxBytes: -1},
+		{Path: path, CheckEvery: -1},
 		{Path: filepath.Join(path, "no", "dir")},
 	} {
 		if r, err := source.NewRotator(opts); err == nil {

@@ -87,7 +87,7 @@ func FuzzReadHist(f *testing.F) {
 	h.Record(time.Millisecond)
 	b, _ := h.AppendBinary(nil)
 	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if h, _, err := ReadHist(b); err == nil {
 			h.Quantile(0.5)
 		}

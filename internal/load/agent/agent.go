@@ -99,7 +99,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := srv.Shutdown(down)
-	<-errc
+	<-errc //nolint:errcheck // it says that it is closed
 	return err
 }
 
@@ -163,7 +163,7 @@ func (a *Agent) Start(ctx context.Context, p Plan) error {
 	}
 	gens, err := a.generators(p, ev)
 	if err != nil {
-		closeAll(0)
+		_ = closeAll(0) // the first error is the cause
 		return err
 	}
 	run, cancel := context.WithCancel(ctx)

@@ -28,8 +28,10 @@ func BenchmarkPath(b *testing.B) {
 			b.Fatal(err)
 		}
 		for i := range records {
-			prod.Produce(b.Context(), &kgo.Record{Topic: "a-topic", Key: fmt.Appendf(nil, "k%d", i%32),
-				Value: fmt.Appendf(nil, `{"log":"tq_1_%d_%d tt_1_0000000 %0180d","file":"/var/log/x"}`, i%32, i, i)}, nil)
+			prod.Produce(b.Context(), &kgo.Record{
+				Topic: "a-topic", Key: fmt.Appendf(nil, "k%d", i%32),
+				Value: fmt.Appendf(nil, `{"log":"tq_1_%d_%d tt_1_0000000 %0180d","file":"/var/log/x"}`, i%32, i, i),
+			}, nil)
 		}
 		if err := prod.Flush(b.Context()); err != nil {
 			b.Fatal(err)
@@ -49,8 +51,10 @@ func BenchmarkPath(b *testing.B) {
 		}
 		cfg.Connectors[0].Consumer.MaxPollRecords = 2000
 		cfg.Connectors[0].Consumer.SessionTimeout = 10 * time.Second
-		m, err := New(cfg, Options{Brokers: k.ListenAddrs(), ElasticURL: "http://" + ln.Addr().String(),
-			Listen: func(n, _ string) (net.Listener, error) { return net.Listen(n, "127.0.0.1:0") }})
+		m, err := New(cfg, Options{
+			Brokers: k.ListenAddrs(), ElasticURL: "http://" + ln.Addr().String(),
+			Listen: func(n, _ string) (net.Listener, error) { return net.Listen(n, "127.0.0.1:0") },
+		})
 		if err != nil {
 			b.Fatal(err)
 		}

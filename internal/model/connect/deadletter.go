@@ -114,9 +114,16 @@ func (h *errorHandler) send(r *kgo.Record, stage string, cause error) {
 	out := &kgo.Record{Topic: h.cfg.DeadLetterTopic, Key: r.Key, Value: r.Value, Headers: append([]kgo.RecordHeader{}, r.Headers...), Timestamp: r.Timestamp}
 	if h.cfg.Headers {
 		for _, kv := range [][2]string{
-			{"topic", r.Topic}, {"partition", strconv.Itoa(int(r.Partition))}, {"offset", strconv.FormatInt(r.Offset, 10)},
-			{"connector.name", h.connector}, {"task.id", strconv.Itoa(h.task)}, {"stage", stage}, {"class.name", SinkClass},
-			{"exception.class.name", "java.lang.RuntimeException"}, {"exception.message", cause.Error()}, {"exception.stacktrace", cause.Error()},
+			{"topic", r.Topic},
+			{"partition", strconv.Itoa(int(r.Partition))},
+			{"offset", strconv.FormatInt(r.Offset, 10)},
+			{"connector.name", h.connector},
+			{"task.id", strconv.Itoa(h.task)},
+			{"stage", stage},
+			{"class.name", SinkClass},
+			{"exception.class.name", "java.lang.RuntimeException"},
+			{"exception.message", cause.Error()},
+			{"exception.stacktrace", cause.Error()},
 		} {
 			out.Headers = append(out.Headers, kgo.RecordHeader{Key: "__connect.errors." + kv[0], Value: []byte(kv[1])})
 		}

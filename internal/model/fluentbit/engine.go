@@ -66,7 +66,6 @@ type filter struct {
 
 type outputCounters struct {
 	procRecords, procBytes, errors, retries, retriesFailed, dropped, retried atomic.Int64
-	routedDrops                                                              sync.Map // input name -> *atomic.Int64 pair, for routing metrics
 }
 
 func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
@@ -130,7 +129,7 @@ func (e *engine) loadBacklog() error {
 
 func (e *engine) noteErr(what string, err error) {
 	if err != nil {
-		e.log.Error(what, "error", err)
+		e.log.Error("not done", "what", what, "error", err)
 	}
 }
 

@@ -66,7 +66,7 @@ func New(cfg Config, opts Options) (*FluentBit, error) {
 func (f *FluentBit) Run(ctx context.Context) error {
 	f.start = time.Now()
 	defer f.e.close()
-	defer f.e.client.Close()
+	defer func() { _ = f.e.client.Close() }() // nothing is in flight any more
 	if err := f.e.loadBacklog(); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (f *FluentBit) serve(ctx context.Context, ln net.Listener) error {
 	text := func(path, kind string, body func() []byte) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", kind)
-			w.Write(body()) //nolint:errcheck // the client is gone
+			w.Write(body())
 		})
 	}
 	text("/api/v2/metrics/prometheus", promtext.ContentType, f.metrics)
@@ -187,11 +187,11 @@ func (f *FluentBit) serve(ctx context.Context, ln net.Listener) error {
 	if f.cfg.Health.On {
 		mux.HandleFunc("GET /api/v1/health", func(w http.ResponseWriter, _ *http.Request) {
 			if f.health.good(f.cfg.Health) {
-				w.Write([]byte("ok\n")) //nolint:errcheck // the client is gone
+				w.Write([]byte("ok\n"))
 				return
 			}
 			w.WriteHeader(http.StatusInternalServerError)
-			w.Write([]byte("error\n")) //nolint:errcheck // as above
+			w.Write([]byte("error\n"))
 		})
 	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelDebug)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -141,9 +142,7 @@ func (a *aggregator) snapshot() map[string]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := map[string]int{}
-	for k, v := range a.got {
-		out[k] = v
-	}
+	maps.Copy(out, a.got)
 	return out
 }
 
@@ -596,7 +595,7 @@ func TestOffsets(t *testing.T) {
 func (a *agent) metric(name, label string) float64 {
 	a.t.Helper()
 	defer http.DefaultClient.CloseIdleConnections()
-	resp, err := http.Get("http://" + a.http + "/api/v2/metrics/prometheus") //nolint:noctx // test
+	resp, err := http.Get("http://" + a.http + "/api/v2/metrics/prometheus")
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -622,16 +621,22 @@ func TestMetricsAndHealth(t *testing.T) {
 	a.write("/var/log/auth.log", numbered("line", 0, 7)...)
 	waitFor(t, "the count", func() bool { return a.metric("fluentbit_output_proc_records_total", "fluentd") == 7 })
 	for _, m := range [][2]string{
-		{"fluentbit_input_records_total", "system-auth"}, {"fluentbit_input_bytes_total", "system-auth"}, {"fluentbit_input_files_opened_total", "system-auth"},
-		{"fluentbit_filter_records_total", "host"}, {"fluentbit_output_proc_bytes_total", "fluentd"}, {"fluentbit_output_upstream_total_connections", "fluentd"},
-		{"fluentbit_uptime", "h"}, {"fluentbit_build_info", "h"}, {"fluentbit_storage_fs_chunks", ""},
+		{"fluentbit_input_records_total", "system-auth"},
+		{"fluentbit_input_bytes_total", "system-auth"},
+		{"fluentbit_input_files_opened_total", "system-auth"},
+		{"fluentbit_filter_records_total", "host"},
+		{"fluentbit_output_proc_bytes_total", "fluentd"},
+		{"fluentbit_output_upstream_total_connections", "fluentd"},
+		{"fluentbit_uptime", "h"},
+		{"fluentbit_build_info", "h"},
+		{"fluentbit_storage_fs_chunks", ""},
 	} {
 		if v := a.metric(m[0], m[1]); v < 0 {
 			t.Errorf("%s{%s} = %v", m[0], m[1], v)
 		}
 	}
 	waitFor(t, "storage metrics", func() bool { return a.metric("fluentbit_input_storage_chunks", "system-auth") >= 0 })
-	resp, err := http.Get("http://" + a.http + "/api/v1/health") //nolint:noctx // test
+	resp, err := http.Get("http://" + a.http + "/api/v1/health")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,7 @@ func (f *FluentBit) inputMetrics(w *promtext.Writer) {
 		w.Counter("fluentbit_input_files_opened_total", "Total number of opened files", float64(t.opened.Load()), name...)
 		w.Counter("fluentbit_input_files_closed_total", "Total number of closed files", float64(t.closed.Load()), name...)
 		w.Counter("fluentbit_input_files_rotated_total", "Total number of rotated files", float64(t.rotated.Load()), name...)
-		w.Counter("fluentbit_input_long_line_skipped_total", "Total number of skipped occurences for long lines", float64(t.skippedLines.Load()), name...)
+		w.Counter("fluentbit_input_long_line_skipped_total", "Total number of skipped occurences for long lines", float64(t.skippedLines.Load()), name...) //nolint:misspell // as the real program writes it
 	}
 }
 

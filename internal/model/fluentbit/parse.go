@@ -2,6 +2,7 @@ package fluentbit
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"strconv"
@@ -19,9 +20,7 @@ import (
 // carry file and line.
 func Parse(config []byte, file string, env map[string]string) (Config, []model.NotModelled, error) {
 	vars := map[string]string{}
-	for k, v := range env {
-		vars[k] = v
-	}
+	maps.Copy(vars, env)
 	f := &conf.File{Name: file, Fold: true, Resolve: func(n *yaml.Node) (string, error) { return expand(n.Value, vars), nil }}
 	root, err := f.Parse(config)
 	if err != nil {

@@ -114,8 +114,15 @@ func TestMatch(t *testing.T) {
 		pattern, tag string
 		want         bool
 	}{
-		{"*", "a.b", true}, {"a.b", "a.b", true}, {"a.b", "a.bc", false}, {"a.*", "a.b.c", true}, {"*.c", "a.b.c", true}, {"a.*.d", "a.b.c.d", true},
-		{"a.*.d", "a.d", false}, {"*b*", "abc", true}, {"*x*", "abc", false},
+		{"*", "a.b", true},
+		{"a.b", "a.b", true},
+		{"a.b", "a.bc", false},
+		{"a.*", "a.b.c", true},
+		{"*.c", "a.b.c", true},
+		{"a.*.d", "a.b.c.d", true},
+		{"a.*.d", "a.d", false},
+		{"*b*", "abc", true},
+		{"*x*", "abc", false},
 	} {
 		if got := match(c.pattern, c.tag); got != c.want {
 			t.Errorf("match(%q, %q) = %v", c.pattern, c.tag, got)

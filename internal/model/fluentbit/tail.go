@@ -109,7 +109,7 @@ func (t *tail) run(ctx context.Context) {
 
 func (t *tail) note(what string, err error) {
 	if err != nil {
-		t.e.log.Error(what, "input", t.cfg.Name, "error", err)
+		t.e.log.Error("not done", "what", what, "input", t.cfg.Name, "error", err)
 	}
 }
 
@@ -152,12 +152,12 @@ func identify(st os.FileInfo) fileID {
 	if !ok {
 		return fileID{}
 	}
-	return fileID{uint64(s.Dev), s.Ino}
+	return fileID{uint64(s.Dev), s.Ino} //nolint:unconvert // narrower elsewhere than on Linux
 }
 
 func links(st os.FileInfo) uint64 {
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {
-		return uint64(s.Nlink)
+		return uint64(s.Nlink) //nolint:unconvert // narrower elsewhere than on this architecture
 	}
 	return 1
 }

@@ -281,7 +281,7 @@ func (f *Fluentd) serveMetrics(ctx context.Context, ln net.Listener) error {
 		body := append(append([]byte(nil), f.status...), f.output...)
 		f.snapMu.Unlock()
 		w.Header().Set("Content-Type", promtext.ContentType)
-		w.Write(body) //nolint:errcheck // the client is gone
+		w.Write(body)
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelDebug)}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })

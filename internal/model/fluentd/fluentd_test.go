@@ -499,7 +499,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 // metric scrapes one value of the service output; -1 when it is not there yet.
 func (r *rig) metric(name string) float64 {
 	r.t.Helper()
-	resp, err := http.Get("http://" + r.metrics + "/metrics") //nolint:noctx // test
+	resp, err := http.Get("http://" + r.metrics + "/metrics")
 	if err != nil {
 		r.t.Fatal(err)
 	}

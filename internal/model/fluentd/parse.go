@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,9 +169,11 @@ func (c *Config) filter(s *conf.Section) {
 	c.Filters = append(c.Filters, f)
 }
 
-var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
-var recordRef = regexp.MustCompile(`^record\["([^"]*)"\]$`)
-var tagRef = regexp.MustCompile(`^(tag_parts|tag_prefix|tag_suffix)\[(-?\d{1,4})\]$`)
+var (
+	placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
+	recordRef   = regexp.MustCompile(`^record\["([^"]*)"\]$`)
+	tagRef      = regexp.MustCompile(`^(tag_parts|tag_prefix|tag_suffix)\[(-?\d{1,4})\]$`)
+)
 
 func parseTemplate(text string) ([]part, error) {
 	var out []part
@@ -288,10 +291,8 @@ func parsePositive(v string) (int, error) {
 
 func oneOf(values ...string) func(string) (string, error) {
 	return func(v string) (string, error) {
-		for _, x := range values {
-			if v == x {
-				return v, nil
-			}
+		if slices.Contains(values, v) {
+			return v, nil
 		}
 		return "", fmt.Errorf("%q is none of %s", v, strings.Join(values, ", "))
 	}

@@ -29,7 +29,7 @@ func (p Pattern) Match(tag string) bool {
 // ParsePattern compiles a pattern.
 func ParsePattern(text string) (Pattern, error) {
 	p := Pattern{text: text}
-	for _, g := range strings.Fields(text) {
+	for g := range strings.FieldsSeq(text) {
 		expr, err := globExpr(g)
 		if err != nil {
 			return Pattern{}, err

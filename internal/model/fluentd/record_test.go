@@ -69,7 +69,9 @@ func TestJSONRefuses(t *testing.T) {
 func TestFilter(t *testing.T) {
 	f := Filter{}
 	for _, kv := range [][2]string{
-		{"key", `${record["host"]}:${record["n"]}:${record["none"]}`}, {"old", "new ${tag}"}, {"n2", `${record["n"]}`},
+		{"key", `${record["host"]}:${record["n"]}:${record["none"]}`},
+		{"old", "new ${tag}"},
+		{"n2", `${record["n"]}`},
 		{"parts", `${tag_parts[0]} ${tag_parts[-1]} ${tag_prefix[1]} ${tag_suffix[1]}`},
 	} {
 		tpl, err := parseTemplate(kv[1])

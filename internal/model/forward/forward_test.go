@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,11 +55,16 @@ func TestNext(t *testing.T) {
 	}
 	for i, v := range []any{
 		nil, true, 1, -1, 200, -200, 70000, -70000, int64(1) << 40, 1.5, float32(1.5), "", "a", long[:40], long[:300], long,
-		[]byte{}, []byte(long[:300]), []byte(long), []int{1, 2}, make([]int, 20), make([]int, 70000), map[string]any{"a": []any{1, "b"}}, many,
+		[]byte{},
+		[]byte(long[:300]), []byte(long),
+		[]int{1, 2},
+		make([]int, 20), make([]int, 70000),
+		map[string]any{"a": []any{1, "b"}},
+		many,
 		time.Unix(1, 2), time.Unix(1<<40, 2),
 	} {
 		b := marshal(t, v)
-		n, err := Next(append(b[:len(b):len(b)], 0xc3))
+		n, err := Next(append(slices.Clip(b), 0xc3))
 		if err != nil || n != len(b) {
 			t.Errorf("value %d: Next = %d, %v, want %d", i, n, err, len(b))
 		}

@@ -76,14 +76,18 @@ type agentSeries struct {
 
 // New makes an agent. It opens nothing: Run does.
 func New(cfg AgentConfig, opts Options) (*Agent, error) {
-	a := &Agent{cfg: cfg, opts: opts, timing: opts.Timing.withDefaults(), logger: opts.logger(), registry: client.NewRegistry(),
-		logDir: filepath.Join(opts.Root, cfg.StoragePath, "wal"), series: map[string]*agentSeries{}, ready: make(chan struct{})}
+	a := &Agent{
+		cfg: cfg, opts: opts, timing: opts.Timing.withDefaults(), logger: opts.logger(), registry: client.NewRegistry(),
+		logDir: filepath.Join(opts.Root, cfg.StoragePath, "wal"), series: map[string]*agentSeries{}, ready: make(chan struct{}),
+	}
 	a.metrics = newAgentMetrics(a.registry)
 	a.watchers = newWatcherFamilies(a.registry)
 	processMetrics(a.registry, time.Now())
 	f := files{opts.Root}
-	a.scraper = &scraper{jobs: cfg.Jobs, given: opts.Targets, sink: a, files: f, dial: opts.Dial, timing: a.timing, logger: a.logger,
-		metrics: newScrapeMetrics(a.registry)}
+	a.scraper = &scraper{
+		jobs: cfg.Jobs, given: opts.Targets, sink: a, files: f, dial: opts.Dial, timing: a.timing, logger: a.logger,
+		metrics: newScrapeMetrics(a.registry),
+	}
 	external := map[string]string{}
 	for k, v := range cfg.ExternalLabels {
 		external[k] = os.Expand(v, func(name string) string { return opts.Env[name] })

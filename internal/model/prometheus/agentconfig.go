@@ -95,9 +95,11 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // ParseAgent reads prometheus.yml and the arguments of a container that runs Prometheus with --agent. Everything that the model does
 // not honour is listed; what the real program refuses to start with is an error, all faults joined.
 func ParseAgent(config []byte, args []string) (AgentConfig, []triad.NotModelled, error) {
-	c := AgentConfig{StoragePath: "data-agent/", ListenAddress: "0.0.0.0:9090", RetentionMin: defaultRetentionMin,
+	c := AgentConfig{
+		StoragePath: "data-agent/", ListenAddress: "0.0.0.0:9090", RetentionMin: defaultRetentionMin,
 		RetentionMax: defaultRetentionMax, TruncateFrequency: defaultTruncateFrequency, SegmentSize: defaultSegmentSize,
-		FlushDeadline: defaultFlushDeadline}
+		FlushDeadline: defaultFlushDeadline,
+	}
 	a := parseArguments(args)
 	if !a.flag("agent") {
 		a.errs = append(a.errs, errors.New("args: --agent is not set; this is a server"))
@@ -227,8 +229,10 @@ func scalarOf(n *yaml.Node, value string) *yaml.Node {
 }
 
 func parseRemoteWrite(s section, i int) RemoteWrite {
-	w := RemoteWrite{Name: "remote-" + itoa(i), Timeout: defaultRemoteTimeout, Queue: QueueConfig{Capacity: 10000, MinShards: 1, MaxShards: 50,
-		MaxSamplesPerSend: 2000, BatchSendDeadline: 5 * time.Second, MinBackoff: 30 * time.Millisecond, MaxBackoff: 5 * time.Second}}
+	w := RemoteWrite{Name: "remote-" + itoa(i), Timeout: defaultRemoteTimeout, Queue: QueueConfig{
+		Capacity: 10000, MinShards: 1, MaxShards: 50,
+		MaxSamplesPerSend: 2000, BatchSendDeadline: 5 * time.Second, MinBackoff: 30 * time.Millisecond, MaxBackoff: 5 * time.Second,
+	}}
 	s.text("name", &w.Name)
 	s.text("url", &w.URL)
 	if u, err := url.Parse(w.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {

@@ -39,8 +39,10 @@ func newWriteClient(cfg RemoteWrite, f files, dial dialer) (*writeClient, error)
 	// The package joins the path it is given to that of the base URL.
 	path := strings.TrimPrefix(u.Path, "/")
 	u.Path = ""
-	opts := []remote.APIOption{remote.WithAPIHTTPClient(c.http), remote.WithAPIPath(path),
-		remote.WithAPIBackoff(remote.BackoffConfig{Min: time.Hour, Max: time.Hour})}
+	opts := []remote.APIOption{
+		remote.WithAPIHTTPClient(c.http), remote.WithAPIPath(path),
+		remote.WithAPIBackoff(remote.BackoffConfig{Min: time.Hour, Max: time.Hour}),
+	}
 	if !cfg.Queue.RetryOnRateLimit {
 		opts = append(opts, remote.WithAPINoRetryOnRateLimit())
 	}

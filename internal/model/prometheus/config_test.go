@@ -15,9 +15,11 @@ import (
 )
 
 func TestParseAgent(t *testing.T) {
-	cfg, notes, err := ParseAgent([]byte(readFile(t, "testdata/agent.yml")), []string{"--agent", "--config.file=/etc/prometheus/prometheus.yml",
+	cfg, notes, err := ParseAgent([]byte(readFile(t, "testdata/agent.yml")), []string{
+		"--agent", "--config.file=/etc/prometheus/prometheus.yml",
 		"--storage.agent.path=/prometheus", "--storage.agent.retention.max-time=2h", "--storage.agent.wal-compression", "--web.listen-address", ":9090",
-		"--storage.agent.wal-segment-size=16MB", "--storage.agent.unheard-of=1"})
+		"--storage.agent.wal-segment-size=16MB", "--storage.agent.unheard-of=1",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,8 +27,10 @@ func TestParseAgent(t *testing.T) {
 		cfg.StoragePath != "/prometheus" || cfg.ListenAddress != ":9090" {
 		t.Errorf("arguments: %+v", cfg)
 	}
-	want := QueueConfig{Capacity: 5000, MinShards: 1, MaxShards: 4, MaxSamplesPerSend: 1000, BatchSendDeadline: time.Second,
-		MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second, RetryOnRateLimit: true}
+	want := QueueConfig{
+		Capacity: 5000, MinShards: 1, MaxShards: 4, MaxSamplesPerSend: 1000, BatchSendDeadline: time.Second,
+		MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second, RetryOnRateLimit: true,
+	}
 	if d := cmp.Diff(want, cfg.RemoteWrites[0].Queue); d != "" {
 		t.Error(d)
 	}
@@ -49,8 +53,10 @@ func TestParseAgent(t *testing.T) {
 		}
 		got = append(got, n.Key)
 	}
-	wantNotes := []string{"scrape_configs[0].kubernetes_sd_configs", "scrape_configs[0].body_size_limit", "scrape_configs[1].metric_relabel_configs[1]",
-		"scrape_configs[1].no_such_key", "remote_write[0].send_exemplars", "tracing", "--storage.agent.unheard-of"}
+	wantNotes := []string{
+		"scrape_configs[0].kubernetes_sd_configs", "scrape_configs[0].body_size_limit", "scrape_configs[1].metric_relabel_configs[1]",
+		"scrape_configs[1].no_such_key", "remote_write[0].send_exemplars", "tracing", "--storage.agent.unheard-of",
+	}
 	if d := cmp.Diff(wantNotes, got); d != "" {
 		t.Error(d)
 	}
@@ -82,8 +88,12 @@ func TestParseBad(t *testing.T) {
 			t.Errorf("%s: %v, want %q", f, err, want)
 		}
 	}
-	for _, args := range [][]string{nil, {"--agent", "--storage.agent.retention.max-time=soon"}, {"--agent", "--storage.agent.wal-segment-size=big"},
-		{"--agent", "--storage.agent.retention.max-time=1m"}} {
+	for _, args := range [][]string{
+		nil,
+		{"--agent", "--storage.agent.retention.max-time=soon"},
+		{"--agent", "--storage.agent.wal-segment-size=big"},
+		{"--agent", "--storage.agent.retention.max-time=1m"},
+	} {
 		if _, _, err := ParseAgent([]byte("remote_write: [{url: 'http://x/'}]"), args); err == nil {
 			t.Errorf("arguments %v were accepted", args)
 		}

@@ -56,8 +56,10 @@ type headSeries struct {
 const segmentSamples = 2_000_000
 
 func openHead(cfg ReceiverConfig, limit int, dir string, m *headMetrics) (*head, error) {
-	h := &head{cfg: cfg, limit: limit, m: m, series: map[string]*headSeries{}, maxT: math.MinInt64, minT: math.MaxInt64,
-		logDir: dir, segmentTo: map[int]int64{}}
+	h := &head{
+		cfg: cfg, limit: limit, m: m, series: map[string]*headSeries{}, maxT: math.MinInt64, minT: math.MaxInt64,
+		logDir: dir, segmentTo: map[int]int64{},
+	}
 	byRef := map[uint64]*headSeries{}
 	var err error
 	var corrupt int

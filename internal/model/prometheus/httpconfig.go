@@ -78,8 +78,10 @@ func (h HTTPConfig) transport(f files, dial dialer) (*http.Transport, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 30 * time.Second}).DialContext
 	}
-	t := &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16, IdleConnTimeout: 5 * time.Minute,
-		TLSHandshakeTimeout: 10 * time.Second, DisableCompression: false}
+	t := &http.Transport{
+		DialContext: dial, MaxIdleConnsPerHost: 16, IdleConnTimeout: 5 * time.Minute,
+		TLSHandshakeTimeout: 10 * time.Second, DisableCompression: false,
+	}
 	cfg := &tls.Config{ServerName: h.ServerName, InsecureSkipVerify: h.InsecureSkipVerify} //nolint:gosec // the manifest decides
 	if h.CAFile != "" {
 		pem, err := os.ReadFile(f.path(h.CAFile))

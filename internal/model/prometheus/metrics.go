@@ -79,8 +79,10 @@ func newQueueMetrics(reg client.Registerer, cfg RemoteWrite) *queueMetrics {
 		highest:        &maxGauge{Gauge: f.gauge(p+"queue_highest_timestamp_seconds", "Newest timestamp put into the queue.")},
 		highestSent:    &maxGauge{Gauge: f.gauge(p+"queue_highest_sent_timestamp_seconds", "Newest timestamp sent.")},
 	}
-	m.duration = client.NewHistogram(client.HistogramOpts{Name: p + "sent_batch_duration_seconds", Help: "Duration of attempts to send.",
-		ConstLabels: f.labels, Buckets: append(client.DefBuckets, 25, 60, 120, 300)})
+	m.duration = client.NewHistogram(client.HistogramOpts{
+		Name: p + "sent_batch_duration_seconds", Help: "Duration of attempts to send.",
+		ConstLabels: f.labels, Buckets: append(client.DefBuckets, 25, 60, 120, 300),
+	})
 	reg.MustRegister(m.duration)
 	q := cfg.Queue
 	m.capacity.Set(float64(q.Capacity))
@@ -117,9 +119,11 @@ func newWatcherFamilies(reg client.Registerer) watcherFamilies {
 }
 
 func (w watcherFamilies) of(consumer string) *watcherMetrics {
-	return &watcherMetrics{segment: w.segment.WithLabelValues(consumer), skipped: w.skipped.WithLabelValues(consumer),
+	return &watcherMetrics{
+		segment: w.segment.WithLabelValues(consumer), skipped: w.skipped.WithLabelValues(consumer),
 		failures: w.failures.WithLabelValues(consumer), series: w.records.WithLabelValues(consumer, "series"),
-		samples: w.records.WithLabelValues(consumer, "samples")}
+		samples: w.records.WithLabelValues(consumer, "samples"),
+	}
 }
 
 type agentMetrics struct {

@@ -64,8 +64,10 @@ type queuedSample struct {
 }
 
 func newQueue(cfg RemoteWrite, external map[string]string, a *Agent, client *writeClient, in *ewma) *queue {
-	q := &queue{cfg: cfg, external: external, timing: a.timing, logger: a.logger.With("remote_name", cfg.Name), client: client,
-		flush: a.cfg.FlushDeadline, series: map[uint64]queuedSeries{}, quit: make(chan struct{}), highestIn: &a.highest, in: in}
+	q := &queue{
+		cfg: cfg, external: external, timing: a.timing, logger: a.logger.With("remote_name", cfg.Name), client: client,
+		flush: a.cfg.FlushDeadline, series: map[uint64]queuedSeries{}, quit: make(chan struct{}), highestIn: &a.highest, in: in,
+	}
 	q.m = newQueueMetrics(a.registry, cfg)
 	q.log = newWatcher(a.logDir, q, a.timing, a.watchers.of(cfg.Name), q.logger)
 	return q

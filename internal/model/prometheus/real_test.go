@@ -68,8 +68,10 @@ func instant(query string, at string) call {
 }
 
 func over(query, start, end, step string) call {
-	return call{Name: query + " from " + start + " to " + end + " by " + step, Path: "/api/v1/query_range",
-		Times: map[string]string{"start": start, "end": end}, Form: url.Values{"query": {query}, "step": {step}}}
+	return call{
+		Name: query + " from " + start + " to " + end + " by " + step, Path: "/api/v1/query_range",
+		Times: map[string]string{"start": start, "end": end}, Form: url.Values{"query": {query}, "step": {step}},
+	}
 }
 
 func get(path string, form ...string) call {

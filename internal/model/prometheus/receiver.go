@@ -58,12 +58,16 @@ func NewReceiver(cfg ReceiverConfig, opts ReceiverOptions) (*Receiver, []triad.N
 	if err != nil {
 		return nil, nil, fmt.Errorf("receiver: %w", err)
 	}
-	r := &Receiver{cfg: cfg, opts: opts, logger: opts.logger(), registry: client.NewRegistry(), web: web,
-		faults: &faults{conns: map[*trackedConn]struct{}{}}, ready: make(chan struct{})}
+	r := &Receiver{
+		cfg: cfg, opts: opts, logger: opts.logger(), registry: client.NewRegistry(), web: web,
+		faults: &faults{conns: map[*trackedConn]struct{}{}}, ready: make(chan struct{}),
+	}
 	r.metrics = newHeadMetrics(r.registry)
 	processMetrics(r.registry, time.Now())
-	r.scraper = &scraper{jobs: cfg.Jobs, given: opts.Targets, files: files{opts.Root}, dial: opts.Dial, timing: opts.Timing.withDefaults(),
-		logger: r.logger, metrics: newScrapeMetrics(r.registry), paused: func() bool { return r.faults.down() != nil }}
+	r.scraper = &scraper{
+		jobs: cfg.Jobs, given: opts.Targets, files: files{opts.Root}, dial: opts.Dial, timing: opts.Timing.withDefaults(),
+		logger: r.logger, metrics: newScrapeMetrics(r.registry), paused: func() bool { return r.faults.down() != nil },
+	}
 	return r, notes, nil
 }
 

@@ -31,8 +31,10 @@ func (c ReceiverConfig) AcceptanceWindow() time.Duration {
 // ParseReceiver reads prometheus.yml and the arguments of a container that runs Prometheus as a server which receives remote writes.
 // Everything that the model does not honour is listed, rules and alerting among it.
 func ParseReceiver(config []byte, args []string) (ReceiverConfig, []triad.NotModelled, error) {
-	c := ReceiverConfig{Retention: 15 * 24 * time.Hour, BlockDuration: 2 * time.Hour, Lookback: 5 * time.Minute, StoragePath: "data/",
-		ListenAddress: "0.0.0.0:9090"}
+	c := ReceiverConfig{
+		Retention: 15 * 24 * time.Hour, BlockDuration: 2 * time.Hour, Lookback: 5 * time.Minute, StoragePath: "data/",
+		ListenAddress: "0.0.0.0:9090",
+	}
 	p := &parser{file: "prometheus.yml"}
 	root := p.document(config)
 	c.Jobs, c.ExternalLabels = parseScrape(root)

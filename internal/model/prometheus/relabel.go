@@ -16,8 +16,10 @@ type relabelRule struct {
 }
 
 // actions that are modelled. hashmod is not: it only shards targets among servers, and there is one.
-var relabelActions = map[string]bool{"replace": true, "keep": true, "drop": true, "keepequal": true, "dropequal": true,
-	"labelmap": true, "labeldrop": true, "labelkeep": true, "lowercase": true, "uppercase": true}
+var relabelActions = map[string]bool{
+	"replace": true, "keep": true, "drop": true, "keepequal": true, "dropequal": true,
+	"labelmap": true, "labeldrop": true, "labelkeep": true, "lowercase": true, "uppercase": true,
+}
 
 func parseRelabel(s section, key string) []relabelRule {
 	var out []relabelRule

@@ -245,8 +245,13 @@ func (s *scraper) scrapeOnce(ctx context.Context, st *loopState, at time.Time) {
 	for _, r := range []struct {
 		name  string
 		value float64
-	}{{"up", up}, {"scrape_duration_seconds", took.Seconds()}, {"scrape_samples_scraped", float64(len(raw))},
-		{"scrape_samples_post_metric_relabeling", float64(kept)}, {"scrape_series_added", float64(added)}} {
+	}{
+		{"up", up},
+		{"scrape_duration_seconds", took.Seconds()},
+		{"scrape_samples_scraped", float64(len(raw))},
+		{"scrape_samples_post_metric_relabeling", float64(kept)},
+		{"scrape_series_added", float64(added)},
+	} {
 		m := st.labels.Map()
 		m[metricName] = r.name
 		batch = append(batch, scraped{LabelsFrom(m), point{ms, r.value}})

@@ -67,8 +67,10 @@ type watcher struct {
 }
 
 func newWatcher(dir string, sink logSink, timing Timing, m *watcherMetrics, l *slog.Logger) *watcher {
-	return &watcher{dir: dir, sink: sink, timing: timing, logger: l, metrics: m, notify: make(chan struct{}, 1),
-		started: make(chan struct{})}
+	return &watcher{
+		dir: dir, sink: sink, timing: timing, logger: l, metrics: m, notify: make(chan struct{}, 1),
+		started: make(chan struct{}),
+	}
 }
 
 // wake tells the watcher that something was written; it never blocks.

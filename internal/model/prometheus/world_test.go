@@ -24,8 +24,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // quick is the real program's timing with the fixed waits shortened, so that a test takes seconds.
 func quick() Timing {
-	return Timing{ScrapeStart: 10 * time.Millisecond, WatcherRetry: 100 * time.Millisecond, SegmentCheck: 5 * time.Millisecond,
-		ReadTimeout: 100 * time.Millisecond, Checkpoint: 50 * time.Millisecond, ShardUpdate: 200 * time.Millisecond}
+	return Timing{
+		ScrapeStart: 10 * time.Millisecond, WatcherRetry: 100 * time.Millisecond, SegmentCheck: 5 * time.Millisecond,
+		ReadTimeout: 100 * time.Millisecond, Checkpoint: 50 * time.Millisecond, ShardUpdate: 200 * time.Millisecond,
+	}
 }
 
 // long skips what takes more than two seconds of real time.

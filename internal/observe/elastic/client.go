@@ -84,8 +84,10 @@ func (c *Client) Count(ctx context.Context, indices []string, prefix string) (ui
 		Count  uint64 `json:"count"`
 		Shards shards `json:"_shards"`
 	}
-	err := c.do(ctx, "elasticsearch count", esapi.CountRequest{Index: indices, IgnoreUnavailable: &yes, AllowNoIndices: &yes,
-		Body: strings.NewReader(`{"query":{"prefix":{"log":` + quote(prefix) + `}}}`)}, &out)
+	err := c.do(ctx, "elasticsearch count", esapi.CountRequest{
+		Index: indices, IgnoreUnavailable: &yes, AllowNoIndices: &yes,
+		Body: strings.NewReader(`{"query":{"prefix":{"log":` + quote(prefix) + `}}}`),
+	}, &out)
 	if err == nil && out.Shards.Failed > 0 {
 		err = fmt.Errorf("elasticsearch count: %d shards failed", out.Shards.Failed)
 	}

@@ -312,7 +312,8 @@ func (o *Observer) Reconcile(ctx context.Context) error {
 	})
 	now := o.cfg.Evidence.Now()
 	e := evidence.Event{At: now, Kind: evidence.EventRecon, Name: evidence.PointSearch, State: "done", Attrs: map[string]string{
-		"documents": strconv.FormatUint(tracker.Count(), 10), "unreadable": strconv.FormatUint(unreadable, 10)}}
+		"documents": strconv.FormatUint(tracker.Count(), 10), "unreadable": strconv.FormatUint(unreadable, 10),
+	}}
 	if err != nil {
 		e.State, e.Detail = "failed", err.Error()
 	}

@@ -46,7 +46,7 @@ type Observer struct {
 	deadN   atomic.Uint64
 	other   map[string]uint64 // by kind/topic
 	at      map[partition]position
-	flushMu sync.Mutex        // guards other
+	flushMu sync.Mutex // guards other
 }
 
 // Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist

@@ -91,8 +91,10 @@ func (c Client) QueryRange(ctx context.Context, query string, start, end time.Ti
 	if n := end.Sub(start)/step + 1; n > MaxPoints {
 		return nil, fmt.Errorf("range query: %d steps, at most %d are answered", n, MaxPoints)
 	}
-	return c.call(ctx, "/api/v1/query_range", url.Values{"query": {query}, "start": {stamp(start)}, "end": {stamp(end)},
-		"step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)}})
+	return c.call(ctx, "/api/v1/query_range", url.Values{
+		"query": {query}, "start": {stamp(start)}, "end": {stamp(end)},
+		"step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
+	})
 }
 
 // Raw returns the samples of a selector with start < time <= end as they are stored, without look-back and without stale

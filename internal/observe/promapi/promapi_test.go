@@ -120,13 +120,19 @@ func TestGaps(t *testing.T) {
 	}{
 		{"whole", counter(101, step, nil), Coverage{Samples: 101}},
 		{"nothing", Series{}, Coverage{Missing: 100, LongestGap: 500 * time.Second, Gaps: []Gap{{From: w.Start, To: w.End, Missing: 100, Head: true, Tail: true}}}},
-		{"one hole", counter(101, step, func(i int) bool { return i >= 40 && i < 50 }), Coverage{Samples: 91, Missing: 10,
-			LongestGap: 55 * time.Second, Gaps: []Gap{{From: sec(39), To: sec(50), Missing: 10}}}},
-		{"head and tail", counter(101, step, func(i int) bool { return i < 3 || i > 95 }), Coverage{Samples: 93, Missing: 2 + 4,
-			LongestGap: 25 * time.Second, Gaps: []Gap{{From: sec(0), To: sec(3), Missing: 2, Head: true}, {From: sec(95), To: sec(100), Missing: 4, Tail: true}}}},
+		{"one hole", counter(101, step, func(i int) bool { return i >= 40 && i < 50 }), Coverage{
+			Samples: 91, Missing: 10,
+			LongestGap: 55 * time.Second, Gaps: []Gap{{From: sec(39), To: sec(50), Missing: 10}},
+		}},
+		{"head and tail", counter(101, step, func(i int) bool { return i < 3 || i > 95 }), Coverage{
+			Samples: 93, Missing: 2 + 4,
+			LongestGap: 25 * time.Second, Gaps: []Gap{{From: sec(0), To: sec(3), Missing: 2, Head: true}, {From: sec(95), To: sec(100), Missing: 4, Tail: true}},
+		}},
 		{"restart in plain sight", counter(101, step, nil, 50), Coverage{Samples: 101, Resets: 1, LostUpper: 5}},
-		{"restart in a hole", counter(101, step, func(i int) bool { return i >= 40 && i < 52 }, 50), Coverage{Samples: 89, Missing: 12, Resets: 1,
-			LostUpper: 65 - 10, LongestGap: 65 * time.Second, Gaps: []Gap{{From: sec(39), To: sec(52), Missing: 12, Reset: true}}}},
+		{"restart in a hole", counter(101, step, func(i int) bool { return i >= 40 && i < 52 }, 50), Coverage{
+			Samples: 89, Missing: 12, Resets: 1,
+			LostUpper: 65 - 10, LongestGap: 65 * time.Second, Gaps: []Gap{{From: sec(39), To: sec(52), Missing: 12, Reset: true}},
+		}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -78,6 +78,8 @@ func (i Increase) Exact() bool { return i.Readings >= 2 && i.Lower == i.Upper }
 
 // Increase returns the accumulated increase.
 func (c *Counter) Increase() Increase {
-	return Increase{Lower: c.lower, Upper: c.lower + c.hidden, Resets: c.resets, Readings: c.readings, Bad: c.bad,
-		From: c.first, To: c.at, LastValue: c.value}
+	return Increase{
+		Lower: c.lower, Upper: c.lower + c.hidden, Resets: c.resets, Readings: c.readings, Bad: c.bad,
+		From: c.first, To: c.at, LastValue: c.value,
+	}
 }

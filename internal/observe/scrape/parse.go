@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"sort"
@@ -102,9 +103,7 @@ func appendFamily(out []Sample, f *dto.MetricFamily) []Sample {
 			s.Name, s.Value = name+suffix, v
 			if label != "" {
 				s.Labels = make(map[string]string, len(base.Labels)+1)
-				for k, x := range base.Labels {
-					s.Labels[k] = x
-				}
+				maps.Copy(s.Labels, base.Labels)
 				s.Labels[label] = value
 			}
 			out = append(out, s)

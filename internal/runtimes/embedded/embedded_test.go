@@ -40,8 +40,10 @@ func runText(t *testing.T, text string) (*check.Result, string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	dir, err := run.Run(ctx, run.Options{Scenario: s, Runtime: rt, Why: "test", Reports: t.TempDir(), Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Progress: progress.NewPlain(testWriter{t}, time.Second), Now: time.Now()})
+	dir, err := run.Run(ctx, run.Options{
+		Scenario: s, Runtime: rt, Why: "test", Reports: t.TempDir(), Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Progress: progress.NewPlain(testWriter{t}, time.Second), Now: time.Now(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

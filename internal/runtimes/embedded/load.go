@@ -65,8 +65,10 @@ func (s *system) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Ge
 		if err != nil {
 			return nil, err
 		}
-		cfg := load.Config{Scenario: s.session.Scenario, Run: s.session.Run, Start: p.Start, Streams: gr.streams, Sink: sink, Logger: s.logger,
-			Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse}}
+		cfg := load.Config{
+			Scenario: s.session.Scenario, Run: s.session.Run, Start: p.Start, Streams: gr.streams, Sink: sink, Logger: s.logger,
+			Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
+		}
 		if s.session.Sabotage != nil {
 			cfg.Sabotage = s.session.Sabotage.Generator
 		}

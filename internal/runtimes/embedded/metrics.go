@@ -16,8 +16,10 @@ import (
 
 func (s *system) startReceiver(_, run context.Context) error {
 	var err error
-	s.receiver, _, err = prom.NewReceiver(s.cfg.receiver, prom.ReceiverOptions{Options: prom.Options{Root: s.dir(scenario.Monitoring), Listen: s.ports.listen("prometheus"),
-		Dial: s.net.dialer(scenario.Monitoring, scenario.Monitoring), Logger: s.logger.With("component", "prometheus"), Targets: map[string][]prom.Target{}}})
+	s.receiver, _, err = prom.NewReceiver(s.cfg.receiver, prom.ReceiverOptions{Options: prom.Options{
+		Root: s.dir(scenario.Monitoring), Listen: s.ports.listen("prometheus"),
+		Dial: s.net.dialer(scenario.Monitoring, scenario.Monitoring), Logger: s.logger.With("component", "prometheus"), Targets: map[string][]prom.Target{},
+	}})
 	if err != nil {
 		return err
 	}
@@ -86,8 +88,10 @@ func (s *system) startAgents(_, _ context.Context) error {
 		}
 		name := "prometheus-agent-" + cluster
 		err := s.add(name, func() (runner, error) {
-			return prom.New(cfg, prom.Options{Root: s.dir(cluster), Listen: s.ports.listen(name), Dial: route, Targets: jobs, Env: map[string]string{"TRIAD_CLUSTER": cluster},
-				Logger: s.logger.With("component", name)})
+			return prom.New(cfg, prom.Options{
+				Root: s.dir(cluster), Listen: s.ports.listen(name), Dial: route, Targets: jobs, Env: map[string]string{"TRIAD_CLUSTER": cluster},
+				Logger: s.logger.With("component", name),
+			})
 		})
 		if err != nil {
 			return err

@@ -107,10 +107,16 @@ func TestKindDeploy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pod := kube.Object{Object: map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "broken", "namespace": Kafka},
-			"spec": map[string]any{"replicas": int64(1), "selector": map[string]any{"matchLabels": map[string]any{"app": "broken"}},
-				"template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"app": "broken"}},
-					"spec": map[string]any{"containers": []any{map[string]any{"name": "broken", "image": "nowhere.invalid/nothing:1", "imagePullPolicy": "Never"}}}}}}}
+		pod := kube.Object{Object: map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "broken", "namespace": Kafka},
+			"spec": map[string]any{
+				"replicas": int64(1), "selector": map[string]any{"matchLabels": map[string]any{"app": "broken"}},
+				"template": map[string]any{
+					"metadata": map[string]any{"labels": map[string]any{"app": "broken"}},
+					"spec":     map[string]any{"containers": []any{map[string]any{"name": "broken", "image": "nowhere.invalid/nothing:1", "imagePullPolicy": "Never"}}},
+				},
+			},
+		}}
 		if err := c.Apply(ctx, []kube.Object{pod}, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -292,7 +292,8 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	}
 	for i := range sets {
 		o := kube.Object{Object: map[string]any{"apiVersion": sets[i].GetAPIVersion(), "kind": sets[i].GetKind(), "metadata": map[string]any{
-			"namespace": Kafka, "name": sets[i].GetName(), "annotations": map[string]any{"strimzi.io/manual-rolling-update": "true"}}}}
+			"namespace": Kafka, "name": sets[i].GetName(), "annotations": map[string]any{"strimzi.io/manual-rolling-update": "true"},
+		}}}
 		if err := c.Apply(ctx, []kube.Object{o}, nil); err != nil {
 			return nil, err
 		}

@@ -161,8 +161,10 @@ func (e *env) localGenerator(source string, streams []scenario.Stream, p runtime
 	if err != nil {
 		return nil, err
 	}
-	return load.New(load.Config{Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: &load.KafkaSink{Client: c, Host: "harness"}, Logger: e.log,
-		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse}})
+	return load.New(load.Config{
+		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: &load.KafkaSink{Client: c, Host: "harness"}, Logger: e.log,
+		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
+	})
 }
 
 // watch asks the agents for their progress once a second.
