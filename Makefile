@@ -8,6 +8,9 @@ scenario ?=
 args ?=
 # The first run should not compile what only real clusters need: the whole program is built when a container engine answers.
 SMALL := $(if $(filter embedded,$(runtime)),1,$(if $(filter auto,$(runtime)),$(shell docker info >/dev/null 2>&1 || echo 1)))
+# The commit goes into every run's evidence.
+STAMP := -buildvcs=auto
+LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 TAGS := $(if $(SMALL),-tags embedded_only)
 BIN := bin/sim$(if $(SMALL),-embedded)
 
@@ -18,16 +21,16 @@ help: ## list the targets
 .PHONY: sim
 sim: ## run a scenario: make sim scenario=broker-failover [runtime=auto|embedded|kind|eks] [args="--seed 7"]
 	@test -n "$(scenario)" || { echo 'usage: make sim scenario=NAME [runtime=auto|embedded|kind|eks] [args="..."]; make list shows the names' >&2; exit 2; }
-	@CGO_ENABLED=0 $(GO) build $(TAGS) -o $(BIN) ./cmd/sim
+	@CGO_ENABLED=0 $(GO) build $(STAMP) $(TAGS) -o $(BIN) ./cmd/sim
 	@$(BIN) run $(scenario) --runtime $(runtime) $(args)
 
 .PHONY: build
 build: ## build the whole program into bin/sim
-	@CGO_ENABLED=0 $(GO) build -o bin/sim ./cmd/sim
+	@CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/sim ./cmd/sim
 
 .PHONY: list
 list: ## list the scenarios
-	@CGO_ENABLED=0 $(GO) build -tags embedded_only -o bin/sim-embedded ./cmd/sim && bin/sim-embedded list
+	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim && bin/sim-embedded list
 
 .PHONY: test
 test: ## everything that needs no container engine: vet, lint, race tests, smoke, self-test
@@ -36,15 +39,45 @@ test: ## everything that needs no container engine: vet, lint, race tests, smoke
 	$(GO) vet -tags embedded_only ./cmd/... ./internal/...
 	@$(MAKE) --no-print-directory lint
 	$(GO) test -race -short -timeout 25m ./...
-	@CGO_ENABLED=0 $(GO) build -tags embedded_only -o bin/sim-embedded ./cmd/sim
-	@CGO_ENABLED=0 $(GO) build -o bin/sim ./cmd/sim
+	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim
+	@CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/sim ./cmd/sim
 	bin/sim check
 	bin/sim-embedded run smoke --runtime embedded
 	bin/sim-embedded selftest
 
 .PHONY: lint
-lint: ## formatting and lint
-	@test -z "$$(gofmt -l cmd internal kind)" || { gofmt -l cmd internal kind; echo 'run gofmt -w on these' >&2; exit 1; }
+lint: ## formatting and lint (the first time it compiles golangci-lint: about a minute on two cores)
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: ## format everything
+	$(LINT) fmt
+
+.PHONY: tools
+tools: ## compile the tools that make lint uses
+	$(LINT) version
+
+.PHONY: hooks
+hooks: ## run checks before each commit (.githooks)
+	git config core.hooksPath .githooks
+
+.PHONY: generate
+generate: ## rewrite what is made from code: docs/scenarios.md
+	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim
+	bin/sim-embedded docs > docs/scenarios.md.new && mv docs/scenarios.md.new docs/scenarios.md
+
+.PHONY: race
+race: ## short tests with the race detector
+	$(GO) test -race -short -timeout 25m ./...
+
+.PHONY: smoke
+smoke: ## the smallest whole run, without a container engine
+	@$(MAKE) --no-print-directory sim scenario=smoke runtime=embedded
+
+.PHONY: verify
+verify: generate ## what CI runs: generated files are committed, then make test
+	@git diff --exit-code -- docs/scenarios.md || { echo 'docs/scenarios.md is behind the code: commit what make generate wrote' >&2; exit 1; }
+	@$(MAKE) --no-print-directory test
 
 .PHONY: test-kind
 test-kind: build ## the tests on real kind clusters: needs a container engine
