@@ -205,6 +205,9 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if err := r.assume(ctx); err != nil {
 		return err
 	}
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
 	observers, err := r.observe(ctx)
 	if err != nil {
 		return err
@@ -219,6 +222,10 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	err = r.drive(ctx, after)
 	if err != nil {
 		abort(err) // the faults that were still to come do not come
+	}
+	if err := r.w.Err(); err != nil {
+		r.faults.Wait() // healed, and nothing more: there is nowhere to write what a drain would show
+		return err
 	}
 	r.drain(ctx, after)
 	observers.stop(after)

@@ -23,6 +23,7 @@ const overlay = "kind"
 
 // config is everything that the models take from the manifests.
 type config struct {
+	committed   manifests.Set // without the scenario's settings
 	brokers     brokers.Config
 	fluentBit   string // configuration text: parsed when its environment is known
 	fluentd     string
@@ -46,6 +47,7 @@ func (c *config) skip(what string, rows []model.NotModelled) {
 // readConfig renders the manifests, with the scenario's settings, and reads every parameter.
 func readConfig(set manifests.Set, kindDir string, s runtimes.Session) (*config, error) {
 	var err error
+	committed := set
 	for _, c := range s.Scenario.Settings {
 		if set, err = set.Replace(c.Config, c.Replace, c.With); err != nil {
 			return nil, err
@@ -55,7 +57,7 @@ func readConfig(set manifests.Set, kindDir string, s runtimes.Session) (*config,
 	if err != nil {
 		return nil, err
 	}
-	c := &config{agents: map[string]prom.AgentConfig{}}
+	c := &config{committed: committed, agents: map[string]prom.AgentConfig{}}
 	err = errors.Join(c.readKafka(all[scenario.Kafka]), c.readDatacenter(all[scenario.Datacenter]), c.readMonitoring(all[scenario.Monitoring]),
 		c.readRotation(filepath.Join(kindDir, "datacenter.yaml")))
 	return c, err

@@ -113,19 +113,27 @@ func (s *system) startBrokers(ctx, _ context.Context) error {
 
 // kafkaOpts are the options of a client of the given principal.
 func (s *system) kafkaOpts(user string, dial dialer) ([]kgo.Opt, error) {
-	opts := []kgo.Opt{}
-	if s.cfg.brokers.Encrypt {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(s.brokers.CA()) {
-			return nil, errors.New("the brokers' authority cannot be read")
-		}
-		dial = tlsOver(dial, pool)
+	dial, err := s.kafkaDialer(dial)
+	if err != nil {
+		return nil, err
 	}
-	opts = append(opts, kgo.Dialer(dial))
+	opts := []kgo.Opt{kgo.Dialer(dial)}
 	if s.cfg.brokers.Authenticate {
 		opts = append(opts, kgo.SASL(scram.Auth{User: user, Pass: s.brokers.Password(user)}.AsSha512Mechanism()))
 	}
 	return opts, nil
+}
+
+// kafkaDialer makes a dialer speak what the brokers' listeners do.
+func (s *system) kafkaDialer(dial dialer) (dialer, error) {
+	if !s.cfg.brokers.Encrypt {
+		return dial, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(s.brokers.CA()) {
+		return nil, errors.New("the brokers' authority cannot be read")
+	}
+	return tlsOver(dial, pool), nil
 }
 
 // tlsOver makes a dialer speak TLS.
