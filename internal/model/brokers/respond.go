@@ -32,6 +32,8 @@ func (c *Cluster) respond(cn *conn, q request, b []byte) ([]byte, error) {
 		if v.holds > 0 {
 			return c.rewrite(q, b, func(r kmsg.Response) error { c.cutOffsets(r.(*kmsg.ListOffsetsResponse)); return nil })
 		}
+	case kmsg.OffsetForLeaderEpoch:
+		return c.rewrite(q, b, func(r kmsg.Response) error { c.epochEnds(r.(*kmsg.OffsetForLeaderEpochResponse)); return nil })
 	case kmsg.OffsetCommit:
 		if at, ok := v.offsets[q.group]; ok && v.parts[at].hold != nil {
 			return c.rewrite(q, b, func(r kmsg.Response) error {
@@ -64,6 +66,24 @@ func (c *Cluster) rewrite(q request, b []byte, fn func(kmsg.Response) error) ([]
 	out = resp.AppendTo(out)
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
 	return out, nil
+}
+
+// epochEnds answers for epochs to which kfake has no batch yet: between a move of the leader and the next record it says
+// "unknown", which clients take for a truncated log, and they start over. A broker answers with the end of its log, and no
+// log is truncated here.
+func (c *Cluster) epochEnds(r *kmsg.OffsetForLeaderEpochResponse) {
+	for i := range r.Topics {
+		t := &r.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			if p.ErrorCode != 0 || p.EndOffset != -1 {
+				continue
+			}
+			if info := c.fake.PartitionInfo(t.Topic, p.Partition); info != nil {
+				p.LeaderEpoch, p.EndOffset = info.Epoch, info.HighWatermark
+			}
+		}
+	}
 }
 
 // describe makes a response about brokers and partitions say what the machine says. Leaders and epochs are kfake's, which
