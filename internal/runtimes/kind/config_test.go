@@ -33,6 +33,9 @@ func TestClusterConfig(t *testing.T) {
 		if m := cfg.Nodes[0].ExtraMounts; len(m) != 1 || m[0].ContainerPath != ownerMark || m[0].HostPath != "/state/"+c+"/mark" || !m[0].Readonly {
 			t.Errorf("%s: mounts %+v", c, m)
 		}
+		if cfg.Networking.ServiceSubnet != "" || cfg.Networking.PodSubnet != "" {
+			t.Errorf("%s: subnets %+v: the rules for flows rely on kind's defaults", c, cfg.Networking)
+		}
 		patches := strings.Join(cfg.KubeadmConfigPatches, "\n")
 		if !strings.Contains(patches, "containerLogMaxSize: 10Mi") || !strings.Contains(patches, "containerLogMaxFiles: 5") {
 			t.Errorf("%s: kubelet patches %q", c, patches)

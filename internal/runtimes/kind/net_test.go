@@ -3,6 +3,7 @@
 package kind
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 				}
 				return ""
 			}
-			if d := arg("-d"); d != "" && d != dst {
+			if d := arg("-d"); d != "" && !covers(d, dst) {
 				continue
 			}
 			if p := arg("--dports"); p != "" && !slices.Contains(strings.Split(p, ","), port) {
@@ -61,6 +62,7 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 		{"another cluster, from the node", "", "10.0.0.4", "30920", "REJECT"},
 		{"out of the network", "veth1", "192.0.2.1", "443", "REJECT"},
 		{"the node itself, out of the network", "", "192.0.2.1", "443", "RETURN"},
+		{"a service without endpoints", "veth1", "10.96.7.8", "80", "RETURN"},
 		{"own node", "veth1", "10.0.0.1", "10250", "RETURN"},
 	} {
 		if got := decide(tc.in, tc.dst, tc.port); got != tc.want {
@@ -78,6 +80,15 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 	if six := flowRules6(Datacenter, testClusters()); !strings.Contains(six, "-d fc00::4") || strings.Contains(six, "-d fc00::1") {
 		t.Errorf("rules for IPv6:\n%s", six)
 	}
+}
+
+// covers says whether an address or subnet of a rule covers an address.
+func covers(rule, addr string) bool {
+	p, err := netip.ParsePrefix(rule)
+	if err != nil {
+		return rule == addr
+	}
+	return p.Contains(netip.MustParseAddr(addr))
 }
 
 func TestCutScriptsUndoWhatTheyDo(t *testing.T) {

@@ -4,6 +4,8 @@ package kind
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,12 +19,20 @@ import (
 // flowsChain is the chain with the declared flows in every node. ruleMark starts the comment of every rule that is Triad's.
 const (
 	flowsChain = "TRIAD-FLOWS"
+	flowsMark  = "/run/triad-flows" // says in the node which rules are in place
 	ruleMark   = "triad:"
+)
+
+// The subnets of every kind cluster, by kind's defaults, which the files in kind/ do not change.
+const (
+	serviceSubnet = "10.96.0.0/16"
+	podSubnet     = "10.244.0.0/16"
 )
 
 // EnforceFlows puts the packet filter rules for the declared flows into every running node: what a pod sends to another cluster, or
 // out of the container network at all, is rejected unless a flow allows it; what a node itself sends to another cluster likewise.
-// Rules are on the source's side, marked with a comment, and replaced in one step when they are there already. Flows from outside and
+// Rules are on the source's side and marked with a comment; where the same ones are in place
+// they stay with their counters, others are replaced in one step. Flows from outside and
 // from the harness are not the nodes' affair: they come in through ports of this machine. The rules do not outlive a restart of the
 // node: call it after one.
 func (r *Runtime) EnforceFlows(ctx context.Context, flows []manifests.Flow) error {
@@ -31,10 +41,16 @@ func (r *Runtime) EnforceFlows(ctx context.Context, flows []manifests.Flow) erro
 		return err
 	}
 	for name, nodes := range clusters {
+		rules, rules6 := flowRules(name, clusters, flows), flowRules6(name, clusters)
+		sum := sha256.Sum256([]byte(rules + rules6))
+		mark := hex.EncodeToString(sum[:8])
 		var script strings.Builder
 		script.WriteString("set -eu\n")
-		script.WriteString("iptables-restore -w 5 --noflush <<'RULES'\n" + flowRules(name, clusters, flows) + "RULES\n")
-		script.WriteString("if command -v ip6tables-restore >/dev/null 2>&1; then ip6tables-restore -w 5 --noflush <<'RULES'\n" + flowRules6(name, clusters) + "RULES\nfi\n")
+		// What is in place stays, with its counters: they are the record of what was used and refused.
+		fmt.Fprintf(&script, "if [ \"$(cat %[1]s 2>/dev/null)\" = %[2]s ] && iptables -w 5 -S FORWARD | sed -n 2p | grep -q %[3]s && iptables -w 5 -S OUTPUT | sed -n 2p | grep -q %[3]s && [ \"$(iptables -w 5 -S %[3]s | wc -l)\" = %[4]d ]; then exit 0; fi\n",
+			flowsMark, mark, flowsChain, strings.Count(rules, "-A ")+1)
+		script.WriteString("iptables-restore -w 5 --noflush <<'RULES'\n" + rules + "RULES\n")
+		script.WriteString("if command -v ip6tables-restore >/dev/null 2>&1; then ip6tables-restore -w 5 --noflush <<'RULES'\n" + rules6 + "RULES\nfi\n")
 		for _, table := range []string{"iptables", "ip6tables"} {
 			for _, chain := range []string{"FORWARD", "OUTPUT"} {
 				// Taken out and put in at the top: rules that kube-proxy has added since must not come first.
@@ -42,6 +58,7 @@ func (r *Runtime) EnforceFlows(ctx context.Context, flows []manifests.Flow) erro
 				fmt.Fprintf(&script, "%[1]s -w 5 -I %[2]s 1 -m comment --comment '%[3]sflows' -j %[4]s\n", table, chain, ruleMark, flowsChain)
 			}
 		}
+		fmt.Fprintf(&script, "echo %s > %s\n", mark, flowsMark)
 		for _, n := range nodes {
 			if _, err := r.sh(ctx, n.Name, script.String()); err != nil {
 				return fmt.Errorf("flows: %w", err)
@@ -84,6 +101,10 @@ func flowRules(cluster string, clusters map[string][]Node, flows []manifests.Flo
 	for _, n := range clusters[cluster] {
 		rule("-d "+n.IPv4, "own-nodes", "RETURN")
 	}
+	// A Service without endpoints is not translated and would leave by the default route: kube-proxy refuses it, it is no link to
+	// anywhere.
+	rule("-d "+serviceSubnet, "own-services", "RETURN")
+	rule("-d "+podSubnet, "own-pods", "RETURN")
 	for _, f := range flows {
 		ports := f.On(overlay)
 		if f.From.Cluster != cluster || len(ports) == 0 {
