@@ -32,17 +32,32 @@ func main() {
 	args := standInArgs(os.Args)
 	// A reader that goes away (sim run ... | head) must not kill a run between a fault and its healing.
 	signal.Ignore(syscall.SIGPIPE)
-	asks := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
-		asks = append(asks, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), asks...)
-	// The first signal asks; with the handler gone, the second one ends the process.
-	context.AfterFunc(ctx, stop)
+	ctx, stop := interruptible(context.Background())
 	a := &app{stdout: output{os.Stdout}, stderr: os.Stderr, getenv: os.Getenv, terminal: isTerminal(os.Stderr), colour: isTerminal(os.Stdout)}
 	code := a.main(ctx, args)
 	stop()
 	os.Exit(code)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// interruptible returns a context that the first Ctrl-C, SIGTERM or lost terminal ends. The second one ends the process,
+// which leaves what kill -9 leaves.
+func interruptible(parent context.Context) (context.Context, func()) {
+	asks := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+		asks = append(asks, syscall.SIGHUP)
+	}
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, asks...)
+	ctx, cancel := context.WithCancelCause(parent)
+	go func() {
+		<-got
+		cancel(errInterrupted)
+		<-got
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, func() { signal.Stop(got); cancel(nil) }
 }
 
 // main runs one command line and returns its exit code.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -14,7 +15,14 @@ import (
 )
 
 // The test binary is sim when it is called so: scripts and tests run the real main, in processes of its own.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sim": main}) }
+func TestMain(m *testing.M) {
+	// The tests wait for processes that wait for time to pass: more of them at once than there are processors. What the
+	// command line says comes later and wins.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	testscript.Main(m, map[string]func(){"sim": main})
+}
 
 // root is the folder with scenarios/, manifests/ and kind/.
 func root(t *testing.T) string {

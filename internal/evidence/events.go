@@ -83,7 +83,7 @@ func (l *EventLog) Add(e Event) error {
 	defer l.mu.Unlock()
 	if l.err == nil {
 		if _, err := l.f.Write(b); err != nil {
-			l.err = fmt.Errorf("evidence file: %w", err)
+			l.err = writeError(l.f, err)
 		}
 	}
 	return l.err

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 )
 
@@ -54,9 +56,18 @@ func (w *frameFile) append(kind byte, payload []byte) error {
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	w.buf = b
 	if _, err := w.f.Write(b); err != nil {
-		w.err = fmt.Errorf("evidence file: %w", err)
+		w.err = writeError(w.f, err)
 	}
 	return w.err
+}
+
+// writeError names the file alone: it was opened before its directory had its name.
+func writeError(f *os.File, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("evidence file %s: %w", filepath.Base(f.Name()), err)
 }
 
 // failed is the error after which nothing more was written.
