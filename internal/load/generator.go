@@ -261,26 +261,35 @@ func (g *Generator) drive(ctx context.Context) error {
 				return err
 			}
 		}
-		g.cfg.Evidence.Hists.Record(g.keys.lag, s.due, lag)
-		line = g.send(ctx, s, line, at, block)
+		// Making the line is the generator's own time: it is lag, and none of it is the system's doing.
+		r, times := g.prepare(s, line)
+		at = g.now()
+		late = max(at-s.due, 0)
+		block = min(late, blocked)
+		g.cfg.Evidence.Hists.Record(g.keys.lag, s.due, late-block)
+		line = g.send(ctx, r, times, at, block)
 		blocked += g.now() - at
 		g.step(s)
 	}
 	return nil
 }
 
-// send hands one record to the sink. Lines of asynchronous sinks may be kept until done, so each gets its own buffer;
-// a sink that is done when Send returns gives the buffer back.
-func (g *Generator) send(ctx context.Context, s *streamState, line []byte, at, block time.Duration) []byte {
+// prepare makes the next record of a stream in the buffer given; times is how often it is to be sent.
+func (g *Generator) prepare(s *streamState, line []byte) (r Record, times int) {
 	tag := record.Tag{Run: g.cfg.Run, Stream: s.stream.ID, Seq: s.seq, Scheduled: g.cfg.Start.Add(s.due).UnixNano()}
-	line = source.Append(line[:0], s.kind, g.cfg.Scenario.Seed, tag, s.size)
-	r := Record{s.stream, s.seq, s.due, line}
-	times := 1
+	r = Record{s.stream, s.seq, s.due, source.Append(line[:0], s.kind, g.cfg.Scenario.Seed, tag, s.size)}
+	times = 1
 	if g.cfg.Sabotage != nil {
 		times = g.cfg.Sabotage(&r)
 	}
+	return r, times
+}
+
+// send hands one record to the sink. Lines of asynchronous sinks may be kept until done, so each gets its own buffer;
+// a sink that is done when Send returns gives the buffer back.
+func (g *Generator) send(ctx context.Context, r Record, times int, at, block time.Duration) []byte {
 	g.attempted.Add(1)
-	o := &outcome{g: g, stream: s.stream.ID, seq: s.seq, due: s.due, at: at, block: block}
+	o := &outcome{g: g, stream: r.Stream.ID, seq: r.Seq, due: r.Scheduled, at: at, block: block}
 	o.left.Store(int32(max(times, 1)))
 	g.pending.Add(1)
 	if times == 0 {
@@ -290,7 +299,7 @@ func (g *Generator) send(ctx context.Context, s *streamState, line []byte, at, b
 		g.cfg.Sink.Send(ctx, r, o.done)
 	}
 	if o.finished.Load() {
-		return line
+		return r.Line
 	}
 	return nil
 }

@@ -58,10 +58,14 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := New(Config{
+		cfg := Config{
 			Scenario: s, Run: 1, Start: time.Now().Add(time.Second), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
 			Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
-		})
+		}
+		if f, ok := sink.(slowMaker); ok {
+			cfg.Sabotage = f.make
+		}
+		g, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,6 +154,31 @@ func TestBlockedWriteIsTheTargets(t *testing.T) {
 	}
 	if d.block.Max() < 2*time.Second || d.block.Above(time.Second) < 100 {
 		t.Errorf("block max %v, %d above 1s", d.block.Max(), d.block.Above(time.Second))
+	}
+}
+
+// slowMaker is a sink at once, behind a generator that takes its time over one record.
+type slowMaker struct{ funcSink }
+
+func (slowMaker) make(r *Record) int {
+	if r.Seq == 300 {
+		time.Sleep(1600 * time.Millisecond)
+	}
+	return 1
+}
+
+// A generator that takes long to make a record is late, and the system has no part in it.
+func TestSlowMakingIsTheGenerators(t *testing.T) {
+	d := drive(t, steady, slowMaker{func(Record) error { return nil }}, nil)
+	if d.block.Max() > time.Millisecond {
+		t.Errorf("block %v", d.block.Max())
+	}
+	// 1.6 s late at first; of what was due meanwhile, what is more than a second late is dropped.
+	if n := d.lag.Above(500 * time.Millisecond); d.lag.Max() < 1600*time.Millisecond || n < 40 {
+		t.Errorf("lag max %v, %d above 500 ms", d.lag.Max(), n)
+	}
+	if n := d.count(evidence.Dropped); n < 55 || n > 65 || d.count(evidence.Acked)+n != 1000 {
+		t.Errorf("dropped %d, acked %d", n, d.count(evidence.Acked))
 	}
 }
 
