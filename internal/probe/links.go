@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // watchedPorts must be closed between clusters unless a flow names them: the ways into a node and into Kubernetes, and the
@@ -58,14 +59,18 @@ func (d Declared) Flow(from, to string, port int) string {
 func BetweenClusters(ctx context.Context, env LinkProber, d Declared) []Result {
 	ports := d.Ports()
 	type try struct {
-		all  []Connect
-		errs error
+		all []Connect
+		err error
 	}
-	tries := map[string]try{}
+	// Clusters do not get in each other's way, and most of the time is spent waiting for pods.
+	tries := map[string]*try{}
+	var wg sync.WaitGroup
 	for _, from := range d.Clusters {
-		all, err := env.ProbeLinks(ctx, from, d.Clusters, ports)
-		tries[from] = try{all, err}
+		t := &try{}
+		tries[from] = t
+		wg.Go(func() { t.all, t.err = env.ProbeLinks(ctx, from, d.Clusters, ports) })
 	}
+	wg.Wait()
 	// What answers inside a cluster, by cluster and port; a cluster that could not be looked into says nothing.
 	listening := map[string]bool{}
 	for _, c := range d.Clusters {
@@ -83,17 +88,19 @@ func BetweenClusters(ctx context.Context, env LinkProber, d Declared) []Result {
 			}
 			for _, port := range ports {
 				flow := d.Flow(from, to, port)
-				r := Result{Kind: KindLink, Name: fmt.Sprintf("%s->%s:%d", from, to, port), Declared: flow != "",
-					Attrs: map[string]string{"from": from, "to": to, "port": strconv.Itoa(port)}}
+				r := Result{
+					Kind: KindLink, Name: fmt.Sprintf("%s->%s:%d", from, to, port), Declared: flow != "",
+					Attrs: map[string]string{"from": from, "to": to, "port": strconv.Itoa(port)},
+				}
 				if flow != "" {
 					r.Attrs["flow"] = flow
 				}
-				if err := tries[from].errs; err != nil {
+				if err := tries[from].err; err != nil {
 					r.State, r.Detail = Unknown, err.Error()
 				} else {
 					r.State, r.Detail = linkState(tries[from].all, to, port, r.Declared)
 				}
-				if err := tries[to].errs; err == nil {
+				if err := tries[to].err; err == nil {
 					r.Attrs["listening"] = strconv.FormatBool(listening[to+":"+strconv.Itoa(port)])
 				}
 				out = append(out, r)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"maps"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -46,9 +47,7 @@ type Result struct {
 // judged with it and without it.
 func (r Result) Event() evidence.Event {
 	attrs := map[string]string{"kind": r.Kind, "declared": strconv.FormatBool(r.Declared)}
-	for k, v := range r.Attrs {
-		attrs[k] = v
-	}
+	maps.Copy(attrs, r.Attrs)
 	if r.Harness {
 		attrs["observer"] = "true"
 	}
@@ -85,7 +84,8 @@ type Connect struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// LinkProber can open connections from inside a cluster, on the path that workloads take.
+// LinkProber can open connections from inside a cluster, on the path that workloads take. It is asked about several clusters at
+// once, as PolicyProber is.
 type LinkProber interface {
 	// ProbeLinks tries every port on every node of every cluster of to, from a pod of the cluster from. to may hold from itself.
 	ProbeLinks(ctx context.Context, from string, to []string, ports []int) ([]Connect, error)
