@@ -168,7 +168,7 @@ func (a *app) paint(text string, v claims.Verdict) string {
 func fold(text string, width int) []string {
 	var out []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && len(line)+1+len(word) > width {
 			out = append(out, line)
 			line = ""

@@ -109,8 +109,7 @@ No data is inconclusive, which is not pass. A latency that was found by polling 
 // fieldRows describes the fields of a struct by its tags.
 func fieldRows(t reflect.Type) [][]string {
 	var rows [][]string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, rest, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if name == "" || name == "-" {
 			continue

@@ -28,9 +28,11 @@ func TestScenarioReferenceIsUpToDate(t *testing.T) {
 
 // TestEveryKeyIsDescribed holds the struct tags to what the reference and the schema need of them.
 func TestEveryKeyIsDescribed(t *testing.T) {
-	for _, typ := range []reflect.Type{reflect.TypeFor[scenario.Scenario](), reflect.TypeFor[scenario.Phases](), reflect.TypeFor[scenario.Input](),
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[scenario.Scenario](), reflect.TypeFor[scenario.Phases](), reflect.TypeFor[scenario.Input](),
 		reflect.TypeFor[scenario.Stage](), reflect.TypeFor[scenario.Fault](), reflect.TypeFor[scenario.Guarantee](), reflect.TypeFor[scenario.Setting](),
-		reflect.TypeFor[scenario.Isolation](), reflect.TypeFor[scenario.Capacity]()} {
+		reflect.TypeFor[scenario.Isolation](), reflect.TypeFor[scenario.Capacity](),
+	} {
 		for _, row := range fieldRows(typ) {
 			if row[3] == "" {
 				t.Errorf("%s: key %s has no doc tag", typ.Name(), row[0])

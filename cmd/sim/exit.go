@@ -48,8 +48,7 @@ func codeOf(err error) int {
 	if errors.As(err, &coded) {
 		return coded.ExitCode()
 	}
-	var bad *scenario.Error
-	if errors.As(err, &bad) {
+	if _, ok := errors.AsType[*scenario.Error](err); ok {
 		return exitUsage
 	}
 	return exitInternal

@@ -100,19 +100,20 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		title := s.Title
+		var title strings.Builder
+		title.WriteString(s.Title)
 		for _, f := range s.Faults {
 			row, _ := scenario.FindFault(f.Kind)
 			for _, r := range s.Runtimes {
 				if (r == "embedded" || r == "kind") && !slices.Contains(faultRuntimes(row), r) {
-					title += fmt.Sprintf(" (%s is skipped on %s: it cannot be done there)", f.Name, r)
+					fmt.Fprintf(&title, " (%s is skipped on %s: it cannot be done there)", f.Name, r)
 				}
 			}
 		}
 		if s.Expect == "fail" {
-			title += " (expected to fail: " + s.Because + ")"
+			title.WriteString(" (expected to fail: " + s.Because + ")")
 		}
-		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), s.Phases.LoadTime().String(), title})
+		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), s.Phases.LoadTime().String(), title.String()})
 	}
 	return head, rows, nil
 }

@@ -38,7 +38,7 @@ What the model does not honour is logged, and stands in the report of a run.`,
 			log := slog.New(slog.NewTextHandler(a.stderr, nil))
 			err = fn(c.Context(), file, text, environment(), log)
 			if errors.Is(err, context.Canceled) || c.Context().Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it ended because it was told to
 			}
 			return err
 		}}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -130,11 +132,17 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 	}
 	fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
 	show := a.progress()
+	logger := a.logger
+	if w, ok := show.(io.Writer); ok {
+		logger = a.logTo(w) // lines go above the bars, not through them
+	}
 	said := context.AfterFunc(ctx, func() {
 		show.Step("interrupted", "done", "healing and closing the evidence, ten seconds at most; again to give up at once")
 	})
-	dir, err := run.Run(ctx, run.Options{Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
-		Command: a.again(s, rt.Name(), f), Logger: a.logger, Progress: show, Now: time.Now()})
+	dir, err := run.Run(ctx, run.Options{
+		Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
+		Command: a.again(s, rt.Name(), f), Logger: logger, Progress: show, Now: time.Now(),
+	})
 	said()
 	show.Close()
 	interrupted := ctx.Err() != nil
@@ -192,10 +200,8 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 }
 
 func runsOn(s *scenario.Scenario, runtime string) error {
-	for _, r := range s.Runtimes {
-		if r == runtime {
-			return nil
-		}
+	if slices.Contains(s.Runtimes, runtime) {
+		return nil
 	}
 	return usage(fmt.Errorf("scenario %s says nothing honest on %s; it runs on %s", s.Name, runtime, strings.Join(s.Runtimes, ", ")))
 }

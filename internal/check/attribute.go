@@ -100,7 +100,7 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 	}
 	at.narrow()
 	at.guess(r, c)
-	at.attributeSink(r, a, c)
+	at.attributeSink(a, c)
 	return at
 }
 
@@ -404,7 +404,7 @@ func restartEvent(r *evidence.Run, component string) bool {
 
 // attributeSink does the same between Kafka and the store. Connect counts what it read and what it handed to its
 // connector, and no counter says what the store took.
-func (at *attribution) attributeSink(r *evidence.Run, a *account, c *counters) {
+func (at *attribution) attributeSink(a *account, c *counters) {
 	k := &at.sink
 	var lost, arrived, dup, stored, dead, foreign uint64
 	for _, s := range a.streams {

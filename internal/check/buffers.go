@@ -36,7 +36,7 @@ func newFills(j *judge) []fill {
 func gaugeOf(b evidence.Buffer) (name string, labels evidence.Labels) {
 	name, labels = parseSelector(b.Gauge)
 	if strings.HasPrefix(name, "fluentd_output_status_") && labels["plugin_id"] == "" {
-		for _, word := range strings.Fields(b.Source) {
+		for word := range strings.FieldsSeq(b.Source) {
 			if strings.HasPrefix(word, "out_") {
 				labels["plugin_id"] = word
 			}
@@ -224,7 +224,7 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 		return f
 	}
 	f.horizon = slices.Min(spans)
-	f.Horizon = ptr(int64(f.horizon))
+	f.Horizon = new(int64(f.horizon))
 	verb := "the first record is lost"
 	if b.Full == "block" {
 		verb = "it is full and holds back what is in front of it"
@@ -339,7 +339,7 @@ func horizonCheck(j *judge) *judged {
 	for _, s := range j.segs {
 		lost += s.Lost
 	}
-	c.Value, c.Limit = ptr(outage.Seconds()), ptr(horizon.Seconds())
+	c.Value, c.Limit = new(outage.Seconds()), new(horizon.Seconds())
 	place := "in hop " + hop
 	if hop == "" {
 		place = "nowhere: the generator itself is held back"

@@ -159,12 +159,22 @@ func collect(rs []*Result, order []string, units map[string]string) (map[string]
 		for _, x := range []struct {
 			name string
 			n    uint64
-		}{{"lost", t.Lost}, {"unknown", t.Unknown}, {"dropped", t.Dropped}, {"dead-lettered", t.DeadLettered}, {"broker duplicates", t.BrokerDup},
-			{"visible duplicates", t.VisibleDup}, {"misordered", t.Misordered}, {"corrupt", t.Corrupt}, {"foreign", t.Foreign}, {"phantom", t.Phantom}} {
+		}{
+			{"lost", t.Lost},
+			{"unknown", t.Unknown},
+			{"dropped", t.Dropped},
+			{"dead-lettered", t.DeadLettered},
+			{"broker duplicates", t.BrokerDup},
+			{"visible duplicates", t.VisibleDup},
+			{"misordered", t.Misordered},
+			{"corrupt", t.Corrupt},
+			{"foreign", t.Foreign},
+			{"phantom", t.Phantom},
+		} {
 			add(x.name, "records", float64(x.n))
 		}
 		for _, l := range r.Latency {
-			if l.Source != PhaseAll || l.Topic != "" || !(judgedPhase(l.Phase) || l.Phase == PhaseAll) {
+			if l.Source != PhaseAll || l.Topic != "" || (!judgedPhase(l.Phase) && l.Phase != PhaseAll) {
 				continue
 			}
 			up := func(lo int64, hi *int64) float64 { // of an interval, its upper end: the figure that is safe to promise
@@ -210,7 +220,7 @@ func diff(name, unit string, a, b []float64) FigureDiff {
 	}
 	delta := f.B.Median - f.A.Median
 	if f.A.Median != 0 {
-		f.Change = ptr(delta / f.A.Median)
+		f.Change = new(delta / f.A.Median)
 	}
 	f.Detail = fmt.Sprintf("%s: %s, then %s", name, f.A.words(unit), f.B.words(unit))
 	if len(a) < compareRuns || len(b) < compareRuns {

@@ -12,10 +12,12 @@ import (
 func like(n int, runtime string, p99 func(i int) int64) []*Result {
 	var out []*Result
 	for i := range n {
-		out = append(out, &Result{Run: fmt.Sprintf("r%d", i), Scenario: "smoke", Runtime: runtime, Verdict: Pass,
+		out = append(out, &Result{
+			Run: fmt.Sprintf("r%d", i), Scenario: "smoke", Runtime: runtime, Verdict: Pass,
 			Config:     map[string]string{"runtime": runtime, "seed": fmt.Sprint(i), "buffer forward/fluentd": "4 GiB"},
 			Latency:    []Latency{{Metric: "kafka_latency", Phase: "during", Source: PhaseAll, P50: 1e8, P99: p99(i), Max: 1e9}},
-			Throughput: []Throughput{{Point: "kafka", Phase: "during", Mean: 100}}})
+			Throughput: []Throughput{{Point: "kafka", Phase: "during", Mean: 100}},
+		})
 	}
 	return out
 }
@@ -82,7 +84,7 @@ func TestCompareSaysTooFew(t *testing.T) {
 func TestCompareUnknownFigures(t *testing.T) {
 	a := like(4, "kind", func(int) int64 { return 1e6 })
 	b := like(4, "kind", func(int) int64 { return 1e6 })
-	a[0].Recovery.Drained = ptr(int64(3e9))
+	a[0].Recovery.Drained = new(int64(3e9))
 	b[1].Verdict = Invalid
 	c, err := Compare(a, b)
 	if err != nil {

@@ -29,11 +29,12 @@ func (j *judge) config() map[string]string {
 	p := j.s.Phases
 	out["phases"] = fmt.Sprintf("warm-up %v, before %v, during %v, after %v, drain %v", p.WarmUp, p.Before, p.During, p.After, p.Drain)
 	for i, l := range j.s.Load {
-		text := fmt.Sprintf("%s %v, %d streams, %d instances, %v, enter %s, %s", l.Source, l.Rate, l.Streams, l.Instances, l.Size, l.Enter, l.Arrivals)
+		var text strings.Builder
+		fmt.Fprintf(&text, "%s %v, %d streams, %d instances, %v, enter %s, %s", l.Source, l.Rate, l.Streams, l.Instances, l.Size, l.Enter, l.Arrivals)
 		for _, st := range l.Shape {
-			text += fmt.Sprintf("; %v over %v at %v", st.Rate, st.Over, st.At)
+			fmt.Fprintf(&text, "; %v over %v at %v", st.Rate, st.Over, st.At)
 		}
-		out[fmt.Sprintf("load %d", i)] = text
+		out[fmt.Sprintf("load %d", i)] = text.String()
 	}
 	for _, f := range j.s.Faults {
 		out["fault "+f.Name] = strings.TrimSpace(fmt.Sprintf("%s at %v for %v %s %s %s %s %s %s %v %v %v %d", f.Kind, f.At, f.For, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode, f.Delay, f.Bandwidth, f.Ratio, f.Count))

@@ -237,7 +237,7 @@ func parseSelector(s string) (name string, want evidence.Labels) {
 	if !ok {
 		return strings.TrimSpace(s), want
 	}
-	for _, part := range strings.Split(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
+	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
 		if k, v, ok := strings.Cut(part, "="); ok {
 			want[strings.TrimSpace(k)] = strings.Trim(strings.TrimSpace(v), `"`)
 		}

@@ -22,7 +22,7 @@ func yes(s string) bool {
 // whether the path is to be open, and in its state what was found.
 func securityCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.EventsFile}, interim: true}
-	c.Unit, c.Limit = "paths", ptr(0.0)
+	c.Unit, c.Limit = "paths", new(0.0)
 	n := 0
 	var wrong, unclear []string
 	for _, e := range j.r.Events {
@@ -42,7 +42,7 @@ func securityCheck(j *judge) *judged {
 			unclear = append(unclear, fmt.Sprintf("%s: %s", e.Name, e.Detail))
 		}
 	}
-	c.Value = ptr(float64(len(wrong)))
+	c.Value = new(float64(len(wrong)))
 	switch {
 	case n == 0:
 		return nil
@@ -65,7 +65,7 @@ func first(list []string, n int) []string {
 // answered or empty, their attribute cluster says for which cluster.
 func oneViewCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.EventsFile}, interim: true}
-	c.Unit, c.Limit = "queries", ptr(0.0)
+	c.Unit, c.Limit = "queries", new(0.0)
 	n := 0
 	var empty []string
 	for _, e := range j.r.Events {
@@ -76,7 +76,7 @@ func oneViewCheck(j *judge) *judged {
 			}
 		}
 	}
-	c.Value = ptr(float64(len(empty)))
+	c.Value = new(float64(len(empty)))
 	switch {
 	case n == 0:
 		return nil
@@ -90,7 +90,7 @@ func oneViewCheck(j *judge) *judged {
 // alert event with the state expected declares one.
 func alertsCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.EventsFile}, interim: true, onFaults: len(j.faults) > 0}
-	c.Unit, c.Limit = "alerts", ptr(0.0)
+	c.Unit, c.Limit = "alerts", new(0.0)
 	type life struct {
 		expected           bool
 		fired, resolved    time.Duration
@@ -137,7 +137,7 @@ func alertsCheck(j *judge) *judged {
 			good = append(good, fmt.Sprintf("%s fired %.0f s after the fault and cleared at %.0f s", name, (l.fired-from).Seconds(), l.resolved.Seconds()))
 		}
 	}
-	c.Value = ptr(float64(len(wrong)))
+	c.Value = new(float64(len(wrong)))
 	if len(wrong) > 0 {
 		return c.set(Fail, "%s", strings.Join(wrong, "; "))
 	}

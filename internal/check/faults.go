@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,19 +37,17 @@ func newFaults(r *evidence.Run) []*faultState {
 		}
 		f.state = e.State
 		f.hits = max(f.hits, e.Hits)
-		for k, v := range e.Attrs {
-			f.attrs[k] = v
-		}
+		maps.Copy(f.attrs, e.Attrs)
 		switch e.State {
 		case evidence.FaultInjected:
-			f.injected = ptr(e.At)
+			f.injected = new(e.At)
 		case evidence.FaultBit:
-			f.bit = ptr(e.At)
+			f.bit = new(e.At)
 			f.detail = e.Detail
 		case evidence.FaultHealed:
-			f.healed = ptr(e.At)
+			f.healed = new(e.At)
 		case evidence.FaultGone:
-			f.gone = ptr(e.At)
+			f.gone = new(e.At)
 		case evidence.FaultSkipped:
 			f.skipped = e.Detail
 			if f.skipped == "" {
@@ -122,7 +121,7 @@ func (f *faultState) result() Fault {
 		if d == nil {
 			return nil
 		}
-		return ptr(int64(*d))
+		return new(int64(*d))
 	}
 	target := f.Target
 	if f.From != "" {
@@ -131,8 +130,10 @@ func (f *faultState) result() Fault {
 	if struck := f.attrs["struck"]; struck != "" {
 		target = struck
 	}
-	x := Fault{Name: f.Name, Kind: f.Kind, Target: target, Cluster: f.Cluster, InjectedAt: ns(f.injected), BitAt: ns(f.bit), HealedAt: ns(f.healed),
-		GoneAt: ns(f.gone), Hits: f.hits, Detail: f.detail, Attrs: f.attrs}
+	x := Fault{
+		Name: f.Name, Kind: f.Kind, Target: target, Cluster: f.Cluster, InjectedAt: ns(f.injected), BitAt: ns(f.bit), HealedAt: ns(f.healed),
+		GoneAt: ns(f.gone), Hits: f.hits, Detail: f.detail, Attrs: f.attrs,
+	}
 	switch {
 	case f.skipped != "":
 		x.Detail = "skipped: " + f.skipped
@@ -158,7 +159,7 @@ func faultsCheck(j *judge) *judged {
 		}
 		hits += f.hits
 	}
-	c.Value = ptr(float64(hits))
+	c.Value = new(float64(hits))
 	c.Unit = "hits"
 	switch {
 	case len(bad) > 0 && j.short() != "":

@@ -25,8 +25,6 @@ type history struct {
 	lists  map[string][]string
 	story  *story
 	wants  []string
-	place  string
-	loads  []string
 	phases string
 }
 
@@ -287,7 +285,7 @@ func ranges(text string, n int) (*stats.Set, error) {
 		}
 		return strconv.ParseUint(s, 10, 64)
 	}
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		if part == "all" {
 			part = "0-$"
 		}

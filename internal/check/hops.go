@@ -8,8 +8,6 @@ import (
 	"triad/internal/scenario"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // loss is what is known of the loss of a hop.
 type loss struct {
 	lo, hi    float64
@@ -53,11 +51,11 @@ func (at *attribution) sinkLoss(hop string) loss {
 func (h *Hop) setLoss(l loss) {
 	h.Certainty = l.certainty
 	if l.value != nil {
-		h.Lost = ptr(uint64(math.Round(*l.value)))
+		h.Lost = new(uint64(math.Round(*l.value)))
 	}
 	if l.certainty != ExactC {
-		h.LostMin = ptr(uint64(math.Ceil(l.lo)))
-		h.LostMax = ptr(uint64(math.Floor(l.hi)))
+		h.LostMin = new(uint64(math.Ceil(l.lo)))
+		h.LostMax = new(uint64(math.Floor(l.hi)))
 	}
 }
 
@@ -73,28 +71,28 @@ func (at *attribution) hops(r *evidence.Run, a *account) []Hop {
 	for _, name := range scenario.HopNames {
 		h := Hop{Name: name, Certainty: ExactC, Evidence: []string{}}
 		if settled {
-			h.Buffered = ptr(uint64(0)) // everything is accounted for behind it
+			h.Buffered = new(uint64(0)) // everything is accounted for behind it
 		}
 		switch name {
 		case "generate":
-			h.In, h.Out, h.Lost, h.Duplicated = ptr(total.Attempted), ptr(total.Acknowledged), ptr(uint64(0)), ptr(uint64(0))
+			h.In, h.Out, h.Lost, h.Duplicated = new(total.Attempted), new(total.Acknowledged), new(uint64(0)), new(uint64(0))
 			h.Evidence = append(h.Evidence, "ledgers of the generators, before and after each write")
 		case "collect", "forward", "broker":
 			at.pathHop(&h)
 		case "sink":
-			h.In = ptr(total.SeenKafka)
+			h.In = new(total.SeenKafka)
 			h.setLoss(at.sinkLoss(name))
-			h.DeadLettered = ptr(total.DeadLettered)
+			h.DeadLettered = new(total.DeadLettered)
 			if h.Lost != nil && h.Certainty == ExactC {
-				h.Out = ptr(total.SeenKafka - *h.Lost - total.DeadLettered)
+				h.Out = new(total.SeenKafka - *h.Lost - total.DeadLettered)
 			}
 			h.Duplicated = at.sink.rewrite
 			h.Evidence = append(h.Evidence, append([]string{"Kafka observer", "dead-letter observer"}, at.sink.notes...)...)
 		case "search":
 			h.setLoss(at.sinkLoss(name))
-			h.Out, h.Duplicated = ptr(total.Seen), ptr(total.VisibleDup)
+			h.Out, h.Duplicated = new(total.Seen), new(total.VisibleDup)
 			if h.Lost != nil && h.Certainty == ExactC {
-				h.In = ptr(total.Seen + *h.Lost)
+				h.In = new(total.Seen + *h.Lost)
 			}
 			h.Evidence = append(h.Evidence, "final reconciliation of the store")
 		}
@@ -130,7 +128,7 @@ func (at *attribution) pathHop(h *Hop) {
 		out := arrived + uint64(*rest.value)
 		h.Out = &out
 		if here.certainty == ExactC {
-			h.In = ptr(out + uint64(*here.value))
+			h.In = new(out + uint64(*here.value))
 		}
 	}
 	var dup uint64
@@ -139,10 +137,10 @@ func (at *attribution) pathHop(h *Hop) {
 	}
 	switch {
 	case h.Name == "broker":
-		h.Duplicated = ptr(dup)
+		h.Duplicated = new(dup)
 		h.Evidence = append(h.Evidence, "Kafka observer reading every partition")
 	case dup == 0:
-		h.Duplicated = ptr(uint64(0))
+		h.Duplicated = new(uint64(0))
 	case h.Name == "collect":
 		h.Duplicated = at.resentIn
 	case h.Name == "forward":

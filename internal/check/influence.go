@@ -241,10 +241,12 @@ func faultIsolationCheck(j *judge) *judged {
 	if i == nil {
 		return nil
 	}
-	c := &judged{files: []string{evidence.SeriesName, evidence.HistsName, evidence.EventsFile}, onFaults: true, interim: true,
-		phases: []string{scenario.Before, scenario.During}}
+	c := &judged{
+		files: []string{evidence.SeriesName, evidence.HistsName, evidence.EventsFile}, onFaults: true, interim: true,
+		phases: []string{scenario.Before, scenario.During},
+	}
 	c.Unit = "share worse"
-	c.Limit = ptr(i.Tolerance)
+	c.Limit = new(i.Tolerance)
 	var rows []Influence
 	var missing []string
 	for _, v := range i.Victims {
@@ -278,12 +280,14 @@ func servicesCheck(j *judge) *judged {
 	if !slices.ContainsFunc(j.acc.sources(), dc) && !slices.Contains(j.s.Claims, "C2") {
 		return nil
 	}
-	c := &judged{files: append([]string{evidence.SeriesName, evidence.HistsName}, ledgerFiles...), onFaults: true, interim: true,
-		phases: []string{scenario.Before, scenario.During}}
+	c := &judged{
+		files: append([]string{evidence.SeriesName, evidence.HistsName}, ledgerFiles...), onFaults: true, interim: true,
+		phases: []string{scenario.Before, scenario.During},
+	}
 	c.Unit = "share worse"
-	c.Limit = ptr(defaultTolerance)
+	c.Limit = new(defaultTolerance)
 	if j.s.Isolation != nil {
-		c.Limit = ptr(j.s.Isolation.Tolerance)
+		c.Limit = new(j.s.Isolation.Tolerance)
 	}
 	from, to, ok := j.outage()
 	before, hasBefore := j.phase(scenario.Before)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"triad/internal/evidence"
@@ -119,7 +120,7 @@ func evidenceCheck(j *judge) *judged {
 			wrong = append(wrong, fmt.Sprintf("an assumption broke: %s: %s", e.Name, e.Detail))
 		}
 	}
-	c.Value, c.Limit = ptr(float64(len(weak)+len(wrong))), ptr(0.0)
+	c.Value, c.Limit = new(float64(len(weak)+len(wrong))), new(0.0)
 	switch {
 	case len(wrong) > 0:
 		return c.set(Invalid, "%s", strings.Join(append(wrong, weak...), "; "))
@@ -130,12 +131,7 @@ func evidenceCheck(j *judge) *judged {
 }
 
 func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 func knownPoint(name string) bool {
@@ -170,7 +166,7 @@ func lossCheck(j *judge) *judged {
 			bad += s.Lost
 		}
 	}
-	c.Value, c.Limit = ptr(float64(bad+allowed)), ptr(float64(allowed))
+	c.Value, c.Limit = new(float64(bad+allowed)), new(float64(allowed))
 	extra := ""
 	if j.total.Unknown > 0 {
 		extra += fmt.Sprintf("; %d writes had no known outcome, %d of them arrived; they are not counted as lost", j.total.Unknown, j.total.Unknown-j.segs[1].Unknown)
@@ -244,7 +240,7 @@ func duplicatesCheck(j *judge) *judged {
 		own += s.search.dup.Minus(&s.kafka.dup).Len()
 	}
 	kafka, store := j.total.BrokerDup, j.total.VisibleDup
-	c.Value, c.Limit = ptr(float64(kafka+store)), nil
+	c.Value, c.Limit = new(float64(kafka+store)), nil
 	text := fmt.Sprintf("%d records a second time in Kafka, %d a second time in the store, %d of these made behind Kafka", kafka, store, own)
 	if j.total.SinkRewrite > 0 {
 		text += fmt.Sprintf("; the sink wrote %d documents again under the same name, which nobody sees", j.total.SinkRewrite)
@@ -252,7 +248,7 @@ func duplicatesCheck(j *judge) *judged {
 	once := j.delivery(segLedgerKafka) == "exactly-once"
 	onceStore := j.delivery(segKafkaSearch) == "exactly-once"
 	if once || onceStore {
-		c.Limit = ptr(0.0)
+		c.Limit = new(0.0)
 	}
 	switch {
 	case j.total.SeenKafka == 0:
@@ -274,7 +270,7 @@ func duplicatesCheck(j *judge) *judged {
 func corruptionCheck(j *judge) *judged {
 	c := &judged{files: ledgerFiles}
 	c.Unit = "records"
-	c.Value, c.Limit = ptr(float64(j.total.Corrupt)), ptr(0.0)
+	c.Value, c.Limit = new(float64(j.total.Corrupt)), new(0.0)
 	// A line without a readable tag may be another program's, or one of ours damaged beyond recognition. When none of
 	// ours is missing from that topic, it is another's.
 	lost := map[string]uint64{}
@@ -314,7 +310,7 @@ func (j *judge) example(pick func(*streamAccount) *stats.Set) string {
 func orderCheck(j *judge) *judged {
 	c := &judged{files: ledgerFiles}
 	c.Unit = "records"
-	c.Value, c.Limit = ptr(float64(j.total.Misordered)), ptr(0.0)
+	c.Value, c.Limit = new(float64(j.total.Misordered)), new(0.0)
 	switch {
 	case j.total.SeenKafka == 0:
 		return c.set(Inconclusive, "nothing arrived")
@@ -329,7 +325,7 @@ func orderCheck(j *judge) *judged {
 func isolationCheck(j *judge) *judged {
 	c := &judged{files: ledgerFiles}
 	c.Unit = "records"
-	c.Value, c.Limit = ptr(float64(j.total.Foreign)), ptr(0.0)
+	c.Value, c.Limit = new(float64(j.total.Foreign)), new(0.0)
 	extra := ""
 	if j.total.ForeignRun > 0 {
 		extra = fmt.Sprintf("; %d records of other runs were there as well, which is no leak", j.total.ForeignRun)
@@ -348,7 +344,7 @@ func isolationCheck(j *judge) *judged {
 func phantomCheck(j *judge) *judged {
 	c := &judged{files: ledgerFiles}
 	c.Unit = "records"
-	c.Value, c.Limit = ptr(float64(j.total.Phantom)), ptr(0.0)
+	c.Value, c.Limit = new(float64(j.total.Phantom)), new(0.0)
 	switch {
 	case j.total.Phantom > 0 && j.acc.damagedSent:
 		return c.set(Inconclusive, "%d records arrived that no ledger knows, but a ledger is damaged", j.total.Phantom)
@@ -371,7 +367,7 @@ func loadCheck(j *judge) *judged {
 	if planned == 0 || j.total.Attempted == 0 {
 		return c.set(Inconclusive, "nothing was sent")
 	}
-	c.Value, c.Limit = ptr(float64(j.total.Attempted+j.total.Frozen)/float64(planned)), ptr(1-maxDropped)
+	c.Value, c.Limit = new(float64(j.total.Attempted+j.total.Frozen)/float64(planned)), new(1-maxDropped)
 	share := float64(j.total.Dropped) / float64(planned)
 	var late []string
 	for _, p := range scenario.PhaseNames {

@@ -182,8 +182,8 @@ func (j *judge) checks() []*judged {
 		}
 		out = append(out, c)
 	}
-	for i, text := range j.s.Thresholds {
-		c := thresholdCheck(j, i, text)
+	for _, text := range j.s.Thresholds {
+		c := thresholdCheck(j, text)
 		c.Name, c.Gate = text, true
 		j.depend(c)
 		c.Rests = rests
@@ -267,10 +267,12 @@ func (j *judge) damage(files []string) string {
 // result fills everything but checks and verdict.
 func (j *judge) result(now time.Time) *Result {
 	h := j.r.Header
-	res := &Result{SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
+	res := &Result{
+		SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
 		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: j.segs, Streams: j.acc.unclean(), Totals: j.total,
 		Latency: j.lat.table(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
-		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput()}
+		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput(),
+	}
 	if res.Expected == "" {
 		res.Expected = "pass"
 	}

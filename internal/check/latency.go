@@ -176,10 +176,12 @@ func (l *latencies) table() []Latency {
 			if source == "" {
 				source = PhaseAll
 			}
-			y := Latency{Metric: x.metric, Hop: hopOf[x.metric], Phase: phase, Source: source, Topic: x.topic, Count: lo.Count(),
-				P50: at(lo, .5), P90: at(lo, .9), P99: at(lo, .99), P999: at(lo, .999), Max: int64(lo.Max())}
+			y := Latency{
+				Metric: x.metric, Hop: hopOf[x.metric], Phase: phase, Source: source, Topic: x.topic, Count: lo.Count(),
+				P50: at(lo, .5), P90: at(lo, .9), P99: at(lo, .99), P999: at(lo, .999), Max: int64(lo.Max()),
+			}
 			if lo != hi {
-				y.P50Upper, y.P90Upper, y.P99Upper, y.P999Upper, y.MaxUpper = ptr(at(hi, .5)), ptr(at(hi, .9)), ptr(at(hi, .99)), ptr(at(hi, .999)), ptr(int64(hi.Max()))
+				y.P50Upper, y.P90Upper, y.P99Upper, y.P999Upper, y.MaxUpper = new(at(hi, .5)), new(at(hi, .9)), new(at(hi, .99)), new(at(hi, .999)), new(int64(hi.Max()))
 			}
 			out = append(out, y)
 		}

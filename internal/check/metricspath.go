@@ -33,10 +33,12 @@ func (j *judge) metricsFills() []fill {
 		name string
 	}{{false, "one agent cut off"}, {true, "all agents cut off"}} {
 		h, where := metricsHorizon(m, x.all)
-		f := fill{horizon: h, BufferFill: BufferFill{Hop: "metrics", Component: "prometheus-agent, " + x.name, Unit: "seconds", Certainty: ExactC,
-			Limit: fmt.Sprintf("retention %v, acceptance window %v", m.AgentRetention, m.ReceiverWindow)}}
+		f := fill{horizon: h, BufferFill: BufferFill{
+			Hop: "metrics", Component: "prometheus-agent, " + x.name, Unit: "seconds", Certainty: ExactC,
+			Limit: fmt.Sprintf("retention %v, acceptance window %v", m.AgentRetention, m.ReceiverWindow),
+		}}
 		if h > 0 {
-			f.Horizon = ptr(int64(h))
+			f.Horizon = new(int64(h))
 			f.Sentence = fmt.Sprintf("With %s the first sample is lost after %s, in %s.", x.name, spanWords(h), where)
 		} else {
 			f.Certainty = Inferred
@@ -65,7 +67,7 @@ func metricsCheck(j *judge) *judged {
 	if m := j.r.Header.Metrics; m != nil && m.ScrapeInterval > 0 {
 		limit = 2*m.ScrapeInterval + time.Second
 	}
-	c.Limit = ptr(limit.Seconds())
+	c.Limit = new(limit.Seconds())
 	longest := 0.0
 	var holes, excused []string
 	for _, cluster := range sortedKeys(j.ser.gaps) {

@@ -37,7 +37,7 @@ func TestAccountAgainstMap(t *testing.T) {
 		st.intent = time.Duration(rapid.IntRange(0, 7000).Draw(rt, "intent_ms")) * time.Millisecond
 		books := map[uint32]*naive{}
 		for id, x := range st.streams {
-			books[id] = random(rt, st, x)
+			books[id] = random(rt, x)
 		}
 		res := judgeDir(t, st.write(t))
 		var want Counts
@@ -52,9 +52,16 @@ func TestAccountAgainstMap(t *testing.T) {
 		for _, f := range []struct {
 			name      string
 			got, want uint64
-		}{{"acknowledged", got.Acknowledged, want.Acknowledged}, {"unknown", got.Unknown, want.Unknown}, {"dropped", got.Dropped, want.Dropped},
-			{"lost", got.Lost, want.Lost}, {"kafka", got.SeenKafka, want.SeenKafka}, {"seen", got.Seen, want.Seen}, {"dead", got.DeadLettered, want.DeadLettered},
-			{"phantom", got.Phantom, phantoms}} {
+		}{
+			{"acknowledged", got.Acknowledged, want.Acknowledged},
+			{"unknown", got.Unknown, want.Unknown},
+			{"dropped", got.Dropped, want.Dropped},
+			{"lost", got.Lost, want.Lost},
+			{"kafka", got.SeenKafka, want.SeenKafka},
+			{"seen", got.Seen, want.Seen},
+			{"dead", got.DeadLettered, want.DeadLettered},
+			{"phantom", got.Phantom, phantoms},
+		} {
 			if f.got != f.want {
 				rt.Fatalf("%s: account %d, map %d", f.name, f.got, f.want)
 			}
@@ -87,7 +94,7 @@ func find(res *Result, name string) *Check {
 }
 
 // random draws outcomes and sightings of a stream and writes them into story and map.
-func random(rt *rapid.T, st *story, x *told) *naive {
+func random(rt *rapid.T, x *told) *naive {
 	b := &naive{map[uint64]evidence.Class{}, map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}}
 	x.sent, x.points = map[evidence.Class]*stats.Set{}, map[string]map[evidence.Class]*stats.Set{}
 	n := uint64(len(x.due))

@@ -40,8 +40,10 @@ func (a *account) longest(r *evidence.Run, pick func(*streamAccount) *stats.Set)
 	}
 	out := make([]Range, 0, len(all))
 	for _, p := range all {
-		out = append(out, Range{Stream: p.s.ID, Source: p.s.Source, Topic: p.s.Topic, Lo: p.Lo, Hi: p.Hi - 1,
-			From: due[p.s][p.Lo], To: due[p.s][p.Hi-1], Samples: samples(r.Header.Run, p.s.ID, p.Span)})
+		out = append(out, Range{
+			Stream: p.s.ID, Source: p.s.Source, Topic: p.s.Topic, Lo: p.Lo, Hi: p.Hi - 1,
+			From: due[p.s][p.Lo], To: due[p.s][p.Hi-1], Samples: samples(r.Header.Run, p.s.ID, p.Span),
+		})
 	}
 	return out
 }

@@ -128,8 +128,10 @@ func BenchmarkReach(b *testing.B) {
 func (a adverse) once(b *testing.B) (records, size, heap uint64, busy, judging time.Duration) {
 	scene := a.scene(b)
 	dir := filepath.Join(b.TempDir(), "run")
-	w, err := evidence.Create(dir, evidence.Header{ID: "reach", Run: 1, Scenario: "t", HistWindow: time.Second, PulseEvery: 100 * time.Millisecond,
-		Streams: scene.Streams(), Start: time.Unix(1e9, 0)}, scene)
+	w, err := evidence.Create(dir, evidence.Header{
+		ID: "reach", Run: 1, Scenario: "t", HistWindow: time.Second, PulseEvery: 100 * time.Millisecond,
+		Streams: scene.Streams(), Start: time.Unix(1e9, 0),
+	}, scene)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -21,7 +21,7 @@ type recovery struct {
 	known   bool // there were faults and something to see them by
 }
 
-func (r *recovery) result() Recovery { return r.res }
+func (rec *recovery) result() Recovery { return rec.res }
 
 // stay is how long the backlog must stay down, or the figures in their band, before the system counts as back.
 const stay = 3 * time.Second
@@ -161,14 +161,14 @@ func (rec *recovery) noticed(j *judge, from time.Duration, before scenario.Windo
 					}
 				}
 				if at >= from && (first == nil || at < *first) {
-					first = ptr(at)
+					first = new(at)
 				}
 				break
 			}
 		}
 	}
 	if first != nil {
-		rec.res.Noticed = ptr(int64(max(*first-from, 0)))
+		rec.res.Noticed = new(int64(max(*first-from, 0)))
 	}
 }
 
@@ -176,7 +176,7 @@ func (rec *recovery) firstGood(relief time.Duration, arrivals *line) {
 	for i := int(relief / arrivals.step); i < len(arrivals.bins); i++ {
 		if arrivals.bins[i] > 0 {
 			// Seen somewhere in this bin; its end is the time at which it is certain.
-			rec.res.FirstGood = ptr(int64(max(time.Duration(i+1)*arrivals.step-relief, 0)))
+			rec.res.FirstGood = new(int64(max(time.Duration(i+1)*arrivals.step-relief, 0)))
 			return
 		}
 	}
@@ -215,10 +215,10 @@ func (rec *recovery) drained(j *judge, relief time.Duration, before scenario.Win
 		return
 	}
 	d := time.Duration(at) * b.step
-	rec.res.Drained = ptr(int64(max(d-relief, 0)))
+	rec.res.Drained = new(int64(max(d-relief, 0)))
 	if top < at && high > limit {
 		span := (time.Duration(at-top) * b.step).Seconds()
-		rec.res.DrainRate = ptr((high - b.bins[at]) / span)
+		rec.res.DrainRate = new((high - b.bins[at]) / span)
 	}
 }
 
@@ -241,8 +241,8 @@ func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Wind
 		start += time.Second
 	}
 	if per := arrivals.perSecond(start, end); len(per) > 0 {
-		rec.res.PeakRate = ptr(slices.Max(per))
-		rec.res.LiveRate = ptr(ledger.sum(start, end) / float64(len(per)))
+		rec.res.PeakRate = new(slices.Max(per))
+		rec.res.LiveRate = new(ledger.sum(start, end) / float64(len(per)))
 	}
 	var ratios []float64
 	for s := before.From; s+stay <= before.To; s += time.Second {
@@ -272,7 +272,7 @@ func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Wind
 			good = good && !slow[k]
 		}
 		if good {
-			rec.res.InBand = ptr(int64(s - relief))
+			rec.res.InBand = new(int64(s - relief))
 			return
 		}
 	}
@@ -283,12 +283,14 @@ func recoveryCheck(j *judge) *judged {
 	if len(j.faults) == 0 {
 		return nil
 	}
-	c := &judged{files: []string{evidence.SeriesName, evidence.EventsFile, evidence.HistsName}, onFaults: true, interim: true,
-		phases: []string{scenario.Before, scenario.During, scenario.After}}
+	c := &judged{
+		files: []string{evidence.SeriesName, evidence.EventsFile, evidence.HistsName}, onFaults: true, interim: true,
+		phases: []string{scenario.Before, scenario.During, scenario.After},
+	}
 	c.Unit = "s"
 	limit := j.s.RecoverIn.D()
 	if limit > 0 {
-		c.Limit = ptr(limit.Seconds())
+		c.Limit = new(limit.Seconds())
 	}
 	if !j.rec.known {
 		return c.set(Inconclusive, "recovery cannot be told: %s", j.rec.why)
@@ -329,7 +331,7 @@ func recoveryCheck(j *judge) *judged {
 		return c.set(Fail, "%s; it was watched for %.1f s under load", text, watched.Seconds())
 	}
 	took := time.Duration(slowest)
-	c.Value = ptr(took.Seconds())
+	c.Value = new(took.Seconds())
 	switch {
 	case limit > 0 && took-time.Duration(res.InBandResolution) > limit:
 		return c.set(Fail, "%s; it has %v", text, limit)

@@ -42,8 +42,7 @@ func nullable(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions,
 	if s == nil || s.Properties == nil {
 		return // a type with a form of its own, as a time
 	}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if p, ok := s.Properties.Get(name); ok && f.Type.Kind() == reflect.Pointer && !strings.Contains(options, "omitempty") {
 			s.Properties.Set(name, &jsonschema.Schema{OneOf: []*jsonschema.Schema{p, {Type: "null"}}})

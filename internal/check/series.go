@@ -105,8 +105,10 @@ type series struct {
 }
 
 func newSeries(r *evidence.Run) *series {
-	s := &series{step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{},
-		query: map[string][]reading{}, gaps: map[string][]reading{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers))}
+	s := &series{
+		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{},
+		query: map[string][]reading{}, gaps: map[string][]reading{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
+	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
 		s.step *= 2

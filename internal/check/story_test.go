@@ -69,11 +69,15 @@ func newStory(yaml string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &story{scene: s, streams: map[uint32]*told{}, intent: s.Phases.LoadTime() + time.Second, drain: "done", recon: "done",
-		ready: map[string]bool{evidence.PointKafka: true, evidence.PointSearch: true}, noHists: map[string]bool{}}
-	st.header = evidence.Header{ID: "story", Run: 4711, Scenario: "t", Runtime: "embedded", Seed: s.Seed, Streams: s.Streams(), Windows: s.Phases.Windows(),
+	st := &story{
+		scene: s, streams: map[uint32]*told{}, intent: s.Phases.LoadTime() + time.Second, drain: "done", recon: "done",
+		ready: map[string]bool{evidence.PointKafka: true, evidence.PointSearch: true}, noHists: map[string]bool{},
+	}
+	st.header = evidence.Header{
+		ID: "story", Run: 4711, Scenario: "t", Runtime: "embedded", Seed: s.Seed, Streams: s.Streams(), Windows: s.Phases.Windows(),
 		HistWindow: time.Second, PulseEvery: 100 * time.Millisecond, PollEvery: 1, Host: evidence.Host{CPUs: 2},
-		Created: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC), Start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+		Created: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC), Start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
 	for _, x := range s.Streams() {
 		t := &told{Stream: x, sent: map[evidence.Class]*stats.Set{}, points: map[string]map[evidence.Class]*stats.Set{}, times: map[string]map[uint64]int{}}
 		sch := schedule.New(s, x)

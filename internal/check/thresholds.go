@@ -16,13 +16,12 @@ import (
 // measure is the value of a threshold's metric: somewhere in [lo, hi]. It is absent when there is no data, and why says
 // what is missing.
 type measure struct {
-	lo, hi  float64
-	ok      bool
-	why     string
-	files   []string
-	timing  bool // it is a latency, a rate or a time: it rests on the harness's own timing
-	faults  bool
-	interim bool
+	lo, hi float64
+	ok     bool
+	why    string
+	files  []string
+	timing bool // it is a latency, a rate or a time: it rests on the harness's own timing
+	faults bool
 }
 
 func exactly(v float64) measure { return measure{lo: v, hi: v, ok: true} }
@@ -30,14 +29,14 @@ func exactly(v float64) measure { return measure{lo: v, hi: v, ok: true} }
 func none(format string, args ...any) measure { return measure{why: fmt.Sprintf(format, args...)} }
 
 // thresholdCheck judges one gate of the scenario. A limit inside the interval in which the figure lies decides nothing.
-func thresholdCheck(j *judge, i int, text string) *judged {
+func thresholdCheck(j *judge, text string) *judged {
 	c := &judged{}
 	t, err := scenario.ParseThreshold(text)
 	if err != nil {
 		return c.set(Inconclusive, "the threshold cannot be read: %v", err)
 	}
 	m := j.measure(t)
-	c.Limit = ptr(t.Limit)
+	c.Limit = new(t.Limit)
 	c.Unit = t.Metric.Unit
 	if t.Agg == "count" {
 		c.Unit = "records"
@@ -57,9 +56,9 @@ func thresholdCheck(j *judge, i int, text string) *judged {
 	if !m.ok {
 		return c.set(Inconclusive, "no data: %s", m.why)
 	}
-	c.Value = ptr(m.hi)
+	c.Value = new(m.hi)
 	if t.Op == ">" || t.Op == ">=" {
-		c.Value = ptr(m.lo)
+		c.Value = new(m.lo)
 	}
 	found := "found " + number(m.lo, c.Unit)
 	if m.lo != m.hi {
@@ -179,13 +178,13 @@ func (j *judge) distribution(t scenario.Threshold) measure {
 }
 
 func labelWords(t scenario.Threshold) string {
-	s := ""
+	var s strings.Builder
 	for _, k := range t.Metric.Labels {
 		if v := t.Labels[k]; v != "" {
-			s += fmt.Sprintf(", %s %s", k, v)
+			fmt.Fprintf(&s, ", %s %s", k, v)
 		}
 	}
-	return s
+	return s.String()
 }
 
 // count is a number of records. What an incomplete observer did not see may still be there.

@@ -110,7 +110,7 @@ func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
 func saturationCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.SeriesName}}
 	c.Unit = "share of seconds"
-	c.Limit = ptr(busyShare)
+	c.Limit = new(busyShare)
 	busy, all := 0, 0
 	for _, w := range j.lat.phases {
 		if judgedPhase(w.Name) {
@@ -121,7 +121,7 @@ func saturationCheck(j *judge) *judged {
 	if all == 0 {
 		return c.set(Inconclusive, "how busy the machine was is not recorded")
 	}
-	c.Value = ptr(float64(busy) / float64(all))
+	c.Value = new(float64(busy) / float64(all))
 	for _, w := range j.lat.phases {
 		if why := j.busy[w.Name]; why != "" {
 			c.Windows = append(c.Windows, Span{w.From, w.To})

@@ -38,16 +38,20 @@ func expect(res *Result, want string) string {
 	case "hop":
 		for _, h := range res.Hops {
 			if h.Name == f[1] {
-				return pairs(f[2:], map[string]string{"lost": num(h.Lost), "min": num(h.LostMin), "max": num(h.LostMax), "in": num(h.In), "out": num(h.Out),
-					"dup": num(h.Duplicated), "dead": num(h.DeadLettered), "certainty": h.Certainty})
+				return pairs(f[2:], map[string]string{
+					"lost": num(h.Lost), "min": num(h.LostMin), "max": num(h.LostMax), "in": num(h.In), "out": num(h.Out),
+					"dup": num(h.Duplicated), "dead": num(h.DeadLettered), "certainty": h.Certainty,
+				})
 			}
 		}
 		return "no such hop"
 	case "segment":
 		for _, s := range res.Segments {
 			if s.Name == f[1] {
-				return pairs(f[2:], map[string]string{"in": fmt.Sprint(s.In), "out": fmt.Sprint(s.Out), "lost": fmt.Sprint(s.Lost), "dead": fmt.Sprint(s.DeadLettered),
-					"unknown": fmt.Sprint(s.Unknown), "ranges": fmt.Sprint(len(s.Ranges))})
+				return pairs(f[2:], map[string]string{
+					"in": fmt.Sprint(s.In), "out": fmt.Sprint(s.Out), "lost": fmt.Sprint(s.Lost), "dead": fmt.Sprint(s.DeadLettered),
+					"unknown": fmt.Sprint(s.Unknown), "ranges": fmt.Sprint(len(s.Ranges)),
+				})
 			}
 		}
 		return "no such segment"
@@ -62,10 +66,12 @@ func expect(res *Result, want string) string {
 		return "no such range"
 	case "total":
 		t := res.Totals
-		return pairs(f[1:], map[string]string{"lost": fmt.Sprint(t.Lost), "unknown": fmt.Sprint(t.Unknown), "dropped": fmt.Sprint(t.Dropped), "frozen": fmt.Sprint(t.Frozen),
+		return pairs(f[1:], map[string]string{
+			"lost": fmt.Sprint(t.Lost), "unknown": fmt.Sprint(t.Unknown), "dropped": fmt.Sprint(t.Dropped), "frozen": fmt.Sprint(t.Frozen),
 			"acked": fmt.Sprint(t.Acknowledged), "kafka": fmt.Sprint(t.SeenKafka), "seen": fmt.Sprint(t.Seen), "dup": fmt.Sprint(t.BrokerDup), "visible": fmt.Sprint(t.VisibleDup),
 			"phantom": fmt.Sprint(t.Phantom), "foreign": fmt.Sprint(t.Foreign), "corrupt": fmt.Sprint(t.Corrupt), "dead": fmt.Sprint(t.DeadLettered),
-			"scheduled": fmt.Sprint(t.Scheduled), "misordered": fmt.Sprint(t.Misordered), "rewrite": fmt.Sprint(t.SinkRewrite)})
+			"scheduled": fmt.Sprint(t.Scheduled), "misordered": fmt.Sprint(t.Misordered), "rewrite": fmt.Sprint(t.SinkRewrite),
+		})
 	case "recovery":
 		return expectRecovery(res, f[1:])
 	case "buffer":

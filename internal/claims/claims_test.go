@@ -17,8 +17,10 @@ func passed(name, claim string) check.Check {
 }
 
 func run(minute int, scenario, runtime string, v check.Verdict, declared []string, checks ...check.Check) Run {
-	return Run{Created: at(minute), Claims: declared, Result: &check.Result{Run: fmt.Sprintf("r%d", minute), Scenario: scenario, Runtime: runtime, Verdict: v, Expected: "pass",
-		Summary: "summary of " + scenario, Checks: checks}}
+	return Run{Created: at(minute), Claims: declared, Result: &check.Result{
+		Run: fmt.Sprintf("r%d", minute), Scenario: scenario, Runtime: runtime, Verdict: v, Expected: "pass",
+		Summary: "summary of " + scenario, Checks: checks,
+	}}
 }
 
 func find(t *testing.T, rows []Claim, name string) Claim {

@@ -63,8 +63,7 @@ func (w *frameFile) append(kind byte, payload []byte) error {
 
 // writeError names the file alone: it was opened before its directory had its name.
 func writeError(f *os.File, err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
 	return fmt.Errorf("evidence file %s: %w", filepath.Base(f.Name()), err)

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -46,14 +47,13 @@ func TestAllowed(t *testing.T) {
 func TestStrangeUsers(t *testing.T) {
 	acl := func(change map[string]any) map[string]any {
 		a := map[string]any{"resource": map[string]any{"type": "topic", "name": "a", "patternType": "literal"}, "operations": []any{"Read"}}
-		for k, v := range change {
-			a[k] = v
-		}
+		maps.Copy(a, change)
 		return a
 	}
 	of := func(auth, typ string, acls ...any) manifests.Object {
 		return manifests.Object{"kind": "KafkaUser", "metadata": map[string]any{"name": "u"}, "spec": map[string]any{
-			"authentication": map[string]any{"type": auth}, "authorization": map[string]any{"type": typ, "acls": acls}}}
+			"authentication": map[string]any{"type": auth}, "authorization": map[string]any{"type": typ, "acls": acls},
+		}}
 	}
 	for _, c := range []struct {
 		want string

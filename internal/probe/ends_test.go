@@ -12,7 +12,7 @@ import (
 func ends(ctx context.Context, cl *kgo.Client, topic string) (int64, error) {
 	meta := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = kmsg.StringPtr(topic)
+	rt.Topic = new(topic)
 	meta.Topics = append(meta.Topics, rt)
 	m, err := meta.RequestWith(ctx, cl)
 	if err != nil {

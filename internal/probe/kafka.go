@@ -198,7 +198,7 @@ func (b *brokerProbe) open(ctx context.Context, user, password string) (*session
 	req.IncludeTopicAuthorizedOperations = true
 	for _, t := range b.topics {
 		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = kmsg.StringPtr(t)
+		rt.Topic = new(t)
 		req.Topics = append(req.Topics, rt)
 	}
 	ask, cancel := context.WithTimeoutCause(ctx, askTime, fmt.Errorf("no answer to a login within %v", askTime))

@@ -222,8 +222,10 @@ func TestSabotagedBrokers(t *testing.T) {
 		{"one right missing", func(t *testing.T, c *brokers.Config) {
 			u := user(t, c, "connect")
 			u.ACLs = slices.DeleteFunc(u.ACLs, func(a brokers.ACL) bool { return a.Name == "service-topic" })
-		}, []string{"connect->topic/service-topic:Describe closed", "connect->topic/service-topic:Read closed",
-			"rule User:connect may Describe topic literal service-topic closed", "rule User:connect may Read topic literal service-topic closed"}},
+		}, []string{
+			"connect->topic/service-topic:Describe closed", "connect->topic/service-topic:Read closed",
+			"rule User:connect may Describe topic literal service-topic closed", "rule User:connect may Read topic literal service-topic closed",
+		}},
 		{"a prefix instead of a name", func(t *testing.T, c *brokers.Config) {
 			u := user(t, c, "canary")
 			for i := range u.ACLs {

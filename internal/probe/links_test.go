@@ -102,8 +102,11 @@ func TestSabotagedLinks(t *testing.T) {
 		{"an undeclared path is open", network{open: with(func(m map[string]bool) { m["datacenter->monitoring:30920"] = true })}, []string{"datacenter->monitoring:30920 open"}},
 		{"the way back", network{open: with(func(m map[string]bool) { m["monitoring->datacenter:22"] = true })}, []string{"monitoring->datacenter:22 open"}},
 		{"a declared path is closed", network{open: with(func(m map[string]bool) { delete(m, "kafka->monitoring:30909") })}, []string{"kafka->monitoring:30909 closed"}},
-		{"one node forgotten in a rule", network{open: with(func(m map[string]bool) { delete(m, "datacenter->kafka:30101") }), halfOpen: map[string]bool{"datacenter->kafka:30101": true}},
-			[]string{"datacenter->kafka:30101 closed"}},
+		{
+			"one node forgotten in a rule",
+			network{open: with(func(m map[string]bool) { delete(m, "datacenter->kafka:30101") }), halfOpen: map[string]bool{"datacenter->kafka:30101": true}},
+			[]string{"datacenter->kafka:30101 closed"},
+		},
 		{"one node without rules", network{open: flows(), halfOpen: map[string]bool{"kafka->datacenter:10250": true}}, []string{"kafka->datacenter:10250 open"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -73,8 +73,10 @@ func (b *brokerProbe) compare(list *kmsg.DescribeACLsResponse, harness bool) []R
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, Result{Kind: KindACL, Name: "rules that are not declared", State: Closed, Harness: harness, Attrs: attrs,
-			Detail: fmt.Sprintf("the brokers list %d rules, which are those of the manifests", len(found))})
+		out = append(out, Result{
+			Kind: KindACL, Name: "rules that are not declared", State: Closed, Harness: harness, Attrs: attrs,
+			Detail: fmt.Sprintf("the brokers list %d rules, which are those of the manifests", len(found)),
+		})
 	}
 	return out
 }

@@ -24,8 +24,10 @@ type answer struct {
 // a broker that is in trouble proves neither right nor refusal.
 var (
 	topicCodes = []*kerr.Error{kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable, kerr.NotLeaderForPartition, kerr.InvalidRecord, kerr.CorruptMessage, kerr.OffsetOutOfRange}
-	groupCodes = []*kerr.Error{kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.GroupIDNotFound, kerr.UnknownMemberID, kerr.IllegalGeneration,
-		kerr.UnknownTopicOrPartition, kerr.TopicAuthorizationFailed} // the topics of a commit are looked at behind its group
+	groupCodes = []*kerr.Error{
+		kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.GroupIDNotFound, kerr.UnknownMemberID, kerr.IllegalGeneration,
+		kerr.UnknownTopicOrPartition, kerr.TopicAuthorizationFailed,
+	} // the topics of a commit are looked at behind its group
 )
 
 // judgeCode turns an error code into an answer: denied is the code that says so.
@@ -212,7 +214,7 @@ func (b *brokerProbe) clusterReported(ctx context.Context, s *session, one func(
 	}
 	var out []Result
 	for _, op := range clusterReported {
-		a := answer{}
+		var a answer
 		if err != nil {
 			a = unanswered(err)
 		} else {

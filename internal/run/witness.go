@@ -65,7 +65,7 @@ func host() evidence.Host {
 		h.Kernel = strings.TrimSpace(string(b))
 	}
 	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for _, line := range strings.Split(string(b), "\n") {
+		for line := range strings.SplitSeq(string(b), "\n") {
 			if f := strings.Fields(line); len(f) >= 2 && f[0] == "MemTotal:" {
 				kb, _ := strconv.ParseUint(f[1], 10, 64)
 				h.MemoryBytes = kb << 10

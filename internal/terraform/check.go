@@ -46,7 +46,7 @@ func Check(ctx context.Context, dir string) (skipped []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("terraform check: %w", err)
 	}
-	defer os.RemoveAll(work) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(work)
 	if err := copyFor(dir, work); err != nil {
 		return nil, fmt.Errorf("terraform check: %w", err)
 	}

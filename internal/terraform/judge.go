@@ -188,7 +188,7 @@ func (m Module) backend() error {
 			if lock.Expr != "true" || encrypt.Expr != "true" {
 				return fmt.Errorf("%s:%d: the remote state is not locked and encrypted", s.File, b.Line)
 			}
-			return nil
+			return nil //nolint:staticcheck // a root has one backend
 		}
 	}
 	return fmt.Errorf("%s: a root without remote state", m.Path)

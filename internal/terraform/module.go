@@ -71,8 +71,10 @@ func Load(dir string) (Tree, error) {
 		key := filepath.ToSlash(filepath.Dir(rel))
 		m, ok := tree.Modules[key]
 		if !ok {
-			m = Module{Path: key, Variables: map[string]Place{}, Outputs: map[string]Place{}, Locals: map[string]string{}, Resources: map[string]Place{},
-				Data: map[string]Place{}, Calls: map[string]Place{}, Files: map[string]Block{}}
+			m = Module{
+				Path: key, Variables: map[string]Place{}, Outputs: map[string]Place{}, Locals: map[string]string{}, Resources: map[string]Place{},
+				Data: map[string]Place{}, Calls: map[string]Place{}, Files: map[string]Block{},
+			}
 		}
 		errs = append(errs, m.add(rel, file))
 		tree.Modules[key] = m

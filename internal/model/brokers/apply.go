@@ -76,9 +76,9 @@ func (c *Cluster) createTopics() error {
 	for _, t := range c.cfg.Topics {
 		configs := map[string]*string{}
 		for k, v := range t.Config {
-			configs[k] = kadm.StringPtr(v)
+			configs[k] = new(v)
 		}
-		configs["min.insync.replicas"] = kadm.StringPtr(fmt.Sprint(t.MinISR))
+		configs["min.insync.replicas"] = new(fmt.Sprint(t.MinISR))
 		if _, err := adm.CreateTopic(ctx, int32(t.Partitions), int16(t.Replicas), configs, t.Name); err != nil {
 			return fmt.Errorf("topic %s: %w", t.Name, err)
 		}

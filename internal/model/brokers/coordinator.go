@@ -135,7 +135,7 @@ func (c *Cluster) steer() {
 		}
 		return true
 	}
-	for tries := uint64(0); tries < maxTries; tries++ {
+	for tries := range uint64(maxTries) {
 		if !fits(k.gen + tries) {
 			continue
 		}

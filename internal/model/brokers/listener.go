@@ -104,7 +104,7 @@ func (f *front) serve(ln net.Listener) {
 		f.mu.Unlock()
 		// A frozen process accepts nothing, but its kernel does: the client is connected and hears nothing.
 		if cn.pass() != nil || f.port.deliver(cn) != nil {
-			cn.Close()
+			_ = cn.Close()
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (f *front) shut(reset bool) {
 		if reset {
 			cn.reset()
 		} else {
-			cn.Close()
+			_ = cn.Close()
 		}
 	}
 }

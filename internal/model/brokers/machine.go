@@ -443,7 +443,7 @@ func (m *machine) catchUp(now time.Duration, n *node) {
 			return
 		}
 		n.caughtUp = true
-		m.expand(now)
+		m.expand()
 		m.emit(now, n.id, InSync, "copied %d bytes", missed)
 	})
 }

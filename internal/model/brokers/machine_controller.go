@@ -57,7 +57,7 @@ func (m *machine) quorumChanged(now time.Duration) {
 			m.watch(now, n) // what could not be committed meanwhile is due now
 			m.register(now, n)
 		}
-		m.expand(now)
+		m.expand()
 	}
 }
 
@@ -111,7 +111,7 @@ func (m *machine) activate(now time.Duration, id int) {
 		m.watch(now, n)
 		m.register(now, n)
 	}
-	m.expand(now)
+	m.expand()
 }
 
 // scheduleRebalance starts the active controller's periodic election of preferred leaders.

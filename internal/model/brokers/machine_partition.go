@@ -106,7 +106,7 @@ func (m *machine) fence(now time.Duration, n *node) {
 	n.fenced, n.caughtUp = true, false
 	m.emit(now, n.id, FencedEvent, "")
 	m.depose(now, n)
-	m.expand(now)
+	m.expand()
 	m.register(now, n) // a new incarnation may be waiting for this
 }
 
@@ -159,12 +159,12 @@ func (m *machine) reviveOffline(now time.Duration, n *node) {
 	}
 	if revived > 0 {
 		m.emit(now, n.id, LeadersMoved, "%d partitions have a leader again", revived)
-		m.expand(now)
+		m.expand()
 	}
 }
 
 // expand lets every broker that has caught up into the in-sync sets it belongs to.
-func (m *machine) expand(now time.Duration) {
+func (m *machine) expand() {
 	if !m.canCommit() {
 		return
 	}
@@ -207,7 +207,7 @@ func (m *machine) electPreferred(now time.Duration) int {
 	}
 	if moved > 0 {
 		m.emit(now, -1, PreferredElected, "%d partitions", moved)
-		m.expand(now)
+		m.expand()
 	}
 	m.settle()
 	return moved

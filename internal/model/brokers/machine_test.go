@@ -288,7 +288,7 @@ func eventTime(t *testing.T, ev []machineEvent, id int, what What) time.Duration
 
 func TestCatchUpTakesBytes(t *testing.T) {
 	m := testMachine(t, func(c *Config) { c.CatchUpRate = 1000 })
-	m.backlog = func(id int) int64 { return 5000 }
+	m.backlog = func(int) int64 { return 5000 }
 	m.kill(10*time.Second, 0)
 	m.advance(20 * time.Second)
 	m.start(20*time.Second, 0)

@@ -73,8 +73,8 @@ func BenchmarkPath(b *testing.B) {
 		b.ReportMetric(records/time.Since(start).Seconds(), "records/s")
 		b.ReportMetric(float64(runtime.NumCPU()), "cores")
 		cancel()
-		<-ran
-		<-served
+		<-ran    //nolint:errcheck // it says that it has ended
+		<-served //nolint:errcheck // as above
 		k.Close()
 	}
 }

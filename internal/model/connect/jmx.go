@@ -146,16 +146,17 @@ func (m Metrics) render(beans []*bean) []byte {
 	var w promtext.Writer
 	seen := map[string]bool{}
 	for _, b := range beans {
-		head := b.domain + "<"
+		var head strings.Builder
+		head.WriteString(b.domain + "<")
 		for i, kv := range b.props {
 			if i > 0 {
-				head += ", "
+				head.WriteString(", ")
 			}
-			head += kv[0] + "=" + kv[1]
+			head.WriteString(kv[0] + "=" + kv[1])
 		}
-		head += "><>"
+		head.WriteString("><>")
 		for _, a := range b.attrs {
-			m.attribute(&w, seen, head, a)
+			m.attribute(&w, seen, head.String(), a)
 		}
 	}
 	return w.Bytes()

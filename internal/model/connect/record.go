@@ -35,7 +35,7 @@ func (c Connector) convert(r *kgo.Record) (sinkRecord, string, error) {
 	}
 	if key != nil {
 		if c.Key.Kind == "bytes" {
-			out.key = []byte(key)
+			out.key = key
 		} else {
 			dec := json.NewDecoder(bytes.NewReader(key))
 			dec.UseNumber()

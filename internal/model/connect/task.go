@@ -67,7 +67,7 @@ func (t *task) run() {
 		t.finish(&err)
 	}
 	t.release()
-	if t.ctx.Err() != nil && context.Cause(t.ctx) != errAbandoned {
+	if t.ctx.Err() != nil && !errors.Is(context.Cause(t.ctx), errAbandoned) {
 		return // killed: nobody is left to say anything
 	}
 	if err != nil {

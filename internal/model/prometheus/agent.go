@@ -41,7 +41,7 @@ func (o Options) listen(addr string) (net.Listener, error) {
 	if o.Listen != nil {
 		return o.Listen("tcp", addr)
 	}
-	return net.Listen("tcp", addr)
+	return net.Listen("tcp", addr) //nolint:noctx // opens at once
 }
 
 // Agent is a Prometheus in agent mode. New and Run again on the same Root is the process started again: the log is replayed,

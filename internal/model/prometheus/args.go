@@ -88,7 +88,7 @@ func (a *arguments) bytes(name string, dst *int64) {
 	if !ok {
 		return
 	}
-	num := strings.TrimRight(v.value, "BKMGTiB")
+	num := strings.TrimRight(v.value, "KMGTiB")
 	n, err := strconv.ParseInt(num, 10, 64)
 	unit, known := map[string]int64{"": 1, "B": 1, "KB": 1 << 10, "KiB": 1 << 10, "MB": 1 << 20, "MiB": 1 << 20, "GB": 1 << 30, "GiB": 1 << 30}[v.value[len(num):]]
 	if err != nil || !known {

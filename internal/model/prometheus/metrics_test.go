@@ -19,7 +19,7 @@ func TestMetricsAreThoseOfTheRealProgram(t *testing.T) {
 	eventually(t, 5*time.Second, "something sent", func() bool { return metric(t, a.Addr(), "prometheus_remote_storage_samples_total") > 0 })
 	for file, addr := range map[string]string{"testdata/real/agent-metrics.txt": a.Addr().String(), "testdata/real/receiver-metrics.txt": r.Addr().String()} {
 		real := map[string][2]string{}
-		for _, l := range strings.Split(readFile(t, file), "\n") {
+		for l := range strings.SplitSeq(readFile(t, file), "\n") {
 			if f := strings.Fields(l); len(f) >= 2 && f[0] != "#" {
 				real[f[0]] = [2]string{f[1], strings.Join(f[2:], "")}
 			}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -50,7 +51,7 @@ type writtenAt struct {
 
 func w(labels string, at float64, value string, more ...any) written {
 	var out written
-	for _, l := range strings.Split(labels, ",") {
+	for l := range strings.SplitSeq(labels, ",") {
 		n, v, _ := strings.Cut(l, "=")
 		out.Labels = append(out.Labels, [2]string{n, v})
 	}
@@ -191,9 +192,7 @@ func (c call) do(t *testing.T, base time.Time, url string) (int, string) {
 		resp, err = cl.Do(req)
 	} else {
 		form := map[string][]string{}
-		for k, v := range c.Form {
-			form[k] = v
-		}
+		maps.Copy(form, c.Form)
 		for k, v := range c.Times {
 			f, perr := strconv.ParseFloat(v, 64)
 			if perr != nil {

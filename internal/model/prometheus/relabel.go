@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -130,8 +131,6 @@ func set(m map[string]string, name, value string) {
 
 func copyMap(m map[string]string) map[string]string {
 	c := make(map[string]string, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
+	maps.Copy(c, m)
 	return c
 }

@@ -253,5 +253,4 @@ const staleBits = 0x7ff0000000000002
 
 func staleNaN() float64         { return math.Float64frombits(staleBits) }
 func isStale(v float64) bool    { return math.Float64bits(v) == staleBits }
-func nowMS(t time.Time) int64   { return t.UnixMilli() }
 func msTime(ms int64) time.Time { return time.UnixMilli(ms) }

@@ -63,7 +63,7 @@ type engineContainer struct {
 
 	NetworkSettings struct {
 		Networks map[string]struct{ IPAddress, GlobalIPv6Address, Gateway string }
-		Ports    map[string][]struct{ HostIp, HostPort string } //nolint:revive // the engine's spelling
+		Ports    map[string][]struct{ HostIp, HostPort string }
 	}
 }
 

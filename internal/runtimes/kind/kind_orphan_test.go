@@ -36,7 +36,7 @@ func TestKindHelperProcess(t *testing.T) {
 	must[*Fault](t)(r.HoldDown(ctx, Container{Kafka, Kafka, "triad-broker-1", "kafka"}, 5*time.Second))
 	// A long one: nobody renews its lease after the harness is dead.
 	must[*Fault](t)(r.FreezeCluster(ctx, Monitoring, 10*time.Minute))
-	fmt.Println("injected")
+	fmt.Println("injected") //nolint:forbidigo // the parent test waits for the line
 	time.Sleep(time.Hour)
 }
 

@@ -120,7 +120,7 @@ exit 1
 	f.gone = func(ctx context.Context) (Proof, error) {
 		now, err := r.find(ctx, c)
 		if err != nil {
-			return Proof{1, err.Error()}, nil
+			return Proof{1, err.Error()}, nil //nolint:nilerr // a process that is not found is what is left of the kill
 		}
 		return Proof{0, fmt.Sprintf("runs again as process %d", now.pid)}, nil
 	}

@@ -193,7 +193,7 @@ func (r *Runtime) hasFiles(ctx context.Context, src images.Source, paths []strin
 		return nil, err
 	}
 	for _, p := range paths {
-		have[p] = have[p] // false is an answer too
+		have[p] = have[p] //nolint:staticcheck // false is an answer too, and has to be written down
 	}
 	b, err := json.Marshal(have)
 	if err != nil {

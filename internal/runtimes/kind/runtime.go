@@ -5,7 +5,6 @@ package kind
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 
@@ -41,7 +40,7 @@ func New(ctx context.Context, opts Options, log *slog.Logger, progress kube.Prog
 		return nil, err
 	}
 	if log == nil {
-		log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		log = slog.New(slog.DiscardHandler)
 	}
 	if progress == nil {
 		progress = func(string, string, string) {}

@@ -55,7 +55,7 @@ func (r *Runtime) readState(cluster string) (st clusterState, ok bool, err error
 		return st, false, fmt.Errorf("state of %s: %w", cluster, err)
 	}
 	if json.Unmarshal(b, &st) != nil {
-		return clusterState{}, false, nil
+		return clusterState{}, false, nil //nolint:nilerr // a state that cannot be read is none
 	}
 	return st, true, nil
 }

@@ -270,7 +270,7 @@ func (r *Runtime) abandon(ctx context.Context, name string, done <-chan error) {
 			_ = r.removeContainers(uctx, nodes)
 		}
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // the error is that it was abandoned
 			return
 		case <-uctx.Done():
 			return
