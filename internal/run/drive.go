@@ -90,7 +90,7 @@ func (r *runner) fault(ctx, after context.Context, i int) {
 	cancel()
 	if err != nil {
 		state := evidence.FaultFailed
-		if _, ok := err.(*fault.UnavailableError); ok {
+		if _, ok := errors.AsType[*fault.UnavailableError](err); ok {
 			state = evidence.FaultSkipped
 			r.note(evidence.EventSkip, "fault "+f.Name, err.Error())
 		}
@@ -216,7 +216,7 @@ func (r *runner) drain(ctx, after context.Context) {
 		if counts != last {
 			still, last = now, counts
 		}
-		if s.InKafka >= s.Acked && s.Searchable+r.kafka.DeadLettered() >= s.InKafka && now.Sub(still) >= settle {
+		if r.arrived(s) && now.Sub(still) >= settle {
 			state = "done"
 			break
 		}
@@ -235,6 +235,14 @@ func (r *runner) drain(ctx, after context.Context) {
 		detail = fmt.Sprintf("deadline of %v: %d acknowledged, %d in kafka, %d searchable", limit, s.Acked, s.InKafka, s.Searchable)
 	}
 	r.Progress.Step("drain", "done", detail)
+}
+
+// arrived reports whether everything that is to come has come.
+func (r *runner) arrived(s progress.Status) bool {
+	if r.Arrive != nil {
+		return s.InKafka >= r.Arrive.Kafka && s.Searchable >= r.Arrive.Documents
+	}
+	return s.InKafka >= s.Acked && s.Searchable+r.kafka.DeadLettered() >= s.InKafka
 }
 
 // statusBoard gathers what the progress shows.

@@ -39,7 +39,7 @@ func (w *watchers) stop(after context.Context) {
 
 // observe fixes the start of the schedule and starts every observer.
 func (r *runner) observe(ctx context.Context) (*watchers, error) {
-	r.start = time.Now().Add(headStart)
+	r.start = time.Now().Add(r.env.Describe().HeadStart)
 	if err := r.w.Begin(r.start); err != nil {
 		return nil, err
 	}
@@ -49,8 +49,10 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		return nil, err
 	}
 	h := r.w.Header()
-	r.store, err = elastic.New(elastic.Config{Client: client, Indices: r.topics(), Scenario: r.Scenario, PollEvery: h.PollEvery, Evidence: r.w,
-		Pulse: h.PulseEvery, Cluster: "monitoring", Logger: r.Logger}, r.known)
+	r.store, err = elastic.New(elastic.Config{
+		Client: client, Indices: r.topics(), Scenario: r.Scenario, PollEvery: h.PollEvery, Evidence: r.w,
+		Pulse: h.PulseEvery, Cluster: "monitoring", Logger: r.Logger,
+	}, r.known)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,6 @@ const (
 	assumeTime  = 30 * time.Second
 	closeTime   = 30 * time.Second
 	reconTime   = 5 * time.Minute
-	headStart   = 700 * time.Millisecond // between the last preparation and the first record
 	// hurryTime is what an interrupted run has, from the interruption, for all that it still waits for: ten seconds are
 	// promised, and closing and judging come behind it.
 	hurryTime = 7 * time.Second
@@ -48,8 +47,14 @@ type Options struct {
 	Logger   *slog.Logger
 	Progress progress.Sink
 	Sabotage *runtimes.Sabotage
-	Now      time.Time // names the run directory
+	// Arrive is what a sabotaged run waits for in its drain, because what was lost on purpose never comes; nil: everything
+	// that was acknowledged.
+	Arrive *Arrivals
+	Now    time.Time // names the run directory
 }
+
+// Arrivals are how many different records come to Kafka and how many documents to the store.
+type Arrivals struct{ Kafka, Documents uint64 }
 
 // ProvisionError says that the system could not be brought up or connected.
 type ProvisionError struct{ Err error }
@@ -87,12 +92,17 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	if err := r.create(); err != nil {
 		return "", err
 	}
+	var closeLog func()
+	if r.Logger, closeLog, err = tee(o.Logger, r.w.Dir); err != nil {
+		o.Logger.Warn("no log file", "error", err)
+	}
+	defer closeLog()
 	scratch, release, err := newScratch()
 	if err != nil {
 		return r.w.Dir, errors.Join(fmt.Errorf("scratch folder: %w", err), r.w.Close("no scratch folder"))
 	}
 	defer release()
-	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: o.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
+	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: r.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
 	user := ctx
 	ctx, abort := context.WithCancelCause(user)
 	defer abort(nil)
@@ -175,8 +185,10 @@ func (r *runner) watchEvidence(ctx context.Context, abort context.CancelCauseFun
 func (r *runner) create() error {
 	s := r.Scenario
 	id := fmt.Sprintf("%s-%s-%s", r.Now.UTC().Format("20060102T150405"), s.Name, r.Runtime.Name())
-	h := evidence.Header{ID: id, Run: r.number, Scenario: s.Name, Runtime: r.Runtime.Name(), Why: r.Why, Seed: s.Seed, Commit: r.Commit, Version: r.Version,
-		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
+	h := evidence.Header{
+		ID: id, Run: r.number, Scenario: s.Name, Runtime: r.Runtime.Name(), Why: r.Why, Seed: s.Seed, Commit: r.Commit, Version: r.Version,
+		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond,
+	}
 	rate := 0.0
 	for _, l := range s.Load {
 		rate += float64(l.Rate)
@@ -291,8 +303,10 @@ func (r *runner) assume(ctx context.Context) error {
 			return "", &ProvisionError{fmt.Errorf("store: %w", err)}
 		}
 		access := r.env.Kafka()
-		r.kafka, err = kafka.Open(check, kafka.Config{Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), DeadLetter: access.DeadLetter,
-			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger})
+		r.kafka, err = kafka.Open(check, kafka.Config{
+			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), DeadLetter: access.DeadLetter,
+			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger,
+		})
 		if err != nil {
 			return "", &ProvisionError{err}
 		}

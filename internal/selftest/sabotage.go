@@ -10,6 +10,7 @@ import (
 	"triad/internal/load"
 	"triad/internal/observe"
 	"triad/internal/record"
+	"triad/internal/run"
 	"triad/internal/runtimes"
 	"triad/internal/source"
 	"triad/internal/stats"
@@ -102,6 +103,9 @@ func plan(seed uint64, counts map[uint32]uint64, rows []kind) *saboteur {
 		t := &truth{kind: k, stream: uint32(i), total: n}
 		s.truths[t.stream] = t
 		amount := 1 + rng.Uint64N(max(n/5, 1))
+		if rng.IntN(3) == 0 {
+			amount = 1 // the smallest there is shows the limit of detection
+		}
 		switch {
 		case k.place == nowhere:
 		case k.which == head:
@@ -128,6 +132,20 @@ func plan(seed uint64, counts map[uint32]uint64, rows []kind) *saboteur {
 		}
 	}
 	return s
+}
+
+// arrive is what still comes to Kafka and to the store.
+func (s *saboteur) arrive() *run.Arrivals {
+	a := &run.Arrivals{}
+	for _, t := range s.truths {
+		want := t.want()
+		a.Documents += t.total - want.Lost + want.VisibleDup + want.Phantom
+		a.Kafka += t.total
+		if t.place != atDocument {
+			a.Kafka -= want.Lost
+		}
+	}
+	return a
 }
 
 // hooks returns what the embedded runtime calls.

@@ -30,8 +30,10 @@ func TestSelftest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rep, err := selftest.Run(context.Background(), selftest.Options{Runtime: rt, Rounds: 1, Seed: 1, Dir: t.TempDir(),
-		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Progress: progress.NewPlain(testWriter{t}, 10*time.Second)})
+	rep, err := selftest.Run(context.Background(), selftest.Options{
+		Runtime: rt, Rounds: 1, Seed: 1, Dir: t.TempDir(),
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Progress: progress.NewPlain(testWriter{t}, 10*time.Second),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

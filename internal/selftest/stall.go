@@ -46,8 +46,10 @@ func (rep *Report) stall(dir string) error {
 	if err != nil {
 		return err
 	}
-	w, err := evidence.Create(filepath.Join(dir, "stall"), evidence.Header{ID: "stall", Run: 1, Scenario: s.Name, Runtime: "embedded", Seed: 1, Streams: s.Streams(), Windows: s.Phases.Windows(),
-		HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
+	w, err := evidence.Create(filepath.Join(dir, "stall"), evidence.Header{
+		ID: "stall", Run: 1, Scenario: s.Name, Runtime: "embedded", Seed: 1, Streams: s.Streams(), Windows: s.Phases.Windows(),
+		HistWindow: time.Second, PulseEvery: 100 * time.Millisecond,
+	}, s)
 	if err != nil {
 		return err
 	}
