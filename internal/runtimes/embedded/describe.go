@@ -19,7 +19,7 @@ var limits = []string{
 
 // Describe says what is modelled, and what the report must say about it.
 func (s *system) Describe() runtimes.Description {
-	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers()}
+	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers(), HeadStart: 500 * time.Millisecond}
 	for _, c := range []struct{ cluster, name, note string }{
 		{scenario.Datacenter, "inputgen", "Triad's own generator, in process"},
 		{scenario.Datacenter, "fluent-bit", ""},
@@ -45,8 +45,10 @@ func (s *system) Describe() runtimes.Description {
 
 // buffers are the limits of every hop, as configured.
 func (s *system) buffers() []evidence.Buffer {
-	out := []evidence.Buffer{{Hop: "generate", Component: "kubelet log rotation", Bytes: s.cfg.logMaxBytes * int64(s.cfg.logMaxFiles), Instances: s.serviceFiles(),
-		Full: "delete", Source: "kind/datacenter.yaml containerLogMaxSize x containerLogMaxFiles"}}
+	out := []evidence.Buffer{{
+		Hop: "generate", Component: "kubelet log rotation", Bytes: s.cfg.logMaxBytes * int64(s.cfg.logMaxFiles), Instances: s.serviceFiles(),
+		Full: "delete", Source: "kind/datacenter.yaml containerLogMaxSize x containerLogMaxFiles",
+	}}
 	out = append(out, runtimes.FluentBitBuffers(s.fluentBit, 1)...)
 	out = append(out, runtimes.FluentdBuffers(s.fluentd, 1)...)
 	for _, t := range s.cfg.brokers.Topics {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -88,8 +89,16 @@ func (s *system) start(ctx context.Context) error {
 	for _, step := range []struct {
 		name string
 		fn   func(ctx, run context.Context) error
-	}{{"brokers", s.startBrokers}, {"store", s.startStore}, {"central prometheus", s.startReceiver}, {"connect", s.startConnect},
-		{"fluentd", s.startFluentd}, {"fluent bit", s.startFluentBit}, {"synthetic counters", s.startSynthetic}, {"prometheus agents", s.startAgents}} {
+	}{
+		{"brokers", s.startBrokers},
+		{"store", s.startStore},
+		{"central prometheus", s.startReceiver},
+		{"connect", s.startConnect},
+		{"fluentd", s.startFluentd},
+		{"fluent bit", s.startFluentBit},
+		{"synthetic counters", s.startSynthetic},
+		{"prometheus agents", s.startAgents},
+	} {
 		if err := step.fn(ctx, run); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
@@ -206,9 +215,14 @@ func (s *system) add(name string, make func() (runner, error)) error {
 // secrets writes what a pod mounts: the brokers' authority and the remote_write credentials.
 func (s *system) secrets(cluster string) error {
 	root := s.dir(cluster)
-	for file, content := range map[string][]byte{"etc/triad/kafka/ca.crt": s.brokers.CA(), "etc/triad/remote-write/username": []byte(cluster),
-		"etc/triad/remote-write/password": []byte("embedded")} {
+	for file, content := range map[string][]byte{
+		"etc/triad/kafka/ca.crt": s.brokers.CA(), "etc/triad/remote-write/username": []byte(cluster),
+		"etc/triad/remote-write/password": []byte("embedded"),
+	} {
 		path := filepath.Join(root, file)
+		if _, err := os.Stat(path); err == nil {
+			continue // another part that mounts it may be reading it, and it does not change
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -233,8 +247,10 @@ func (s *system) startFluentd(_, _ context.Context) error {
 		hook = s.session.Sabotage.Produce
 	}
 	return s.add("fluentd", func() (runner, error) {
-		return fluentd.New(s.fluentd, fluentd.Options{Root: s.dir(scenario.Datacenter), Listen: s.ports.listen("fluentd"), Dial: s.net.dialer(scenario.Datacenter, scenario.Kafka),
-			Logger: s.logger.With("component", "fluentd"), Produce: hook})
+		return fluentd.New(s.fluentd, fluentd.Options{
+			Root: s.dir(scenario.Datacenter), Listen: s.ports.listen("fluentd"), Dial: s.net.dialer(scenario.Datacenter, scenario.Kafka),
+			Logger: s.logger.With("component", "fluentd"), Produce: hook,
+		})
 	})
 }
 
@@ -264,7 +280,8 @@ func (s *system) startConnect(_, run context.Context) error {
 	for _, a := range s.brokers.Addrs() {
 		brokerAt[a] = true
 	}
-	o := connect.Options{Brokers: s.brokers.Addrs(), Listen: s.ports.listen("connect"), Seed: s.session.Scenario.Seed, Logger: s.logger.With("component", "kafka-connect"),
+	o := connect.Options{
+		Brokers: s.brokers.Addrs(), Listen: s.ports.listen("connect"), Seed: s.session.Scenario.Seed, Logger: s.logger.With("component", "kafka-connect"),
 		Secret:     func(string) (string, error) { return "embedded", nil }, // the store has no users here
 		ElasticURL: "http://" + s.ports.addr("elasticsearch", "9200"),
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -272,7 +289,8 @@ func (s *system) startConnect(_, run context.Context) error {
 				return toKafka(ctx, network, addr)
 			}
 			return toStore(ctx, network, addr)
-		}}
+		},
+	}
 	if s.cfg.brokers.Encrypt {
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(s.brokers.CA())
@@ -350,8 +368,8 @@ func (s *system) Search() elastic.Access {
 // Close stops every part, those that send before those that receive.
 func (s *system) Close(context.Context) error {
 	s.closed.Do(func() {
-		for i := len(s.order) - 1; i >= 0; i-- {
-			s.procs[s.order[i]].stop()
+		for _, v := range slices.Backward(s.order) {
+			s.procs[v].stop()
 		}
 		if s.cancel != nil {
 			s.cancel()
