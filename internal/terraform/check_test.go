@@ -107,7 +107,7 @@ func TestCheckOwnCode(t *testing.T) {
 func listing(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		out.WriteString(path + "\n")
 		return err
 	})
@@ -131,7 +131,7 @@ func TestChangesThatMustFail(t *testing.T) {
 		{"kafka", "modules/plan/main.tf", "if f.to.cluster == var.cluster\n    ]) : r.key => r...", "if f.to.cluster == var.cluster && f.name != \"index\"\n    ]) : r.key => r...", "Rules of the load balancers and flows to kafka differ"},
 		{"kafka", "modules/cluster/nodes.tf", `encrypted             = "true"`, `encrypted             = "false"`, "volumes are not encrypted"},
 		{"kafka", "modules/cluster/policies.tf", `Action    = ["ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyVolume"]`, `Action    = ["ec2:AttachVolume", "ec2:DeleteVolume"]`, "may delete volumes"},
-		{"kafka", "modules/plan/main.tf", "zones = 3", "zones = 2", "three zones"},
+		{"kafka", "modules/plan/main.tf", "zones = 3", "zones = 2", "each.value.zone is 2"},
 		{"monitoring", "monitoring/main.tf", "search  = { zones = [0, 1, 2]", "search  = { zones = [0, 1]", "has no nodes in one of the zones"},
 	} {
 		t.Run(c.want, func(t *testing.T) {

@@ -46,9 +46,10 @@ resource "aws_iam_role" "node" {
 
 resource "aws_iam_role_policy_attachment" "node" {
   role       = aws_iam_role.node.name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodeMinimalPolicy"
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"
 }
 
+# Nodes pull and do no more: the first pull of a cached image, which makes its repository, is a pipeline's right (docs/eks.md).
 locals {
   repositories = "arn:aws:ecr:${local.region}:${local.account}:repository"
   node_policy = {
@@ -68,12 +69,6 @@ locals {
           [for prefix in ["quay", "dockerhub", "elastic", "fluentbit", "platform", "triad"] : "${local.repositories}/${prefix}/*"],
           ["arn:aws:ecr:${local.region}:${var.addon_registry_account}:repository/*"],
         )
-      },
-      {
-        Sid      = "FirstPullThroughTheCache"
-        Effect   = "Allow"
-        Action   = ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"]
-        Resource = [for prefix in ["quay", "dockerhub"] : "${local.repositories}/${prefix}/*"]
       },
     ]
   }

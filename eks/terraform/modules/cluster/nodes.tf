@@ -81,7 +81,8 @@ resource "aws_eks_node_group" "this" {
     }
   }
 
-  depends_on = [aws_iam_role_policy_attachment.node, aws_iam_role_policy.node, aws_eks_addon.network]
+  # The network add-on gets its rights from the identity agent: both are there when the first node asks.
+  depends_on = [aws_iam_role_policy_attachment.node, aws_iam_role_policy.node, aws_eks_addon.network, aws_eks_addon.identity]
 
   lifecycle {
     create_before_destroy = true

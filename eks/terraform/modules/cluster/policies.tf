@@ -34,7 +34,7 @@ locals {
       {
         Sid    = "InterfacesInOwnNetwork"
         Effect = "Allow"
-        Action = "ec2:CreateNetworkInterface"
+        Action = ["ec2:CreateNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute"]
         Resource = [
           "arn:aws:ec2:${local.region}:${local.account}:subnet/*",
           "arn:aws:ec2:${local.region}:${local.account}:security-group/*",
