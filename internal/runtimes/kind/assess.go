@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sort"
 	"strings"
 
@@ -29,7 +31,7 @@ const (
 	Frozen    Condition = "frozen"    // complete, some nodes are paused: unpause them
 	HalfMade  Condition = "half-made" // Triad's, but its making did not end: make it again
 	Different Condition = "different" // Triad's, of another node image or configuration
-	Foreign   Condition = "foreign"   // of the same name and not Triad's: left alone
+	Foreign   Condition = "foreign"   // of the same name and not Triad's, or of another state folder: left alone
 )
 
 // Node is one node's container.
@@ -42,7 +44,10 @@ type Node struct {
 	Gateway   string
 	ImageID   string
 	Owned     bool           // carries the mark of a state folder of Triad's
+	Elsewhere string         // another state folder that lives and has this node; "" when it is this one's, or its folder is lost
 	HostPorts map[int]string // node port -> address on this machine
+
+	mark string // the folder on this machine that is mounted as the mark
 }
 
 // Assessment is a cluster's condition, in a word and in a sentence.
@@ -77,7 +82,25 @@ func (r *Runtime) Nodes(ctx context.Context, cluster string) ([]Node, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	return inspectNodes(ctx, r.engine, ids)
+	nodes, err := inspectNodes(ctx, r.engine, ids)
+	for i := range nodes {
+		nodes[i].Elsewhere = elsewhere(nodes[i].mark, filepath.Join(r.clusterDir(cluster), "mark"))
+	}
+	return nodes, err
+}
+
+// elsewhere returns the state folder that a mark belongs to when it is another than ours and still knows its cluster. A folder
+// without the cluster's state is a lost one: nobody can use that cluster any more, and it may be made again.
+func elsewhere(mark, ours string) string {
+	// Engines in a virtual machine show paths of this machine below a prefix.
+	mark = strings.TrimPrefix(strings.TrimPrefix(mark, "/host_mnt"), "/private")
+	if mark == "" || mark == strings.TrimPrefix(ours, "/private") {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(mark), "state.json")); err != nil {
+		return ""
+	}
+	return filepath.Dir(filepath.Dir(mark))
 }
 
 func inspectNodes(ctx context.Context, e images.Engine, ids []string) ([]Node, error) {
@@ -102,7 +125,9 @@ func parseNodes(b []byte) ([]Node, error) {
 			n.IPv4, n.IPv6, n.Gateway = net.IPAddress, net.GlobalIPv6Address, net.Gateway
 		}
 		for _, m := range c.Mounts {
-			n.Owned = n.Owned || m.Destination == ownerMark
+			if m.Destination == ownerMark {
+				n.Owned, n.mark = true, m.Source
+			}
 		}
 		for port, binds := range c.NetworkSettings.Ports {
 			var p int
@@ -146,11 +171,14 @@ func judge(cluster string, nodes []Node, st clusterState, known bool, want strin
 		if !n.Owned {
 			return Foreign, fmt.Sprintf("a cluster named %s is there that Triad did not make; delete it with `kind delete cluster --name %s` or rename it", NamePrefix+cluster, NamePrefix+cluster)
 		}
+		if n.Elsewhere != "" {
+			return Foreign, fmt.Sprintf("it belongs to another state folder, %s, and may be in use: set TRIAD_STATE_DIR=%s to work with it, or take it down from there", n.Elsewhere, n.Elsewhere)
+		}
 		counts[n.State]++
 	}
 	switch {
 	case !known:
-		return HalfMade, "its nodes are Triad's, but nothing is known about it (state folder lost or another one): it has to be made again"
+		return HalfMade, "its nodes are Triad's, but nothing is known about it (its state folder is lost): it has to be made again"
 	case st.Phase != phaseReady:
 		return HalfMade, "its making was interrupted: it has to be made again"
 	case len(nodes) != st.Nodes:

@@ -3,6 +3,8 @@
 package kind
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -123,6 +125,8 @@ func TestJudge(t *testing.T) {
 		{"state lost", []Node{node("running", true)}, clusterState{}, false, HalfMade},
 		{"another version", []Node{node("running", true)}, clusterState{Phase: phaseReady, Nodes: 1, Fingerprint: "g"}, true, Different},
 		{"somebody else's", []Node{node("running", false)}, ready, true, Foreign},
+		{"of another state folder", []Node{{State: "running", Owned: true, Elsewhere: "/other"}}, clusterState{}, false, Foreign},
+		{"of another state folder, ours knows the name", []Node{{State: "running", Owned: true, Elsewhere: "/other"}}, ready, true, Foreign},
 		{"somebody else's, stopped", []Node{node("exited", false)}, clusterState{}, false, Foreign},
 	} {
 		got, detail := judge("kafka", tc.nodes, tc.st, tc.known, "f", 1)
@@ -144,10 +148,37 @@ func TestParseNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Node{
-		{Name: "triad-kafka-control-plane", Role: "control-plane", State: "paused", IPv4: "172.18.0.2", IPv6: "fc00::2", Gateway: "172.18.0.1", ImageID: "sha256:1", Owned: true, HostPorts: map[int]string{30094: "127.0.0.1:30094"}},
+		{Name: "triad-kafka-control-plane", Role: "control-plane", State: "paused", IPv4: "172.18.0.2", IPv6: "fc00::2", Gateway: "172.18.0.1", ImageID: "sha256:1", Owned: true, mark: "/x", HostPorts: map[int]string{30094: "127.0.0.1:30094"}},
 		{Name: "triad-kafka-worker", Role: "worker", State: "running", IPv4: "172.18.0.3", Gateway: "172.18.0.1", ImageID: "sha256:1", HostPorts: map[int]string{}},
 	}
-	if diff := cmp.Diff(want, nodes); diff != "" {
+	if diff := cmp.Diff(want, nodes, cmp.AllowUnexported(Node{})); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+}
+
+// TestElsewhere holds that a cluster which another state folder knows is not taken for a half-made one: it was once deleted that way.
+func TestElsewhere(t *testing.T) {
+	other, lost, ours := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, d := range []string{other, lost, ours} {
+		if err := os.MkdirAll(filepath.Join(d, Kafka, "mark"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{other, ours} {
+		if err := os.WriteFile(filepath.Join(d, Kafka, "state.json"), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark := func(d string) string { return filepath.Join(d, Kafka, "mark") }
+	for _, tc := range []struct{ name, mark, want string }{
+		{"another that lives", mark(other), other},
+		{"another, seen through a virtual machine", "/host_mnt" + mark(other), other},
+		{"another that is lost", mark(lost), ""},
+		{"ours", mark(ours), ""},
+		{"none", "", ""},
+	} {
+		if got := elsewhere(tc.mark, mark(ours)); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
 	}
 }

@@ -74,6 +74,10 @@ func (r *Runtime) downOne(ctx context.Context, name string) error {
 		return err
 	}
 	for _, n := range nodes {
+		if n.Elsewhere != "" {
+			r.progress(step, kube.StateSkip, "it belongs to the state folder "+n.Elsewhere+": left alone")
+			return r.forget(name)
+		}
 		if !n.Owned {
 			r.progress(step, kube.StateSkip, "a cluster of that name is not Triad's: left alone")
 			return r.forget(name)

@@ -144,7 +144,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 			continue
 		}
 		for _, n := range nodes {
-			if !n.Owned {
+			if !n.Owned || n.Elsewhere != "" {
 				continue
 			}
 			if n.State == "paused" {
@@ -186,7 +186,7 @@ func (r *Runtime) runningNodes(ctx context.Context, cluster string) ([]Node, err
 		if n.State != "running" {
 			return nil, fmt.Errorf("cluster %s: node %s is %s", cluster, n.Name, n.State)
 		}
-		if !n.Owned {
+		if !n.Owned || n.Elsewhere != "" {
 			return nil, fmt.Errorf("cluster %s: %w", cluster, ErrForeign)
 		}
 	}

@@ -80,7 +80,7 @@ func (r *Runtime) presentClusters(ctx context.Context) (map[string][]Node, error
 		if err != nil {
 			return nil, err
 		}
-		nodes = slices.DeleteFunc(nodes, func(n Node) bool { return !n.Owned || n.State != "running" })
+		nodes = slices.DeleteFunc(nodes, func(n Node) bool { return !n.Owned || n.Elsewhere != "" || n.State != "running" })
 		if len(nodes) > 0 {
 			out[c] = nodes
 		}

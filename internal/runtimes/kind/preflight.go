@@ -32,11 +32,11 @@ func (r *Runtime) Preflight(ctx context.Context, p *Plan) ([]preflight.Finding, 
 			return nil, err
 		}
 		for _, n := range there {
-			if n.Owned && n.State == "running" && need.Node == "" {
+			if n.Owned && n.Elsewhere == "" && n.State == "running" && need.Node == "" {
 				need.Node = n.Name
 			}
 			for _, addr := range n.HostPorts {
-				if _, port, err := net.SplitHostPort(addr); err == nil && n.Owned {
+				if _, port, err := net.SplitHostPort(addr); err == nil && n.Owned && n.Elsewhere == "" {
 					if v, err := strconv.Atoi(port); err == nil {
 						held[v] = true
 					}

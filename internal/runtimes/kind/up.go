@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -257,7 +258,7 @@ func (r *Runtime) create(ctx context.Context, name string, cfg *v1alpha4.Cluster
 	}
 	uctx, ucancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer ucancel()
-	nodes, nerr := r.Nodes(uctx, name)
+	nodes, nerr := r.ownNodes(uctx, name)
 	return errors.Join(err, nerr, r.deleteCluster(uctx, name, nodes))
 }
 
@@ -266,7 +267,7 @@ func (r *Runtime) abandon(ctx context.Context, name string, done <-chan error) {
 	uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	for {
-		if nodes, err := r.Nodes(uctx, name); err == nil && len(nodes) > 0 {
+		if nodes, err := r.ownNodes(uctx, name); err == nil && len(nodes) > 0 {
 			_ = r.removeContainers(uctx, nodes)
 		}
 		select {
@@ -277,6 +278,13 @@ func (r *Runtime) abandon(ctx context.Context, name string, done <-chan error) {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// ownNodes returns the nodes of a cluster that this state folder made: between the look and the making another harness can have
+// taken the name, and what is undone then must not be its.
+func (r *Runtime) ownNodes(ctx context.Context, name string) ([]Node, error) {
+	nodes, err := r.Nodes(ctx, name)
+	return slices.DeleteFunc(nodes, func(n Node) bool { return !n.Owned || n.Elsewhere != "" }), err
 }
 
 // nameIsFree finds containers that have the names of nodes to be and are of no kind cluster: kind would fail on them half way.
