@@ -24,6 +24,7 @@ type Capability struct {
 	Component string `yaml:"component"`
 	Name      string `yaml:"name"`
 	File      string `yaml:"file"`       // path in the image, without a leading slash, that is there when the capability is
+	StandIn   string `yaml:"stand_in"`   // in place of file: the capability is lacking when this part of an image set is a stand-in
 	LeavesOut string `yaml:"leaves_out"` // kustomize component to render without, empty when none
 	Reason    string `yaml:"reason"`     // what the report says
 }
@@ -55,8 +56,8 @@ func (s Set) Images() (ImageList, error) {
 		}
 	}
 	for _, c := range l.Capabilities {
-		if _, ok := l.Images[c.Component]; !ok || c.Name == "" || c.File == "" || c.Reason == "" {
-			errs = append(errs, fmt.Errorf("manifests/images.yaml: capability %s/%s: needs a component of images, a name, a file and a reason", c.Component, c.Name))
+		if _, ok := l.Images[c.Component]; !ok || c.Name == "" || (c.File == "") == (c.StandIn == "") || c.Reason == "" {
+			errs = append(errs, fmt.Errorf("manifests/images.yaml: capability %s/%s: needs a component of images, a name, a file or a stand-in, and a reason", c.Component, c.Name))
 		}
 	}
 	return l, errors.Join(errs...)
@@ -79,6 +80,12 @@ func (l ImageList) References() map[string]string {
 func (l ImageList) Reductions(set ImageSet, has func(component, file string) bool) []Capability {
 	var out []Capability
 	for _, c := range l.Capabilities {
+		if c.StandIn != "" {
+			if slices.Contains(set.StandIns, c.StandIn) {
+				out = append(out, c)
+			}
+			continue
+		}
 		if slices.Contains(set.Lacks, c.Component+"-"+c.Name) || has != nil && !has(c.Component, c.File) {
 			out = append(out, c)
 		}

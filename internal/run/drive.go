@@ -258,7 +258,7 @@ type statusBoard struct {
 func newStatusBoard(r *runner) *statusBoard {
 	b := &statusBoard{r: r, lastAt: time.Now()}
 	for _, f := range r.Scenario.Faults {
-		b.faults = append(b.faults, progress.Fault{Name: f.Name, State: "waiting"})
+		b.faults = append(b.faults, progress.Fault{Name: f.Name, State: "waiting", At: r.Scenario.Phases.Resolve(f.At)})
 	}
 	return b
 }

@@ -69,6 +69,9 @@ type Description struct {
 	Limits      []string
 	Buffers     []evidence.Buffer
 	Metrics     *evidence.MetricsPath
+	// HeadStart is how long before the start of the schedule Generate is called: what it takes to tell every generator
+	// its plan.
+	HeadStart time.Duration
 }
 
 // KafkaAccess says how the brokers are reached by the harness.

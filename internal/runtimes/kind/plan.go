@@ -153,6 +153,9 @@ func (r *Runtime) reduce(ctx context.Context, p *Plan, list manifests.ImageList)
 	_, arch := r.platform()
 	files := map[string][]string{}
 	for _, c := range list.Capabilities {
+		if c.File == "" {
+			continue
+		}
 		files[c.Component] = append(files[c.Component], c.File)
 	}
 	have := map[string]map[string]bool{}

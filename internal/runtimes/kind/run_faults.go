@@ -401,6 +401,9 @@ func (e *env) store(ctx context.Context, method, path, body string) (int, error)
 		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if a.Username != "" {
+		req.SetBasicAuth(a.Username, a.Password)
+	}
 	res, err := a.Transport.RoundTrip(req)
 	if err != nil {
 		return 0, err

@@ -73,19 +73,23 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if err != nil {
 		return nil, err
 	}
-	for _, pod := range e.pods {
+	var wg sync.WaitGroup
+	errs := make([]error, len(e.pods))
+	for i, pod := range e.pods {
 		plan, ok := plans[pod.name]
 		if !ok {
 			continue
 		}
-		if err := pod.call(ctx, "/stop", nil, nil); err != nil {
-			return nil, err
-		}
-		var st agent.Status
-		if err := pod.call(ctx, "/run", plan, &st); err != nil {
-			return nil, fmt.Errorf("start the load of %s: %w", pod.name, err)
-		}
 		g.agents = append(g.agents, pod)
+		wg.Go(func() {
+			if errs[i] = pod.call(ctx, "/stop", nil, nil); errs[i] == nil {
+				errs[i] = pod.call(ctx, "/run", plan, nil)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("start the load: %w", err)
 	}
 	if late := time.Since(p.Start); late > 0 {
 		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
@@ -303,7 +307,7 @@ func (p generatorPod) fetch(ctx context.Context, run uint32, w *evidence.Writer)
 	name := evidence.PointSent + p.name
 	for t := tar.NewReader(res.Body); ; {
 		h, err := t.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -14,7 +14,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,6 +185,7 @@ type env struct {
 	ca      *x509.CertPool
 	users   map[string]string // passwords by principal
 	prom    struct{ user, password string }
+	elastic elastic.Access
 	clients map[string]*kube.Client
 	targets []runtimes.Target
 	pods    []generatorPod
@@ -228,6 +231,9 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 		return nil, err
 	}
 	e.prom.user, e.prom.password = string(rw["username"]), string(rw["password"])
+	if err := e.storeAccess(ctx); err != nil {
+		return nil, err
+	}
 	if err := e.findTargets(ctx); err != nil {
 		return nil, err
 	}
@@ -251,17 +257,9 @@ func (e *env) local(ctx context.Context, network, addr string) (net.Conn, error)
 	return d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 }
 
-// kafkaOpts are the options of a client of the given principal. Brokers are verified against the cluster's authority;
-// their names are not compared, because the way to them is a local port.
+// kafkaOpts are the options of a client of the given principal.
 func (e *env) kafkaOpts(user string) []kgo.Opt {
-	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, VerifyConnection: func(cs tls.ConnectionState) error { //nolint:gosec // verified below
-		opts := x509.VerifyOptions{Roots: e.ca, Intermediates: x509.NewCertPool()}
-		for _, c := range cs.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(c)
-		}
-		_, err := cs.PeerCertificates[0].Verify(opts)
-		return err
-	}}
+	cfg := verifyChain(e.ca)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		raw, err := e.local(ctx, network, addr)
 		if err != nil {
@@ -285,10 +283,48 @@ func (e *env) Kafka() runtimes.KafkaAccess {
 	return runtimes.KafkaAccess{Brokers: e.bootstrap(), Opts: e.kafkaOpts("observer"), DeadLetter: "dead-letter-topic", SinkGroup: "connect-logs-to-elasticsearch"}
 }
 
-// Search says how the store is reached.
-func (e *env) Search() elastic.Access {
-	return elastic.Access{URL: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(storePort)), Transport: &http.Transport{DialContext: e.local, MaxIdleConnsPerHost: 8}}
+// storeAccess finds out how the store is spoken to: with TLS and as the observer, or plainly where the image has no
+// security module.
+func (e *env) storeAccess(ctx context.Context) error {
+	t := &http.Transport{DialContext: e.local, MaxIdleConnsPerHost: 8}
+	e.elastic = elastic.Access{URL: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(storePort)), Transport: t}
+	if slices.ContainsFunc(e.plan.Reductions, func(c manifests.Capability) bool { return c.LeavesOut == "elasticsearch-security" }) {
+		return nil
+	}
+	c := e.clients[Monitoring]
+	users, err := c.SecretData(ctx, Monitoring, "elasticsearch-users")
+	if err != nil {
+		return err
+	}
+	ca, err := c.SecretData(ctx, Monitoring, "elasticsearch-tls")
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca["ca.crt"]) {
+		return errors.New("the store's authority cannot be read")
+	}
+	t.TLSClientConfig = verifyChain(pool)
+	e.elastic.URL = "https" + strings.TrimPrefix(e.elastic.URL, "http")
+	e.elastic.Username, e.elastic.Password = "observer", string(users["observer"])
+	return nil
 }
+
+// verifyChain checks a server against an authority of the clusters. Its name is not compared, because the way to it is a
+// local port.
+func verifyChain(roots *x509.CertPool) *tls.Config {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, VerifyConnection: func(cs tls.ConnectionState) error { //nolint:gosec // verified here
+		opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+		for _, c := range cs.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(c)
+		}
+		_, err := cs.PeerCertificates[0].Verify(opts)
+		return err
+	}}
+}
+
+// Search says how the store is reached.
+func (e *env) Search() elastic.Access { return e.elastic }
 
 // Prometheus says how the central Prometheus is queried.
 func (e *env) Prometheus() *runtimes.PrometheusAccess {

@@ -62,9 +62,13 @@ func (e *env) findTargets(ctx context.Context) error {
 // Targets are the metrics endpoints that the harness reads.
 func (e *env) Targets() []runtimes.Target { return e.targets }
 
+// headStart is for a call to every generator pod through the API server: tenths of a second each, and seconds on a busy
+// machine of two cores.
+const headStart = 8 * time.Second
+
 // Describe says what is real, what is a stand-in, a model or absent.
 func (e *env) Describe() runtimes.Description {
-	d := runtimes.Description{Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
+	d := runtimes.Description{HeadStart: headStart, Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
 	d.Limits = append(d.Limits, e.plan.Lines()...)
 	seen := map[[2]string]bool{}
 	for _, cluster := range e.plan.Clusters {
