@@ -16,7 +16,11 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 // progress shows bars on a terminal, plain lines otherwise.
 func (a *app) progress() progress.Sink {
 	if a.terminal && a.getenv("TERM") != "dumb" {
-		return progress.NewBars(a.stderr)
+		columns, _, err := term.GetSize(int(os.Stderr.Fd()))
+		if err != nil {
+			columns = 80
+		}
+		return progress.NewBars(a.stderr, columns, a.getenv("NO_COLOR") == "")
 	}
 	return progress.NewPlain(a.stderr, 5*time.Second)
 }

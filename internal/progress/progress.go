@@ -11,7 +11,8 @@ import (
 // Fault is the state of one declared fault.
 type Fault struct {
 	Name  string
-	State string // waiting, injected, bit, healed, gone, skipped, failed
+	State string        // waiting, injecting, injected, bit, healing, healed, gone, skipped, failed
+	At    time.Duration // when it is to strike, since the start of the load
 }
 
 // Status is a run as it stands.
@@ -27,6 +28,7 @@ type Status struct {
 	Searchable uint64
 	Faults     []Fault
 	DrainLeft  time.Duration // while draining: until its deadline
+	Ended      bool          // nothing moves any more
 }
 
 // Sink shows a run.
@@ -100,17 +102,63 @@ func Line(s Status) string {
 		return "starting"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-7s %5.1fs", s.Phase, s.At.Seconds())
+	fmt.Fprintf(&b, "%-7s %s", s.Phase, Clock(s.At))
 	if s.DrainLeft > 0 {
-		fmt.Fprintf(&b, " draining, at most %.0fs more", s.DrainLeft.Seconds())
+		fmt.Fprintf(&b, " draining, at most %.0f s more", s.DrainLeft.Seconds())
 	} else {
-		fmt.Fprintf(&b, " of %.0fs  %.0f/s of %.0f/s", s.Load.Seconds(), s.Achieved, s.Target)
+		fmt.Fprintf(&b, " of %s  %.0f/s of %.0f/s", Clock(s.Load), s.Achieved, s.Target)
 	}
 	fmt.Fprintf(&b, "  acknowledged %d  kafka %d (-%d)  searchable %d (-%d)", s.Acked, s.InKafka, Behind(s.Acked, s.InKafka), s.Searchable, Behind(s.InKafka, s.Searchable))
 	if f := Faults(s.Faults); f != "" {
 		b.WriteString("  " + f)
 	}
 	return b.String()
+}
+
+// Where says in one short line where a run stands: phase, rate and time left.
+func Where(s Status) string {
+	switch {
+	case s.Ended:
+		return "ended"
+	case s.At < 0:
+		return "starting"
+	case s.DrainLeft > 0:
+		return fmt.Sprintf("draining, at most %s more", Clock(s.DrainLeft))
+	}
+	return fmt.Sprintf("%s, %s left, %.0f/s of %.0f/s", s.Phase, Clock(max(s.Load-s.At, 0)), s.Achieved, s.Target)
+}
+
+// FaultLine says which faults were done and which comes next.
+func FaultLine(s Status) string {
+	said := Faults(s.Faults)
+	next := time.Duration(-1)
+	name := ""
+	for _, f := range s.Faults {
+		if (f.State == "" || f.State == "waiting") && f.At >= s.At && (next < 0 || f.At < next) {
+			next, name = f.At, f.Name
+		}
+	}
+	switch {
+	case name == "" && said == "":
+		return ""
+	case name == "":
+		return "faults: " + said
+	case said == "":
+		return fmt.Sprintf("faults: %s in %s", name, Clock(next-s.At))
+	}
+	return fmt.Sprintf("faults: %s; %s in %s", said, name, Clock(next-s.At))
+}
+
+// Clock prints a length of time for a display that changes all the time: 7.3 s, 1:05, 2:03:09.
+func Clock(d time.Duration) string {
+	switch s := int(d.Round(time.Second).Seconds()); {
+	case d < time.Minute-time.Second/2:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case s < 3600:
+		return fmt.Sprintf("%d:%02d", s/60, s%60)
+	default:
+		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+	}
 }
 
 // Behind is how far b is behind a.
@@ -121,13 +169,19 @@ func Behind(a, b uint64) uint64 {
 	return a - b
 }
 
-// Faults lists faults with their states; waiting ones are left out.
+// mostFaults is how many faults are named in a line; a night has hundreds.
+const mostFaults = 3
+
+// Faults lists the latest faults with their states; those that wait are left out.
 func Faults(fs []Fault) string {
 	var out []string
 	for _, f := range fs {
 		if f.State != "" && f.State != "waiting" {
 			out = append(out, f.Name+" "+f.State)
 		}
+	}
+	if n := len(out) - mostFaults; n > 0 {
+		out = append([]string{fmt.Sprintf("%d earlier", n)}, out[n:]...)
 	}
 	return strings.Join(out, ", ")
 }
