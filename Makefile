@@ -24,6 +24,15 @@ sim: ## run a scenario: make sim scenario=broker-failover [runtime=auto|embedded
 	@CGO_ENABLED=0 $(GO) build $(STAMP) $(TAGS) -o $(BIN) ./cmd/sim
 	@$(BIN) run $(scenario) --runtime $(runtime) $(args)
 
+duration ?= 1h
+.PHONY: soak
+soak: ## hours of load, faults again every ten minutes: make soak duration=6h [runtime=...] [args="..."]
+	@$(MAKE) --no-print-directory sim scenario=soak runtime=$(runtime) args='--duration $(duration) $(args)'
+
+.PHONY: claims
+claims: ## what the runs in reports/ prove about the eight claims
+	@CGO_ENABLED=0 $(GO) build -tags embedded_only -o bin/sim-embedded ./cmd/sim && bin/sim-embedded claims
+
 .PHONY: build
 build: ## build the whole program into bin/sim
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/sim ./cmd/sim
