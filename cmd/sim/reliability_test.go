@@ -293,7 +293,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Room for the directory and a second of evidence.
-	if err := syscall.Mount("triad-test", small, "tmpfs", 0, "size=96k"); err != nil {
+	if err := syscall.Mount("triad-test", small, "tmpfs", 0, "size=88k"); err != nil {
 		t.Skipf("no tmpfs can be mounted here: %v", err)
 	}
 	defer func() {
@@ -312,7 +312,7 @@ func TestDiskFull(t *testing.T) {
 	if code != exitInternal || !strings.Contains(said, "no space left on device") || !strings.Contains(said, "--reports") {
 		t.Errorf("code %d\n%s", code, p.text())
 	}
-	if took := time.Since(began); took > 40*time.Second {
+	if took := time.Since(began); took > 50*time.Second {
 		t.Errorf("the run went on for %v", took)
 	}
 	if n := strings.Count(said, "no space left"); n > 6 {
@@ -326,7 +326,7 @@ func TestDiskFull(t *testing.T) {
 		if err := again.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if code := again.code(t); code == exitPass || !strings.Contains(again.out.String(), "INCONCLUSIVE") {
+		if code := again.code(t); code == exitPass || !strings.Contains(again.out.String(), "INCONCLUSIVE") && !spoilt(again.out.String()) {
 			t.Errorf("the report of it: code %d\n%s", code, again.text())
 		}
 	}

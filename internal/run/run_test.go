@@ -1,0 +1,123 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What is waited for after an interruption has one deadline, counted from the interruption; without one it has none.
+func TestOutlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		after, stop := outlive(ctx)
+		defer stop()
+		time.Sleep(24 * time.Hour)
+		if after.Err() != nil {
+			t.Fatal("it ended although nothing was interrupted")
+		}
+		interrupt()
+		time.Sleep(hurryTime - time.Millisecond)
+		synctest.Wait()
+		if after.Err() != nil {
+			t.Error("it ended before its time")
+		}
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if !errors.Is(after.Err(), context.Canceled) {
+			t.Errorf("it goes on: %v", after.Err())
+		}
+	})
+}
+
+func TestOutliveLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		_, stop := outlive(ctx)
+		interrupt()
+		synctest.Wait()
+		stop() // the bubble fails if a goroutine stays
+	})
+}
+
+func TestClockStep(t *testing.T) {
+	from := time.Now()
+	if by := clockStep(from, from.Add(time.Hour)); by != 0 {
+		t.Errorf("an hour that both clocks count is a step of %v", by)
+	}
+	// A reading without its monotonic part stands for nothing but itself: no step can be told, and none is.
+	if by := clockStep(from.Round(0), from.Add(time.Hour).Round(0)); by != 0 {
+		t.Errorf("without monotonic readings: %v", by)
+	}
+}
+
+func TestScratch(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	old := time.Now().Add(-time.Hour)
+	make := func(name string, lock bool) string {
+		dir := filepath.Join(os.TempDir(), name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if lock {
+			if err := os.WriteFile(filepath.Join(dir, scratchLock), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	dead, young, stranger, other := make("triad-run-1", true), make("triad-run-2", true), make("triad-run-3", false), make("elsewhere", true)
+	alive, release, err := newScratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{dead, stranger, other, alive} {
+		if err := os.Chtimes(dir, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, releaseSecond, err := newScratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]bool{dead: false, young: true, stranger: true, other: true, alive: true, second: true} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s: there %v, want %v", filepath.Base(dir), err == nil, want)
+		}
+	}
+	release()
+	releaseSecond()
+	for _, dir := range []string{alive, second} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
+
+func TestLogIsCapped(t *testing.T) {
+	dir := t.TempDir()
+	l, done, err := tee(slog.New(slog.DiscardHandler), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Debug("not this")
+	long := strings.Repeat("x", 1<<20)
+	for range 40 {
+		l.Info("long", "text", long)
+	}
+	done()
+	l.Info("after the end") // must not panic
+	b, err := os.ReadFile(filepath.Join(dir, logDir, logFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b) > logMost+200 || strings.Contains(string(b), "not this") || !strings.HasSuffix(string(b), "the rest is left out\"}\n") || strings.Count(string(b), "left out") != 1 {
+		t.Errorf("%d bytes, ends %q", len(b), b[max(len(b)-120, 0):])
+	}
+}
