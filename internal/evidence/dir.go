@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -265,11 +266,26 @@ func (w *Writer) Close(interrupted string) error {
 		}
 		seal.Files[name] = fsum
 	}
+	seal.Sum = noSum
 	b, err := json.MarshalIndent(seal, "", "  ")
 	if err != nil {
 		return err
 	}
-	return w.WriteFile(SealFile, append(b, '\n'))
+	b = append(b, '\n')
+	own := sha256.Sum256(b)
+	return w.WriteFile(SealFile, bytes.Replace(b, []byte(noSum), []byte(hex.EncodeToString(own[:])), 1))
+}
+
+// noSum stands in a seal where its own checksum goes while that is computed.
+var noSum = strings.Repeat("0", 2*sha256.Size)
+
+// whole reports whether the bytes of a seal are those that were written.
+func (s *Seal) whole(b []byte) bool {
+	if s.Sum == "" {
+		return true // written before seals had one
+	}
+	own := sha256.Sum256(bytes.Replace(b, []byte(s.Sum), []byte(noSum), 1))
+	return hex.EncodeToString(own[:]) == s.Sum
 }
 
 // sealedFiles are the files that judging reads.
@@ -358,6 +374,9 @@ func (r *Run) checkSeal() {
 	if err != nil {
 		r.note(SealFile, nil, err)
 		return
+	}
+	if !s.whole(b) {
+		r.note(SealFile, &Damage{File: SealFile, Msg: "the seal is not what was written"}, nil)
 	}
 	r.Seal = &s
 	for name, want := range s.Files {

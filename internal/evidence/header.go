@@ -92,6 +92,7 @@ type Seal struct {
 	Closed      time.Time           `json:"closed"`
 	Interrupted string              `json:"interrupted,omitempty"` // why the run ended early; empty: it ran to its end
 	Files       map[string]FileSeal `json:"files"`
+	Sum         string              `json:"sum,omitempty"` // SHA-256 of this file with 64 zeros in place of this sum
 }
 
 // FileSeal is the size and SHA-256 of one file at closing.

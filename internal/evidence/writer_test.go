@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -138,5 +139,77 @@ func TestErrAfterFailedWrite(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(w.Dir, SealFile)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("evidence with a hole was sealed: %v", err)
+	}
+}
+
+// Whatever bit of whatever file of a closed run changes, reading it says so. Only a seal that is found to have no sum of
+// its own any more is let through: a flip inside that key, which touches nothing that is judged.
+func TestEveryFlipIsDetected(t *testing.T) {
+	dir := write(t, true)
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) < 7 {
+		t.Fatalf("files %v: %v", files, err)
+	}
+	flips := 0
+	for _, path := range files {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := -1
+		if filepath.Base(path) == SealFile {
+			key = bytes.Index(b, []byte(`"sum"`))
+		}
+		for i := range b {
+			if testing.Short() && i%7 != 0 || key >= 0 && i >= key && i < key+5 {
+				continue
+			}
+			flips++
+			bad := bytes.Clone(b)
+			bad[i] ^= 1 << (i % 8)
+			if err := os.WriteFile(path, bad, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r, err := Open(dir)
+			if err == nil && len(r.Damage) == 0 {
+				t.Errorf("byte %d of %s was %q, is %q, and nobody noticed", i, filepath.Base(path), b[i], bad[i])
+			}
+		}
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := Open(dir); err != nil || len(r.Damage) != 0 {
+		t.Errorf("put back as it was: %v %v", err, r.Damage)
+	}
+	t.Logf("%d flips", flips)
+}
+
+// A file cut at any byte is noticed as well.
+func TestEveryCutIsDetected(t *testing.T) {
+	dir := write(t, true)
+	for _, name := range sealedFiles(dir) {
+		path := filepath.Join(dir, name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < len(b); n += 1 + len(b)/40 {
+			if err := os.WriteFile(path, b[:n], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := Open(dir); err == nil && len(r.Damage) == 0 {
+				t.Errorf("%s cut at %d of %d: nobody noticed", name, n, len(b))
+			}
+		}
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
