@@ -1,19 +1,21 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"triad/internal/check"
 	"triad/internal/claims"
 	"triad/internal/evidence"
-	"triad/internal/scenario"
 )
 
 func (a *app) claimsCommand() *cobra.Command {
@@ -23,7 +25,7 @@ func (a *app) claimsCommand() *cobra.Command {
 		Short: "Say what the runs prove about the eight claims",
 		Long: `Say what the runs prove about the eight claims.
 
-Reads every run directory below --reports and prints one row for each claim, C1 to
+Judges the run directories below --reports from their evidence and prints one row for each claim, C1 to
 C8, always all eight: its verdict and the runs that it rests on. The newest run of
 a scenario on a runtime counts. One fail is a fail; else the most real runtime that
 has runs decides: eks, then kind, then embedded. What the embedded runtime alone has
@@ -33,11 +35,11 @@ says what would prove it.
 Exits with 3 when a claim failed, else with 0.`,
 		Example: "  sim claims\n  sim claims --reports /var/tmp/nightly -o json | jq -r '.[] | [.claim, .verdict] | @tsv'",
 		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			runs, err := a.judgedRuns(a.reportsFolder(reports))
+			runs, all, err := a.judgedRuns(c.Context(), a.reportsFolder(reports))
 			if err != nil {
 				return err
 			}
@@ -45,7 +47,7 @@ Exits with 3 when a claim failed, else with 0.`,
 			if output == "json" {
 				err = a.json(rows)
 			} else {
-				err = a.claimsTable(rows, len(runs))
+				err = a.claimsTable(rows, all, len(runs))
 			}
 			for _, r := range rows {
 				if err == nil && r.Verdict == claims.Failed {
@@ -74,50 +76,51 @@ func (a *app) scenarioNames() []string {
 	return out
 }
 
-// judgedRuns are the runs in a folder. A directory that cannot be judged is named on stderr and left out.
-func (a *app) judgedRuns(reports string) ([]claims.Run, error) {
+// judgedRuns are the runs in a folder that count: the newest of each scenario and runtime, judged now from their
+// evidence. A directory that cannot be judged is named on stderr and left out. all is how many directories there are.
+func (a *app) judgedRuns(ctx context.Context, reports string) (runs []claims.Run, all int, err error) {
 	if _, err := os.Stat(reports); err != nil && reports != a.reportsFolder("") {
-		return nil, usage(fmt.Errorf("reports folder: %w", err))
+		return nil, 0, usage(fmt.Errorf("reports folder: %w", err))
 	}
-	var out []claims.Run
+	leaveOut := func(name string, err error) { fmt.Fprintf(a.stderr, "sim: %s is left out: %v\n", name, err) }
+	newest := map[[2]string]evidence.Header{}
 	for _, name := range a.runNames(reports) {
-		run, err := judgedRun(filepath.Join(reports, name))
+		h, err := evidence.ReadHeader(filepath.Join(reports, name))
 		if err != nil {
-			fmt.Fprintf(a.stderr, "sim: %s is left out: %v\n", name, err)
+			leaveOut(name, err)
 			continue
 		}
-		out = append(out, run)
+		all++
+		h.ID = name // the directory may have been renamed
+		k := [2]string{h.Scenario, h.Runtime}
+		if old, ok := newest[k]; !ok || h.Created.After(old.Created) {
+			newest[k] = h
+		}
 	}
-	return out, nil
-}
-
-// judgedRun reads the result of a run, or judges its evidence where there is none or one of another format.
-func judgedRun(dir string) (claims.Run, error) {
-	var (
-		h   evidence.Header
-		res check.Result
-	)
-	b, err := os.ReadFile(filepath.Join(dir, evidence.HeaderFile))
-	if err == nil {
-		err = json.Unmarshal(b, &h)
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	for _, h := range newest {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			r, err := evidence.Open(filepath.Join(reports, h.ID))
+			var res *check.Result
+			if err == nil {
+				res, err = check.Judge(r, time.Now().UTC())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				leaveOut(h.ID, err)
+				return nil
+			}
+			runs = append(runs, claims.Run{Result: res, Claims: r.Scenario.Claims, Created: h.Created})
+			return nil
+		})
 	}
-	if err != nil {
-		return claims.Run{}, err
-	}
-	b, err = os.ReadFile(filepath.Join(dir, evidence.ScenarioFile))
-	if err != nil {
-		return claims.Run{}, err
-	}
-	sc, err := scenario.Parse(h.Scenario+".yaml", b)
-	if err != nil {
-		return claims.Run{}, fmt.Errorf("%s: %w", evidence.ScenarioFile, err)
-	}
-	b, err = os.ReadFile(filepath.Join(dir, evidence.ResultFile))
-	if err == nil && json.Unmarshal(b, &res) == nil && res.SchemaVersion == check.ResultSchema && res.Run == h.ID {
-		return claims.Run{Result: &res, Claims: sc.Claims, Created: h.Created}, nil
-	}
-	judged, err := judgeFiles(dir)
-	return claims.Run{Result: judged, Claims: sc.Claims, Created: h.Created}, err
+	return runs, all, g.Wait()
 }
 
 // judgeFiles judges a run directory and writes nothing.
@@ -133,8 +136,8 @@ func judgeFiles(dir string) (*check.Result, error) {
 	return res, nil
 }
 
-func (a *app) claimsTable(rows []claims.Claim, runs int) error {
-	fmt.Fprintf(a.stdout, "%d runs\n", runs)
+func (a *app) claimsTable(rows []claims.Claim, all, counted int) error {
+	fmt.Fprintf(a.stdout, "%d runs, of which the newest of each scenario and runtime count: %d\n", all, counted)
 	for _, r := range rows {
 		fmt.Fprintf(a.stdout, "\n%s  %s  %s\n", r.Claim, a.paint(fmt.Sprintf("%-17s", strings.ToUpper(string(r.Verdict))), r.Verdict), r.Title)
 		for i, line := range fold(r.Detail, 94) {

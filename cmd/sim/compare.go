@@ -67,7 +67,7 @@ few.`,
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	c.Flags().BoolVar(&all, "all", false, "print figures that are the same on both sides as well")
+	c.Flags().BoolVar(&all, "all", false, "print every figure, also those that are the same on both sides and those over all phases")
 	a.completeFlag(c, "output", "text", "json")
 	return c
 }
@@ -121,7 +121,11 @@ func (a *app) comparison(c *check.Comparison, all bool) error {
 	var rows [][]string
 	same := 0
 	for _, f := range c.Figures {
-		if !all && (f.Verdict == check.Same || f.A != nil && f.B != nil && f.A.Median == f.B.Median) {
+		switch {
+		case all:
+		case strings.Contains(f.Name, ", all,"):
+			continue // the same figures stand by phase
+		case f.Verdict == check.Same || f.A != nil && f.B != nil && f.A.Median == f.B.Median:
 			same++
 			continue
 		}

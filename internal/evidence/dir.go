@@ -319,23 +319,33 @@ type Run struct {
 	Damage   []Damage
 }
 
+// ReadHeader reads run.json alone.
+func ReadHeader(dir string) (Header, error) {
+	var h Header
+	b, err := os.ReadFile(filepath.Join(dir, HeaderFile))
+	if err != nil {
+		return h, fmt.Errorf("run directory: %w", err)
+	}
+	if err := json.Unmarshal(b, &h); err != nil {
+		return h, fmt.Errorf("%s: %w", HeaderFile, err)
+	}
+	if h.Schema < 1 || h.Schema > Schema {
+		return h, fmt.Errorf("%s: evidence format %d is not known to this version (up to %d)", HeaderFile, h.Schema, Schema)
+	}
+	if h.HistWindow <= 0 || h.PulseEvery <= 0 {
+		return h, fmt.Errorf("%s: no histogram window or pulse", HeaderFile)
+	}
+	return h, nil
+}
+
 // Open reads the small files of a run directory and checks every file against the seal. Missing or damaged parts are
 // in Damage; the error is for what leaves nothing to judge.
 func Open(dir string) (*Run, error) {
-	r := &Run{Dir: dir}
-	b, err := os.ReadFile(filepath.Join(dir, HeaderFile))
+	h, err := ReadHeader(dir)
 	if err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+		return nil, err
 	}
-	if err := json.Unmarshal(b, &r.Header); err != nil {
-		return nil, fmt.Errorf("%s: %w", HeaderFile, err)
-	}
-	if r.Header.Schema < 1 || r.Header.Schema > Schema {
-		return nil, fmt.Errorf("%s: evidence format %d is not known to this version (up to %d)", HeaderFile, r.Header.Schema, Schema)
-	}
-	if r.Header.HistWindow <= 0 || r.Header.PulseEvery <= 0 {
-		return nil, fmt.Errorf("%s: no histogram window or pulse", HeaderFile)
-	}
+	r := &Run{Dir: dir, Header: h}
 	y, err := os.ReadFile(filepath.Join(dir, ScenarioFile))
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
