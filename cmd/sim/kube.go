@@ -58,7 +58,7 @@ func (a *app) kubeRuntime(name string, f runFlags) (runtimes.Runtime, error) {
 }
 
 func (a *app) kubeCommands() []*cobra.Command {
-	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.manifestsCommand()}
+	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand()}
 }
 
 // kind opens the runtime with progress on stderr.
@@ -157,58 +157,6 @@ func (a *app) healCommand() *cobra.Command {
 		}
 		return err
 	}}
-}
-
-func (a *app) manifestsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "manifests", Short: "Render, compare and list the manifests"}
-	c.AddCommand(&cobra.Command{Use: "render CLUSTER [OVERLAY]", Short: "Print the objects of a cluster", Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
-		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-		if err != nil {
-			return usage(err)
-		}
-		objects, err := set.Render(args[0], append(args, "kind")[1])
-		if err != nil {
-			return usage(err)
-		}
-		for _, o := range objects {
-			y, err := o.YAML()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(a.stdout, "---\n%s", y)
-		}
-		return nil
-	}}, &cobra.Command{Use: "diff [kind eks]", Short: "Print every difference of the overlays and judge it", RunE: func(*cobra.Command, []string) error {
-		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-		if err != nil {
-			return usage(err)
-		}
-		d, err := set.Diff()
-		if err != nil {
-			return usage(err)
-		}
-		for _, x := range d.Allowed {
-			fmt.Fprintln(a.stdout, x)
-		}
-		if err := d.Err(); err != nil {
-			return &exitError{code: exitFail, err: err}
-		}
-		return nil
-	}}, &cobra.Command{Use: "images", Short: "Print the pinned images", RunE: func(*cobra.Command, []string) error {
-		set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-		if err != nil {
-			return usage(err)
-		}
-		list, err := set.Images()
-		if err != nil {
-			return usage(err)
-		}
-		for name, ref := range list.References() {
-			fmt.Fprintf(a.stdout, "%-20s %s\n", name, ref)
-		}
-		return nil
-	}})
-	return c
 }
 
 // checkManifests judges everything that can be judged without a cluster.

@@ -123,9 +123,7 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		}
 	}
 	if r.env != nil {
-		if cerr := r.env.Close(closing); cerr != nil {
-			o.Logger.Warn("environment not closed cleanly", "error", cerr)
-		}
+		closeEnv(closing, r.env, r.Logger)
 	}
 	if werr := r.w.Err(); werr != nil {
 		// Everything that went wrong behind it, went wrong because of it.
@@ -134,6 +132,20 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		return r.w.Dir, err
 	}
 	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
+}
+
+// closeEnv closes an environment and waits no longer than ctx: one that hangs must not keep the evidence open.
+func closeEnv(ctx context.Context, env runtimes.Env, l *slog.Logger) {
+	done := make(chan error, 1)
+	go func() { done <- env.Close(ctx) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			l.Warn("environment not closed cleanly", "error", err)
+		}
+	case <-ctx.Done():
+		l.Warn("environment not closed in time")
+	}
 }
 
 // outlive returns the context of what still has to be waited for when ctx has ended: it ends hurryTime after ctx.

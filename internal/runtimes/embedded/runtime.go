@@ -59,12 +59,12 @@ func (r *Runtime) Connect(ctx context.Context, s runtimes.Session) (runtimes.Env
 	return sys, nil
 }
 
-// CollectLogs says where the logs are: the models log to the harness's own stderr.
+// CollectLogs says where the logs are: the models log where the harness does.
 func (r *Runtime) CollectLogs(_ context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("logs: %w", err)
 	}
-	return os.WriteFile(filepath.Join(dir, "README"), []byte("The embedded runtime's models log to stderr: run again with --verbose.\n"), 0o644)
+	return os.WriteFile(filepath.Join(dir, "README"), []byte("The log of the harness and of its models is sim.log, from level info on; sim run --verbose prints more.\n"), 0o644)
 }
 
 // Down has nothing to take down.

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"triad/internal/manifests"
+	"triad/internal/scenario"
+)
+
+// manifestSet opens the manifests below the root.
+func (a *app) manifestSet() (manifests.Set, error) {
+	set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+	if err != nil {
+		return set, usage(err)
+	}
+	return set, nil
+}
+
+func (a *app) manifestsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "manifests",
+		Short: "Render, compare and list the manifests",
+		Long: `Render, compare and list the manifests.
+
+The bases of the three clusters are the same everywhere; overlays for kind and eks may
+change only what manifests/differences.yaml allows. All of this needs no cluster.`,
+		Example: "  sim manifests render kafka\n  sim manifests render monitoring eks\n  sim manifests diff\n  sim manifests images",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return usage(fmt.Errorf("no command %q of sim manifests; there are: render, diff, images", args[0]))
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	c.AddCommand(a.renderCommand(), &cobra.Command{
+		Use: "diff", Short: "Print every difference of the overlays; an undeclared one exits with 3", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			set, err := a.manifestSet()
+			if err != nil {
+				return err
+			}
+			d, err := set.Diff()
+			if err != nil {
+				return usage(err)
+			}
+			for _, x := range d.Allowed {
+				fmt.Fprintln(a.stdout, x)
+			}
+			if err := d.Err(); err != nil {
+				return &exitError{code: exitFail, err: err}
+			}
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "images", Short: "Print the pinned images", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			set, err := a.manifestSet()
+			if err != nil {
+				return err
+			}
+			list, err := set.Images()
+			if err != nil {
+				return usage(err)
+			}
+			refs := list.References()
+			for _, name := range slices.Sorted(maps.Keys(refs)) {
+				fmt.Fprintf(a.stdout, "%-20s %s\n", name, refs[name])
+			}
+			return nil
+		},
+	})
+	return c
+}
+
+func (a *app) renderCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "render CLUSTER [OVERLAY]",
+		Short: "Print the objects of a cluster as they would be applied (overlay: kind, or eks)",
+		Args:  cobra.RangeArgs(1, 2),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return append([][]string{scenario.ClusterNames, manifests.Overlays()}, nil)[min(len(args), 2)], cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			overlay := append(args, "kind")[1]
+			for _, x := range []struct {
+				what, got string
+				known     []string
+			}{{"cluster", args[0], scenario.ClusterNames}, {"overlay", overlay, manifests.Overlays()}} {
+				if !slices.Contains(x.known, x.got) {
+					return usage(fmt.Errorf("no %s %q; there are: %v", x.what, x.got, x.known))
+				}
+			}
+			set, err := a.manifestSet()
+			if err != nil {
+				return err
+			}
+			objects, err := set.Render(args[0], overlay)
+			if err != nil {
+				return usage(err)
+			}
+			for _, o := range objects {
+				y, err := o.YAML()
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(a.stdout, "---\n%s", y)
+			}
+			return nil
+		},
+	}
+}
