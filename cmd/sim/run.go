@@ -153,6 +153,8 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 	switch {
 	case dir == "" && interrupted:
 		return &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
+	case errors.Is(err, run.ErrScratch):
+		return usage(fmt.Errorf("%w; TMPDIR names another place", err))
 	case dir == "":
 		return usage(fmt.Errorf("%w; --reports names another folder", err))
 	case interrupted:

@@ -83,12 +83,20 @@ type runner struct {
 	faults    sync.WaitGroup // every declared fault, until it is healed and seen to be gone
 }
 
+// ErrScratch says that the folder for files of the models could not be made.
+var ErrScratch = errors.New("scratch folder")
+
 // Run makes one run and returns its directory, closed. The evidence is there whenever dir is not empty, whatever the
 // error; judging it is the caller's.
 func Run(ctx context.Context, o Options) (dir string, err error) {
 	r := &runner{Options: o}
 	// The run number only has to differ between runs that share a system; the seed stays the scenario's.
 	r.number = rand.New(rand.NewPCG(uint64(o.Now.UnixNano()), o.Scenario.Seed)).Uint32()
+	scratch, release, err := newScratch()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrScratch, err)
+	}
+	defer release()
 	if err := r.create(); err != nil {
 		return "", err
 	}
@@ -97,11 +105,6 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		o.Logger.Warn("no log file", "error", err)
 	}
 	defer closeLog()
-	scratch, release, err := newScratch()
-	if err != nil {
-		return r.w.Dir, errors.Join(fmt.Errorf("scratch folder: %w", err), r.w.Close("no scratch folder"))
-	}
-	defer release()
 	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: r.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
 	user := ctx
 	ctx, abort := context.WithCancelCause(user)
