@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,10 +10,12 @@ import (
 
 	"triad/internal/manifests"
 	"triad/internal/scenario"
+	"triad/internal/terraform"
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var whole bool
+	c := &cobra.Command{
 		Use:     "check [FILE...]",
 		Example: "  sim check\n  sim check scenarios/burst.yaml my-own.yaml",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -21,11 +24,13 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "Judge scenario and manifest files without running anything",
 		Long: `Judge scenario and manifest files without running anything.
 
-Without arguments: every scenario, every manifest on both overlays, flows, images
-and the difference between kind and EKS. With arguments: these scenario files.
+Without arguments: every scenario, every manifest on both overlays, flows, images,
+the difference between kind and EKS, and the Terraform of the clusters (with
+--terraform by its own program too, which takes minutes). With arguments: these
+scenario files.
 Everything wrong is printed, with file:line:column, what is allowed and the
 nearest spelling.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			files := args
 			if len(files) == 0 {
 				var err error
@@ -45,7 +50,7 @@ nearest spelling.`,
 				if err != nil {
 					return usage(err)
 				}
-				errs = append(errs, a.checkManifests(set))
+				errs = append(errs, a.checkManifests(set), a.checkTerraform(c.Context(), whole))
 			}
 			if err := errors.Join(errs...); err != nil {
 				// Each problem on a line that begins with its place, so that editors find it.
@@ -56,4 +61,23 @@ nearest spelling.`,
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&whole, "terraform", false, "run terraform fmt, validate and test as well, where the program is")
+	return c
+}
+
+// checkTerraform reads the Terraform of the clusters, and runs its own program on it when asked to.
+func (a *app) checkTerraform(ctx context.Context, whole bool) error {
+	dir := filepath.Join(a.root, "eks", "terraform")
+	if whole {
+		skipped, err := terraform.Check(ctx, dir)
+		for _, s := range skipped {
+			fmt.Fprintln(a.stdout, "skipped: "+s)
+		}
+		return err
+	}
+	tree, err := terraform.Load(dir)
+	if err != nil {
+		return err
+	}
+	return tree.Judge()
 }
