@@ -55,14 +55,14 @@ var Faults = []FaultKind{
 	{"cluster-freeze", "", []string{"cluster", "for"}, nil, "", true, true, true, []string{"C1", "C2", "C3"}, "every process of a cluster stops, and goes on when healed"},
 	{"link-cut", "", []string{"from", "to", "for"}, []string{"direction", "mode"}, "", true, true, true, []string{"C1", "C3"}, "the link between two clusters is cut, one or both directions"},
 	{"slow-link", "", []string{"from", "to", "for"}, []string{"delay", "bandwidth"}, "", true, true, true, []string{"C3"}, "the link between two clusters gets a delay or a bandwidth limit"},
-	{"es-throttle", Monitoring, []string{"for"}, []string{"ratio"}, "", true, true, true, []string{"C3"}, "Elasticsearch answers 429 to bulk items"},
+	{"es-throttle", Monitoring, []string{"for"}, []string{"ratio"}, "", true, true, false, []string{"C3"}, "Elasticsearch answers 429 to bulk items"},
 	{"es-read-only", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C3"}, "the read-only block that a full disk sets"},
 	{"es-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C2", "C3"}, "Elasticsearch is away"},
-	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, true, []string{"C3"}, "a sink task fails"},
+	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, false, []string{"C3"}, "a sink task fails"},
 	{"connect-kill", Monitoring, nil, nil, "", false, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts"},
 	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given)"},
 	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C1", "C2"}, "the remote_write receiver is away"},
-	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count"}, "", true, false, true, []string{"C5"}, "busy loops in a cluster"},
+	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count"}, "", true, false, false, []string{"C5"}, "busy loops in a cluster (no runtime can do it yet)"},
 	{"nothing", "", nil, []string{"for"}, "", true, true, true, nil, "a fault that does nothing: the run must come out invalid"},
 }
 

@@ -1,0 +1,19 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"testing"
+
+	"triad/internal/fault"
+	"triad/internal/scenario"
+)
+
+// What the catalogue promises of this runtime is what it can do, no more and no less.
+func TestCatalogueOfFaults(t *testing.T) {
+	for _, k := range scenario.Faults {
+		if err := fault.Check((*env)(nil), k.Name); (err == nil) != k.Kind {
+			t.Errorf("fault %s: the catalogue says kind %v, the runtime: %v", k.Name, k.Kind, err)
+		}
+	}
+}
