@@ -33,6 +33,7 @@ const (
 type Hists struct {
 	file   *frameFile
 	window time.Duration
+	flush  sync.Mutex // one Flush at a time
 	mu     sync.Mutex
 	ids    map[HistKey]uint64
 	open   map[histAt]*stats.Hist
@@ -91,10 +92,15 @@ func (h *Hists) Record(key uint64, scheduled, value time.Duration) {
 
 // Flush writes all open windows.
 func (h *Hists) Flush() error {
+	h.flush.Lock()
+	defer h.flush.Unlock()
+	// Recording never waits for the disk: the open windows are taken out first and written then.
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	open := h.open
+	h.open = make(map[histAt]*stats.Hist, len(open))
+	h.mu.Unlock()
 	var b []byte
-	for at, hist := range h.open {
+	for at, hist := range open {
 		b = binary.AppendUvarint(b[:0], at.key)
 		b = binary.AppendUvarint(b, uint64(at.window))
 		var err error
@@ -105,10 +111,13 @@ func (h *Hists) Flush() error {
 			return err
 		}
 		hist.Reset()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hist := range open {
 		if len(h.free) < 64 {
 			h.free = append(h.free, hist)
 		}
-		delete(h.open, at)
 	}
 	return nil
 }

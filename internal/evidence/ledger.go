@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -52,8 +53,9 @@ type Entry struct {
 // about once a second; it is safe for concurrent use.
 type Ledger struct {
 	file    *frameFile
-	mu      sync.Mutex
+	mu      sync.Mutex // guards pending
 	pending map[uint32][]run
+	flush   sync.Mutex        // one Flush at a time; guards next
 	next    map[uint32]uint64 // by stream: where the last written entry ended, to code the usual next one in a byte
 }
 
@@ -96,26 +98,22 @@ func (l *Ledger) MarkSpan(c Class, stream uint32, s stats.Span) {
 
 // Flush writes what was marked since the last Flush, at time now.
 func (l *Ledger) Flush(now time.Duration) error {
+	l.flush.Lock()
+	defer l.flush.Unlock()
+	// Marking never waits for the disk: what was marked is taken out first and written then.
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	streams := make([]uint32, 0, len(l.pending))
-	total := 0
-	for s, runs := range l.pending {
-		if len(runs) > 0 {
-			streams = append(streams, s)
-			total += len(runs)
-		}
-	}
-	if total == 0 {
+	pending := l.pending
+	l.pending = make(map[uint32][]run, len(pending))
+	l.mu.Unlock()
+	if len(pending) == 0 {
 		return nil
 	}
-	slices.Sort(streams)
 	const limit = maxFrame / 2
 	b := binary.AppendUvarint(nil, uint64(max(now, 0)))
 	head := len(b)
 	var last uint32
-	for _, s := range streams {
-		for _, r := range l.pending[s] {
+	for _, s := range slices.Sorted(maps.Keys(pending)) {
+		for _, r := range pending[s] {
 			b = binary.AppendUvarint(b, uint64(s-last)<<4|uint64(r.class))
 			b = binary.AppendUvarint(b, zigzag(int64(r.span.Lo-l.next[s])))
 			b = binary.AppendUvarint(b, r.span.Len())
@@ -127,7 +125,6 @@ func (l *Ledger) Flush(now time.Duration) error {
 				b, last = b[:head], 0
 			}
 		}
-		l.pending[s] = l.pending[s][:0]
 	}
 	if len(b) == head {
 		return nil
