@@ -18,8 +18,9 @@ import (
 
 // Limits of the driver.
 const (
-	// intentAhead is how far beyond the present an intent reaches. It bounds how many records a crash leaves unknown.
-	intentAhead = 500 * time.Millisecond
+	// intentAhead is how far beyond the present an intent reaches. It bounds how many records a crash leaves unknown, and
+	// how long the disk may take to write the next one.
+	intentAhead = time.Second
 	// maxLag is the lateness of its own above which the generator drops a record: it was not there when it was due
 	// (stopped, frozen or starved), and sending the past in a burst would be another load than the scheduled one.
 	maxLag = time.Second
@@ -224,12 +225,13 @@ func (g *Generator) flushLoop(stop chan struct{}) error {
 func (g *Generator) drive(ctx context.Context) error {
 	var (
 		line    []byte
-		intent  time.Duration
 		blocked time.Duration // time spent inside Send since the generator was last idle
 		end     = g.cfg.Scenario.Phases.LoadTime() + stopGrace
 		timer   = time.NewTimer(time.Hour)
 	)
 	defer timer.Stop()
+	promised := newPromise(g.cfg.Evidence.Ledger)
+	defer promised.close()
 	for len(g.queue) > 0 {
 		s := g.queue[0]
 		if wait := s.due - g.now(); wait > 0 {
@@ -255,11 +257,8 @@ func (g *Generator) drive(ctx context.Context) error {
 			g.step(s)
 			continue
 		}
-		if s.due >= intent {
-			intent = max(s.due, at) + intentAhead
-			if err := g.cfg.Evidence.Ledger.Intent(intent); err != nil {
-				return err
-			}
+		if err := promised.cover(max(s.due, at)); err != nil {
+			return err
 		}
 		// Making the line is the generator's own time: it is lag, and none of it is the system's doing.
 		r, times := g.prepare(s, line)
