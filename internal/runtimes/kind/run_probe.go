@@ -5,7 +5,6 @@ package kind
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,14 +69,7 @@ func (e *env) kafkaDial(ctx context.Context, network, addr string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, VerifyConnection: func(cs tls.ConnectionState) error { //nolint:gosec // verified here
-		opts := x509.VerifyOptions{Roots: e.ca, Intermediates: x509.NewCertPool()}
-		for _, i := range cs.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(i)
-		}
-		_, err := cs.PeerCertificates[0].Verify(opts)
-		return err
-	}})
+	c := tls.Client(raw, verifyChain(e.ca))
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}

@@ -259,19 +259,7 @@ func (e *env) local(ctx context.Context, network, addr string) (net.Conn, error)
 
 // kafkaOpts are the options of a client of the given principal.
 func (e *env) kafkaOpts(user string) []kgo.Opt {
-	cfg := verifyChain(e.ca)
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		raw, err := e.local(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		c := tls.Client(raw, cfg)
-		if err := c.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(err, raw.Close())
-		}
-		return c, nil
-	}
-	return []kgo.Opt{kgo.Dialer(dial), kgo.SASL(scram.Auth{User: user, Pass: e.users[user]}.AsSha512Mechanism())}
+	return []kgo.Opt{kgo.Dialer(e.kafkaDial), kgo.SASL(scram.Auth{User: user, Pass: e.users[user]}.AsSha512Mechanism())}
 }
 
 func (e *env) bootstrap() []string {
