@@ -211,6 +211,15 @@ func (a *agent) start() {
 
 func (a *agent) kill() { a.stop(model.ErrKilled) }
 
+// read is how many records the inputs have taken in this life.
+func (a *agent) read() int64 {
+	n := int64(0)
+	for _, in := range a.fb.e.inputs {
+		n += in.records.Load()
+	}
+	return n
+}
+
 func (a *agent) path(p string) string { return filepath.Join(a.root, p) }
 
 // write appends lines to a file of the node.
@@ -317,6 +326,7 @@ func TestKill(t *testing.T) {
 	to := newAggregator(t)
 	a := newAgent(t, to, parse(t, quick...))
 	var want []string
+	read := int64(0)
 	for round := range 5 {
 		a.start()
 		for i := range 20 {
@@ -326,15 +336,16 @@ func TestKill(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		a.kill()
+		read += a.read()
 	}
 	a.start()
 	waitFor(t, "all lines", func() bool { return to.count() == len(want) })
-	again := 0
-	for _, n := range to.snapshot() {
-		again += n - 1
-	}
-	if again > len(want)/2 {
-		t.Errorf("%d of %d lines came again: the offsets were not used", again, len(want))
+	a.kill()
+	read += a.read()
+	// Chunks whose acknowledgement the kill cut off are sent again, as often as there are kills: how many is a matter of time. How
+	// often a line is read from its file is not: the kill of the model falls between a chunk and its offset never.
+	if read != int64(len(want)) {
+		t.Errorf("%d lines were read from the file, in all lives together, of %d: the offsets were not used", read, len(want))
 	}
 }
 
