@@ -26,6 +26,9 @@ const (
 	maxLag = time.Second
 	// stopGrace is how long after the end of the schedule records that wait behind a blocked write are still tried.
 	stopGrace = 5 * time.Second
+	// outcomeGrace is how long outcomes are waited for when the schedule has ended by itself: a broker that died at its end is fenced
+	// after 9 s, and a client finds the new leader a few seconds later. Whoever ends the run early waits stopGrace only.
+	outcomeGrace = 30 * time.Second
 	// freezeSlack widens the window of a declared freeze: what is due while the generator comes back counts to it.
 	freezeSlack = 3 * time.Second
 )
@@ -180,8 +183,12 @@ func (g *Generator) Run(ctx context.Context) error {
 	go func() { flushed <- g.flushLoop(stop) }()
 	err := g.drive(ctx)
 	// The outcomes of records under way outlive ctx: without them they would be unknown for no reason.
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeGrace)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		hurry := time.AfterFunc(stopGrace, cancel)
+		context.AfterFunc(closing, func() { hurry.Stop() })
+	})()
 	if cerr := g.cfg.Sink.Close(closing); err == nil && cerr != nil {
 		g.cfg.Logger.Warn("sink did not close in time", "source", g.source, "error", cerr)
 	}

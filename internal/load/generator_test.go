@@ -226,6 +226,21 @@ func TestOutcomeThatNeverComesHasNoEntry(t *testing.T) {
 	}
 }
 
+// lateSink says what became of a record long after it was sent, as a client does that has to find a new leader first.
+type lateSink struct{ after time.Duration }
+
+func (l lateSink) Send(_ context.Context, _ Record, done func(error)) {
+	time.AfterFunc(l.after, func() { done(nil) })
+}
+func (lateSink) Close(context.Context) error { return nil }
+
+func TestOutcomesOfTheLastRecordsAreWaitedFor(t *testing.T) {
+	d := drive(t, "phases: {warm-up: 1s, before: 1s}\nload: [{source: service, rate: 10/s}]\n", lateSink{20 * time.Second}, nil)
+	if d.count(evidence.Acked) != 20 || d.gen.Progress().Unknown != 0 {
+		t.Errorf("acknowledged %d of 20, unknown %d", d.count(evidence.Acked), d.gen.Progress().Unknown)
+	}
+}
+
 // BenchmarkFile writes service lines of 256 B through the whole driver into a file: what one core of the generator can do.
 func BenchmarkFile(b *testing.B) {
 	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {warm-up: 1ms, before: 20s}\nload: [{source: service, rate: 1000000/s, streams: 4}]\n"))

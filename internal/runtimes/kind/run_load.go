@@ -204,7 +204,7 @@ func (g *generation) watch(ctx context.Context) {
 func (g *generation) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { g.wg.Wait(); close(done) }()
-	limit := time.NewTimer(time.Until(g.plan.Start.Add(g.e.session.Scenario.Phases.LoadTime())) + 30*time.Second)
+	limit := time.NewTimer(time.Until(g.plan.Start.Add(g.e.session.Scenario.Phases.LoadTime())) + time.Minute) // the generators wait up to 35 s for outcomes
 	defer limit.Stop()
 	var errs []error
 	select {
