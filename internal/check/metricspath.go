@@ -16,7 +16,11 @@ import (
 // receiver with them, it stands still and only the agent's retention counts.
 func metricsHorizon(m *evidence.MetricsPath, all bool) (h time.Duration, where string) {
 	if all || m.ReceiverWindow <= 0 || m.AgentRetention < m.ReceiverWindow {
-		return m.AgentRetention, "the agent's log, which is cut at its retention"
+		where = "the agent's log, which is cut at its retention"
+		if m.AgentReason != "" {
+			where = "the agent's log: " + m.AgentReason
+		}
+		return m.AgentRetention, where
 	}
 	return m.ReceiverWindow, "the receiver, which refuses samples older than its window"
 }

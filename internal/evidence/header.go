@@ -76,7 +76,9 @@ type Buffer struct {
 
 // MetricsPath is what the horizon of the metrics path is computed from.
 type MetricsPath struct {
+	// AgentRetention is how long an agent keeps what it cannot send, and AgentReason what bounds it.
 	AgentRetention time.Duration `json:"agent_retention_ns"`
+	AgentReason    string        `json:"agent_reason,omitempty"`
 	ReceiverWindow time.Duration `json:"receiver_window_ns"`
 	ScrapeInterval time.Duration `json:"scrape_interval_ns"`
 }

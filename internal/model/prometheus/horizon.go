@@ -36,6 +36,10 @@ func Horizon(agentRetention, receiverWindow time.Duration, allAgentsCutOff bool)
 		agentRetention, receiverWindow)
 }
 
+// QuietLog is the rate for Retention of a log whose segments are ended by truncation and not by their size: below 18 kB/s at the default
+// segment of 128 MiB and truncation every 2 h, which is some 4,000 samples a second.
+const QuietLog = 0.0
+
 // Retention is the agent's part of the horizon: the smaller of --storage.agent.retention.max-time, which is what the documentation
 // promises, and of what the log holds for certain at this rate (LogHorizon). An agent that is restarted during the outage keeps nothing: what it
 // had not sent before it sends never (see watcher).

@@ -148,7 +148,8 @@ func (s *system) Prometheus() *runtimes.PrometheusAccess {
 // metricsPath is what the horizon of the metrics path rests on.
 func (s *system) metricsPath() *evidence.MetricsPath {
 	agent := s.cfg.agents[scenario.Datacenter]
-	m := &evidence.MetricsPath{AgentRetention: agent.RetentionMax, ReceiverWindow: s.cfg.receiver.AcceptanceWindow()}
+	m := &evidence.MetricsPath{ReceiverWindow: s.cfg.receiver.AcceptanceWindow()}
+	m.AgentRetention, m.AgentReason = agent.Retention(prom.QuietLog)
 	if len(agent.Jobs) > 0 {
 		m.ScrapeInterval = agent.Jobs[0].Interval
 	}

@@ -156,7 +156,9 @@ func (e *env) metricsPath(dc manifests.Rendered) *evidence.MetricsPath {
 	if err != nil {
 		return nil
 	}
-	return &evidence.MetricsPath{AgentRetention: agent.RetentionMax, ReceiverWindow: rec.AcceptanceWindow(), ScrapeInterval: agent.Jobs[0].Interval}
+	m := &evidence.MetricsPath{ReceiverWindow: rec.AcceptanceWindow(), ScrapeInterval: agent.Jobs[0].Interval}
+	m.AgentRetention, m.AgentReason = agent.Retention(prom.QuietLog)
+	return m
 }
 
 // podsOf lists the instances of a component among the targets.
