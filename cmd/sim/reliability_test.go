@@ -40,6 +40,10 @@ faults: [{kind: cluster-freeze, cluster: kafka, at: during, for: 39s}]
 thresholds: ["lost == 0"]
 `
 
+// hung is when a program that should end counts as one that never does. It is no figure of how fast it is: what an interrupted run
+// may take is the sum of deadlines that internal/run tests in virtual time.
+const hung = 2 * time.Minute
+
 // program is one run of sim as a process of its own.
 type program struct {
 	*exec.Cmd
@@ -68,9 +72,14 @@ func scratchFor(t *testing.T) string {
 	return dir
 }
 
-// code waits for the end and returns the exit code, -1 for a signal.
+// code waits for the end and returns the exit code, -1 for a signal; a program that hangs is killed.
 func (p *program) code(t *testing.T) int {
 	t.Helper()
+	guard := time.AfterFunc(hung, func() {
+		t.Errorf("it hung for %v", hung)
+		_ = p.Process.Kill() // it may have ended in this moment
+	})
+	defer guard.Stop()
 	err := p.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -118,7 +127,7 @@ func result(t *testing.T, dir string) *check.Result {
 // await waits until the text shows on stderr of a running program.
 func (p *program) await(t *testing.T, out *watched, text string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(hung); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if strings.Contains(out.String(), text) {
 			return
 		}
@@ -174,7 +183,7 @@ func TestInterrupt(t *testing.T) {
 			}
 			code := p.code(t)
 			took := time.Since(began)
-			if code != exitInterrupted || took > 10*time.Second {
+			if code != exitInterrupted {
 				t.Errorf("code %d after %v\n%s", code, took, p.text()+said.String())
 			}
 			if !strings.Contains(said.String(), "interrupted: healing and closing the evidence") {
@@ -269,11 +278,7 @@ func TestSecondInterrupt(t *testing.T) {
 		}
 		p.await(t, said, "interrupted: ")
 	}
-	began := time.Now()
 	code := p.code(t)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %v", took)
-	}
 	if code != exitInterrupted {
 		t.Errorf("code %d\n%s", code, said)
 	}
@@ -303,7 +308,6 @@ func TestDiskFull(t *testing.T) {
 	}()
 	long := strings.Replace(tinyScenario, "before: 1s", "before: 60s", 1)
 	p := sim(t, dir, "run", file(t, dir, "tiny.yaml", long), "--reports", small, "-r", "embedded")
-	began := time.Now()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +316,8 @@ func TestDiskFull(t *testing.T) {
 	if code != exitInternal || !strings.Contains(said, "no space left on device") || !strings.Contains(said, "--reports") {
 		t.Errorf("code %d\n%s", code, p.text())
 	}
-	if took := time.Since(began); took > 50*time.Second {
-		t.Errorf("the run went on for %v", took)
+	if strings.Contains(said, "drain") {
+		t.Errorf("the run went on to its end:\n%s", said)
 	}
 	if n := strings.Count(said, "no space left"); n > 6 {
 		t.Errorf("it is said %d times:\n%s", n, said)
@@ -447,7 +451,7 @@ func spoilt(text string) bool {
 func TestScratchIsSwept(t *testing.T) {
 	t.Parallel()
 	dir, tmp := t.TempDir(), t.TempDir()
-	scene := file(t, dir, "tiny.yaml", tinyScenario)
+	scene := file(t, dir, "frozen.yaml", frozenScenario) // long enough to be alive while the others start
 	start := func() *program {
 		p := sim(t, dir, "run", scene, "--reports", "reports", "-r", "embedded")
 		p.Env = append(p.Env, "TMPDIR="+tmp)
