@@ -43,7 +43,7 @@ func (j *judge) config() map[string]string {
 		out[fmt.Sprintf("setting %d", i)] = fmt.Sprintf("%s: %q becomes %q", s.Config, s.Replace, s.With)
 	}
 	for _, g := range j.s.Guarantees {
-		out["guarantee "+g.Segment] = g.Delivery
+		out["guarantee "+g.Segment] = strings.TrimSpace(g.Delivery + " " + g.Order)
 	}
 	return out
 }

@@ -319,7 +319,20 @@ func (v *validator) rest(s *Scenario) {
 	for i, g := range s.Guarantees {
 		p := fmt.Sprintf("guarantees[%d]", i)
 		v.oneOf(p+".segment", "segment", g.Segment, SegmentNames)
-		v.oneOf(p+".delivery", "delivery", g.Delivery, []string{"at-least-once", "exactly-once", "best-effort"})
+		if g.Delivery == "" && g.Order == "" {
+			v.fail(p, "declares nothing: needs delivery or order")
+		}
+		if g.Delivery != "" {
+			v.oneOf(p+".delivery", "delivery", g.Delivery, []string{"at-least-once", "exactly-once", "best-effort"})
+		}
+		if g.Order != "" && v.oneOf(p+".order", "order", g.Order, []string{"kept", "best-effort"}) && g.Segment != "ledger-kafka" {
+			v.fail(p+".order", "order is judged in Kafka, so only the segment ledger-kafka can promise it")
+		}
+		for _, x := range s.Guarantees[:i] {
+			if x.Segment == g.Segment {
+				v.fail(p+".segment", "%s is declared twice; put delivery and order into one entry", g.Segment)
+			}
+		}
 	}
 	for i, c := range s.Settings {
 		p := fmt.Sprintf("settings[%d]", i)

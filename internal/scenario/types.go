@@ -149,7 +149,8 @@ type Fault struct {
 // Guarantee declares what a segment promises.
 type Guarantee struct {
 	Segment  string `yaml:"segment" json:"segment" doc:"generate, ledger-kafka or kafka-search"`
-	Delivery string `yaml:"delivery" json:"delivery" doc:"at-least-once (default), exactly-once, best-effort"`
+	Delivery string `yaml:"delivery,omitempty" json:"delivery,omitempty" doc:"at-least-once (default), exactly-once, best-effort"`
+	Order    string `yaml:"order,omitempty" json:"order,omitempty" doc:"ledger-kafka: kept (default) or best-effort, where records of a stream may overtake one another"`
 }
 
 // Setting replaces text in one configuration file of the manifests for this run only, in every runtime.
