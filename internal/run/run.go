@@ -229,6 +229,9 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if err := r.connect(ctx, session); err != nil {
 		return err
 	}
+	if err := r.warm(ctx); err != nil {
+		return err
+	}
 	if err := r.assume(ctx); err != nil {
 		return err
 	}

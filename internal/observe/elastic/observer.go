@@ -51,10 +51,15 @@ type Observer struct {
 	queryKey uint64
 }
 
+// Prefix is what the identities of all records of a run begin with.
+func Prefix(run uint32) string {
+	id := record.AppendID(nil, run, 0, 0)
+	return string(id[:len(id)-len("0_0")])
+}
+
 // New prepares an observer for the records of one run.
 func New(cfg Config, known *observe.Known) (*Observer, error) {
-	id := record.AppendID(nil, known.Run(), 0, 0)
-	o := &Observer{cfg: cfg, known: known, prefix: string(id[:len(id)-len("0_0")]), latency: map[string][2]uint64{}}
+	o := &Observer{cfg: cfg, known: known, prefix: Prefix(known.Run()), latency: map[string][2]uint64{}}
 	for _, st := range cfg.Scenario.Streams() {
 		k := st.Source + "\x00" + st.Topic
 		if _, ok := o.latency[k]; ok {

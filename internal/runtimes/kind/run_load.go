@@ -69,7 +69,8 @@ type generation struct {
 // Generate tells every agent its plan and starts the generators of sources that enter at the broker.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	g := &generation{e: e, plan: p, last: map[string]agent.Status{}}
-	plans, local, err := e.share(p)
+	h := p.Evidence.Header()
+	plans, local, err := e.share(agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery})
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +112,8 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	return g, nil
 }
 
-// share gives every stream to a pod, or to the harness when it enters at the broker.
-func (e *env) share(p runtimes.LoadPlan) (map[string]agent.Plan, map[string][]scenario.Stream, error) {
-	s := e.session.Scenario
-	h := p.Evidence.Header()
+// share gives every stream of a plan to a pod, or to the harness when it enters at the broker.
+func (e *env) share(whole agent.Plan) (map[string]agent.Plan, map[string][]scenario.Stream, error) {
 	plans, local := map[string]agent.Plan{}, map[string][]scenario.Stream{}
 	var service, system []generatorPod
 	for _, pod := range e.pods {
@@ -124,7 +123,7 @@ func (e *env) share(p runtimes.LoadPlan) (map[string]agent.Plan, map[string][]sc
 			service = append(service, pod)
 		}
 	}
-	for _, st := range s.Streams() {
+	for _, st := range whole.Scenario.Streams() {
 		if st.Enter == "kafka" {
 			local[st.Source] = append(local[st.Source], st)
 			continue
@@ -142,7 +141,7 @@ func (e *env) share(p runtimes.LoadPlan) (map[string]agent.Plan, map[string][]sc
 		name := pods[st.Instance%len(pods)].name
 		plan, ok := plans[name]
 		if !ok {
-			plan = agent.Plan{Scenario: *s, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
+			plan = whole
 		}
 		plan.Streams = append(plan.Streams, st)
 		plans[name] = plan
@@ -150,14 +149,19 @@ func (e *env) share(p runtimes.LoadPlan) (map[string]agent.Plan, map[string][]sc
 	return plans, local, nil
 }
 
-// localGenerator produces from the harness as the principal that owns the topic.
-func (e *env) localGenerator(source string, streams []scenario.Stream, p runtimes.LoadPlan) (*load.Generator, error) {
+// producer is a client of the principal that owns a topic.
+func (e *env) producer(topic string) (*kgo.Client, error) {
 	user := "fluentd"
-	if streams[0].Topic == "canary-topic" {
+	if topic == "canary-topic" {
 		user = "canary"
 	}
-	c, err := kgo.NewClient(append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
+	return kgo.NewClient(append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
+}
+
+// localGenerator produces from the harness as the principal that owns the topic.
+func (e *env) localGenerator(source string, streams []scenario.Stream, p runtimes.LoadPlan) (*load.Generator, error) {
+	c, err := e.producer(streams[0].Topic)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,148 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/load"
+	"triad/internal/load/agent"
+	"triad/internal/observe/elastic"
+	"triad/internal/record"
+	"triad/internal/scenario"
+	"triad/internal/source"
+)
+
+const (
+	warmLoad  = 2 * time.Second // of the scenario's own load, without its faults and shapes
+	warmRate  = 50              // records a second of each source at most: warming must not fill buffers
+	warmAhead = 2 * time.Second // between the plan and its start
+	warmPoll  = 200 * time.Millisecond
+	warmLocal = 5 // records of each stream that enters at the brokers
+)
+
+// Warm sends a short load of its own through the whole path: generators, forwarders, brokers, sink and store, every topic of the
+// scenario. Its records carry another run's number, and all of them are searchable before the observers of the run begin.
+func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Duration, err error) {
+	s := *e.session.Scenario
+	s.Phases = scenario.Phases{Before: scenario.Duration(warmLoad)}
+	s.Faults = nil
+	s.Load = append([]scenario.Input(nil), s.Load...)
+	for i := range s.Load {
+		s.Load[i].Shape = nil
+		s.Load[i].Rate = min(s.Load[i].Rate, warmRate)
+	}
+	run := e.session.Run ^ uint32(round)
+	start := time.Now().Add(warmAhead)
+	plans, local, err := e.share(agent.Plan{Scenario: s, Run: run, Start: start, HistWindow: time.Second, PulseEvery: time.Second})
+	if err != nil {
+		return 0, 0, err
+	}
+	var topics []string
+	for _, st := range s.Streams() {
+		topics = append(topics, st.Topic)
+	}
+	for _, pod := range e.pods {
+		plan, ok := plans[pod.name]
+		if !ok {
+			continue
+		}
+		if err := errors.Join(pod.call(ctx, "/stop", nil, nil), pod.call(ctx, "/run", plan, nil)); err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, streams := range local {
+		n, err := e.warmTopic(ctx, s.Seed, run, streams)
+		if err != nil {
+			return 0, 0, err
+		}
+		records += n
+	}
+	due := start.Add(warmLoad)
+	select {
+	case <-time.After(time.Until(due)):
+	case <-ctx.Done():
+		return 0, 0, context.Cause(ctx)
+	}
+	written, err := e.awaitAgents(ctx, plans)
+	records += written
+	if err != nil {
+		return records, 0, err
+	}
+	client, err := elastic.NewClient(e.Search())
+	if err != nil {
+		return records, 0, err
+	}
+	t := time.NewTicker(warmPoll)
+	defer t.Stop()
+	var there uint64
+	for {
+		n, err := client.Count(ctx, topics, elastic.Prefix(run))
+		if err == nil {
+			there = n
+		}
+		if there >= records {
+			return records, time.Since(due), nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return records, 0, errors.Join(fmt.Errorf("%d of %d records are searchable: %w", there, records, context.Cause(ctx)), err)
+		}
+	}
+}
+
+// awaitAgents waits until every agent is done and adds up what they wrote.
+func (e *env) awaitAgents(ctx context.Context, plans map[string]agent.Plan) (acked uint64, err error) {
+	for _, pod := range e.pods {
+		if _, ok := plans[pod.name]; !ok {
+			continue
+		}
+		for {
+			var st agent.Status
+			if err := pod.call(ctx, "/status", nil, &st); err != nil {
+				return acked, err
+			}
+			if st.Error != "" {
+				return acked, fmt.Errorf("generator %s: %s", pod.name, st.Error)
+			}
+			if !st.Running {
+				acked += st.Progress.Acked
+				break
+			}
+			select {
+			case <-time.After(warmPoll):
+			case <-ctx.Done():
+				return acked, fmt.Errorf("generator %s: %w", pod.name, context.Cause(ctx))
+			}
+		}
+	}
+	return acked, nil
+}
+
+// warmTopic produces a few records of each stream, as the principal that owns the topic.
+func (e *env) warmTopic(ctx context.Context, seed uint64, run uint32, streams []scenario.Stream) (n uint64, err error) {
+	c, err := e.producer(streams[0].Topic)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	var out []*kgo.Record
+	for _, st := range streams {
+		kind, err := source.ParseKind(st.Kind)
+		if err != nil {
+			return 0, err
+		}
+		for seq := range uint64(warmLocal) {
+			tag := record.Tag{Run: run, Stream: st.ID, Seq: seq, Scheduled: time.Now().UnixNano()}
+			line := source.Append(nil, kind, seed, tag, int(e.session.Scenario.Load[st.Load].Size))
+			out = append(out, &kgo.Record{Topic: st.Topic, Key: fmt.Appendf(nil, "stream-%d", st.ID), Value: load.AppendDocument(nil, line, "harness", "")})
+		}
+	}
+	return uint64(len(out)), c.ProduceSync(ctx, out...).FirstErr()
+}
