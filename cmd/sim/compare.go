@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"triad/internal/check"
 	"triad/internal/evidence"
+	"triad/internal/manifests"
 )
 
 func (a *app) compareCommand() *cobra.Command {
@@ -43,12 +47,13 @@ few.`,
 				return err
 			}
 			var sides [2][]*check.Result
+			var dirs [2][]string
 			for i, arg := range args {
-				dirs, err := a.findRuns(arg)
-				if err != nil {
+				var err error
+				if dirs[i], err = a.findRuns(arg); err != nil {
 					return err
 				}
-				for _, dir := range dirs {
+				for _, dir := range dirs[i] {
 					res, err := judgeFiles(dir)
 					if err != nil {
 						return err
@@ -60,10 +65,14 @@ few.`,
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return a.json(cmp)
+			out := comparison{Comparison: cmp}
+			if out.Manifests, out.Unknown, err = a.compareManifests(dirs); err != nil {
+				return err
 			}
-			return a.comparison(cmp, all)
+			if output == "json" {
+				return a.json(out)
+			}
+			return a.comparison(out, all)
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
@@ -101,7 +110,118 @@ func (a *app) findRuns(arg string) ([]string, error) {
 	return out, nil
 }
 
-func (a *app) comparison(c *check.Comparison, all bool) error {
+// comparison is what the command prints.
+type comparison struct {
+	*check.Comparison
+	Manifests []manifestDiff `json:"manifests"`
+	// Unknown says why manifests were not compared.
+	Unknown string `json:"manifests_unknown,omitempty"`
+}
+
+// manifestDiff is one place in the applied objects in which the sides differ.
+type manifestDiff struct {
+	Object string `json:"object"` // cluster/Kind/name
+	Path   string `json:"path"`   // empty: only one side has the object
+	A      any    `json:"a"`
+	B      any    `json:"b"`
+}
+
+// compareManifests compares the objects of the first run of each side. Within a side they are the same when its runs are
+// repetitions; where they are not, the sides cannot be compared by them.
+func (a *app) compareManifests(dirs [2][]string) (out []manifestDiff, unknown string, err error) {
+	out = []manifestDiff{}
+	var sides [2]map[string][]byte
+	for i, side := range dirs {
+		for n, dir := range side {
+			m, err := evidence.ReadManifests(dir)
+			if err != nil {
+				return nil, "", fmt.Errorf("%s: %w", dir, err)
+			}
+			switch {
+			case len(m) == 0:
+				return out, filepath.Base(dir) + " was made before runs kept their manifests", nil
+			case n == 0:
+				sides[i] = m
+			case !maps.EqualFunc(sides[i], m, bytes.Equal):
+				return out, fmt.Sprintf("the runs of side %c have different ones themselves", 'A'+i), nil
+			}
+		}
+	}
+	clusters := map[string]bool{}
+	for _, m := range sides {
+		for c := range m {
+			clusters[c] = true
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(clusters)) {
+		var objects [2][]manifests.Object
+		for i := range sides {
+			if objects[i], err = manifests.ParseStream(sides[i][c]); err != nil {
+				return nil, "", fmt.Errorf("manifests of %s: %w", c, err)
+			}
+		}
+		for _, d := range manifests.Compare(c, objects[0], objects[1]) {
+			out = append(out, manifestDiff{c + "/" + d.Object, strings.Join(d.Path, "/"), d.Kind, d.EKS})
+		}
+	}
+	return out, "", nil
+}
+
+// manifestLines prints the differences; long texts, as configuration files are, by their first line that differs.
+func (c comparison) manifestLines() []string {
+	if c.Unknown != "" {
+		return []string{"not compared: " + c.Unknown}
+	}
+	var out []string
+	for _, d := range c.Manifests {
+		switch {
+		case d.Path == "" && d.A == nil:
+			out = append(out, d.Object+": only in B")
+		case d.Path == "":
+			out = append(out, d.Object+": only in A")
+		default:
+			x, y := firstDifference(d.A, d.B)
+			out = append(out, fmt.Sprintf("%s %s", d.Object, d.Path), "  A  "+x, "  B  "+y)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, "the same on both sides")
+	}
+	return out
+}
+
+func firstDifference(a, b any) (x, y string) {
+	x, y = "(none)", "(none)"
+	if a != nil {
+		x = fmt.Sprint(a)
+	}
+	if b != nil {
+		y = fmt.Sprint(b)
+	}
+	xs, ys := strings.Split(x, "\n"), strings.Split(y, "\n")
+	for i := range min(len(xs), len(ys)) {
+		if xs[i] != ys[i] {
+			x, y = xs[i], ys[i]
+			if len(xs)+len(ys) > 2 {
+				at := fmt.Sprintf("line %d: ", i+1)
+				x, y = at+strings.TrimSpace(x), at+strings.TrimSpace(y)
+			}
+			break
+		}
+		if i == min(len(xs), len(ys))-1 {
+			x, y = fmt.Sprintf("%d lines", len(xs)), fmt.Sprintf("%d lines", len(ys))
+		}
+	}
+	const most = 160
+	for _, s := range []*string{&x, &y} {
+		if len(*s) > most {
+			*s = (*s)[:most-3] + "..."
+		}
+	}
+	return x, y
+}
+
+func (a *app) comparison(c comparison, all bool) error {
 	for _, s := range []struct {
 		name string
 		side check.Side
@@ -116,6 +236,10 @@ func (a *app) comparison(c *check.Comparison, all bool) error {
 	}
 	for _, d := range c.Config {
 		fmt.Fprintf(a.stdout, "  %s\n    A  %s\n    B  %s\n", d.Key, values(d.A), values(d.B))
+	}
+	fmt.Fprintln(a.stdout, "\nManifests")
+	for _, l := range c.manifestLines() {
+		fmt.Fprintln(a.stdout, "  "+l)
 	}
 	fmt.Fprintln(a.stdout, "\nResult")
 	var rows [][]string

@@ -288,12 +288,16 @@ func (s *Seal) whole(b []byte) bool {
 	return hex.EncodeToString(own[:]) == s.Sum
 }
 
-// sealedFiles are the files that judging reads.
+// sealedFiles are the files that judging and comparing read.
 func sealedFiles(dir string) []string {
 	out := []string{HeaderFile, ScenarioFile, EventsFile, SeriesName, HistsName}
 	ls, _ := filepath.Glob(filepath.Join(dir, ledgerDir, "*"+ledgerExt))
 	for _, l := range ls {
 		out = append(out, ledgerDir+"/"+filepath.Base(l))
+	}
+	ms, _ := filepath.Glob(filepath.Join(dir, manifestsDir, "*"+manifestsExt))
+	for _, m := range ms {
+		out = append(out, manifestsDir+"/"+filepath.Base(m))
 	}
 	return out
 }

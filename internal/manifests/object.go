@@ -1,10 +1,14 @@
 package manifests
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -49,6 +53,59 @@ func (o Object) YAML() ([]byte, error) {
 		return nil, fmt.Errorf("yaml of %s: %w", o, err)
 	}
 	return b, nil
+}
+
+// Stream returns objects as one YAML stream. Of a Secret it has the names of its keys and no value: what is kept of a run is
+// shown to others.
+func Stream(objects []Object) ([]byte, error) {
+	var b bytes.Buffer
+	for _, o := range objects {
+		if o.Kind() == "Secret" {
+			o = withoutValues(o)
+		}
+		y, err := o.YAML()
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, "---\n%s", y)
+	}
+	return b.Bytes(), nil
+}
+
+// withoutValues returns a Secret with its values left out. Annotations go too: kubectl keeps a whole copy of the object in one.
+func withoutValues(o Object) Object {
+	out := Object{"apiVersion": o["apiVersion"], "kind": o["kind"], "metadata": map[string]any{"name": o.Name(), "namespace": o.Namespace()}}
+	for _, part := range []string{"data", "stringData"} {
+		values, ok := o[part].(map[string]any)
+		if !ok {
+			continue
+		}
+		keys := map[string]any{}
+		for k := range values {
+			keys[k] = "(left out)"
+		}
+		out[part] = keys
+	}
+	return out
+}
+
+// ParseStream reads what Stream wrote.
+func ParseStream(b []byte) ([]Object, error) {
+	var out []Object
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	for {
+		var m map[string]any
+		err := dec.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stream of objects: %w", err)
+		}
+		if len(m) > 0 {
+			out = append(out, Object(normalise(m).(map[string]any)))
+		}
+	}
 }
 
 // JSON returns the object as JSON with sorted keys.

@@ -302,6 +302,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 		return &ProvisionError{fmt.Errorf("connect to %s: %w", r.Runtime.Name(), err)}
 	}
 	d := r.env.Describe()
+	if err := r.w.Manifests(d.Manifests); err != nil {
+		return err
+	}
 	return r.w.Update(func(h *evidence.Header) {
 		h.Components, h.NotModelled, h.Limits, h.Buffers, h.Metrics = d.Components, d.NotModelled, d.Limits, d.Buffers, d.Metrics
 	})

@@ -69,6 +69,8 @@ type Description struct {
 	Limits      []string
 	Buffers     []evidence.Buffer
 	Metrics     *evidence.MetricsPath
+	// Manifests are the objects of each cluster, as YAML, without the values of Secrets.
+	Manifests map[string][]byte
 	// HeadStart is how long before the start of the schedule Generate is called: what it takes to tell every generator
 	// its plan.
 	HeadStart time.Duration

@@ -23,7 +23,8 @@ const overlay = "kind"
 
 // config is everything that the models take from the manifests.
 type config struct {
-	committed   manifests.Set // without the scenario's settings
+	committed   manifests.Set     // without the scenario's settings
+	rendered    map[string][]byte // every object that parameters were read from, by cluster
 	brokers     brokers.Config
 	fluentBit   string // configuration text: parsed when its environment is known
 	fluentd     string
@@ -57,7 +58,12 @@ func readConfig(set manifests.Set, kindDir string, s runtimes.Session) (*config,
 	if err != nil {
 		return nil, err
 	}
-	c := &config{committed: committed, agents: map[string]prom.AgentConfig{}}
+	c := &config{committed: committed, agents: map[string]prom.AgentConfig{}, rendered: map[string][]byte{}}
+	for cluster, r := range all {
+		if c.rendered[cluster], err = manifests.Stream(r.Objects); err != nil {
+			return nil, err
+		}
+	}
 	err = errors.Join(c.readKafka(all[scenario.Kafka]), c.readDatacenter(all[scenario.Datacenter]), c.readMonitoring(all[scenario.Monitoring]),
 		c.readRotation(filepath.Join(kindDir, "datacenter.yaml")))
 	return c, err

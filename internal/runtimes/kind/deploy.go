@@ -242,6 +242,9 @@ func (d *deployment) split(ctx context.Context, c *kube.Client, name string) (fi
 		return nil, nil, nil, err
 	}
 	first = append(first, generated...)
+	if err := d.keep(name, generated); err != nil {
+		return nil, nil, nil, err
+	}
 	for _, o := range d.plan.Objects[name] {
 		obj := kube.Object{Object: map[string]any(o)}
 		switch {
@@ -254,6 +257,19 @@ func (d *deployment) split(ctx context.Context, c *kube.Client, name string) (fi
 		}
 	}
 	return first, needKafka, connectors, nil
+}
+
+// keep notes what a cluster gets, for the evidence. Definitions are left out: manifests/assets.yaml pins them.
+func (d *deployment) keep(name string, generated []kube.Object) error {
+	objects := slices.Clone(d.plan.Objects[name])
+	for i := range generated {
+		objects = append(objects, manifests.Object(generated[i].Object))
+	}
+	y, err := manifests.Stream(objects)
+	if err == nil {
+		d.plan.applied.Store(name, y)
+	}
+	return err
 }
 
 // mentions says whether any text in an object is exactly s.

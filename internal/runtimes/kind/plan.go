@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"triad/internal/images"
 	"triad/internal/manifests"
@@ -47,6 +48,7 @@ type Plan struct {
 	Flows      []manifests.Flow
 	Own        images.Own
 
+	applied sync.Map          // cluster -> YAML of everything that was applied, without the values of Secrets
 	sources map[string]string // reference in a node -> reference in the engine
 	noCurl  bool              // index templates are sent by the harness
 }

@@ -68,8 +68,12 @@ const headStart = 8 * time.Second
 
 // Describe says what is real, what is a stand-in, a model or absent.
 func (e *env) Describe() runtimes.Description {
-	d := runtimes.Description{HeadStart: headStart, Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
+	d := runtimes.Description{HeadStart: headStart, Manifests: map[string][]byte{}, Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
 	d.Limits = append(d.Limits, e.plan.Lines()...)
+	e.plan.applied.Range(func(cluster, y any) bool {
+		d.Manifests[cluster.(string)] = y.([]byte)
+		return true
+	})
 	seen := map[[2]string]bool{}
 	for _, cluster := range e.plan.Clusters {
 		for _, o := range e.plan.Objects[cluster] {
