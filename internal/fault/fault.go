@@ -60,6 +60,18 @@ type (
 	StoreStopper interface {
 		StopStore(ctx context.Context, d time.Duration) (Active, error)
 	}
+	// StoreKiller kills -9 the store, which restarts.
+	StoreKiller interface {
+		KillStore(ctx context.Context) (Active, error)
+	}
+	// DiskFiller makes the store believe that its disk is full; the block that follows is the store's own doing.
+	DiskFiller interface {
+		FillDisk(ctx context.Context, d time.Duration) (Active, error)
+	}
+	// ConnectPauser pauses the sink's connector.
+	ConnectPauser interface {
+		PauseConnect(ctx context.Context, d time.Duration) (Active, error)
+	}
 	// TaskFailer makes a sink task fail.
 	TaskFailer interface {
 		FailTask(ctx context.Context) (Active, error)
@@ -76,9 +88,9 @@ type (
 	ReceiverStopper interface {
 		StopReceiver(ctx context.Context, d time.Duration) (Active, error)
 	}
-	// Neighbour burns processor time in a cluster.
+	// Neighbour burns processor time (kind cpu) or writes to the disk (io) in a cluster.
 	Neighbour interface {
-		BurnCPU(ctx context.Context, cluster string, loops int, d time.Duration) (Active, error)
+		MakeNoise(ctx context.Context, cluster, kind string, loops int, d time.Duration) (Active, error)
 	}
 )
 
@@ -138,6 +150,13 @@ func table(kind string) inject {
 		"es-down": with(func(ctx context.Context, c StoreStopper, f scenario.Fault) (Active, error) {
 			return c.StopStore(ctx, f.For.D())
 		}),
+		"es-kill": with(func(ctx context.Context, c StoreKiller, _ scenario.Fault) (Active, error) { return c.KillStore(ctx) }),
+		"es-disk-full": with(func(ctx context.Context, c DiskFiller, f scenario.Fault) (Active, error) {
+			return c.FillDisk(ctx, f.For.D())
+		}),
+		"connect-pause": with(func(ctx context.Context, c ConnectPauser, f scenario.Fault) (Active, error) {
+			return c.PauseConnect(ctx, f.For.D())
+		}),
 		"connect-task-fail": with(func(ctx context.Context, c TaskFailer, _ scenario.Fault) (Active, error) { return c.FailTask(ctx) }),
 		"connect-kill": with(func(ctx context.Context, c ConnectKiller, _ scenario.Fault) (Active, error) {
 			return c.KillConnect(ctx)
@@ -149,7 +168,7 @@ func table(kind string) inject {
 			return c.StopReceiver(ctx, f.For.D())
 		}),
 		"noisy-neighbour": with(func(ctx context.Context, c Neighbour, f scenario.Fault) (Active, error) {
-			return c.BurnCPU(ctx, f.Cluster, max(f.Count, 1), f.For.D())
+			return c.MakeNoise(ctx, f.Cluster, f.Mode, max(f.Count, 1), f.For.D())
 		}),
 		"nothing": with(func(context.Context, any, scenario.Fault) (Active, error) { return nothing{}, nil }),
 	}[kind]

@@ -109,6 +109,9 @@ func (s *Scenario) setDefaults() {
 				f.Mode = "drop"
 			}
 		}
+		if f.Kind == "noisy-neighbour" && f.Mode == "" {
+			f.Mode = "cpu"
+		}
 		if f.Kind == "es-throttle" && f.Ratio == 0 {
 			f.Ratio = 1
 		}
@@ -302,7 +305,11 @@ func (v *validator) faultFields(p string, f Fault, row FaultKind) {
 		v.oneOf(p+".direction", "direction", f.Direction, []string{"both", "forward", "back"})
 	}
 	if f.Mode != "" {
-		v.oneOf(p+".mode", "mode", f.Mode, []string{"drop", "reject"})
+		modes := []string{"drop", "reject"}
+		if f.Kind == "noisy-neighbour" {
+			modes = []string{"cpu", "io"}
+		}
+		v.oneOf(p+".mode", "mode", f.Mode, modes)
 	}
 	if f.Ratio < 0 || f.Ratio > 1 {
 		v.fail(p+".ratio", "%v is outside 0 to 1", f.Ratio)

@@ -139,7 +139,7 @@ type Fault struct {
 	From      string   `yaml:"from,omitempty" json:"from,omitempty" doc:"link: cluster that opens it"`
 	To        string   `yaml:"to,omitempty" json:"to,omitempty" doc:"link: cluster that is reached"`
 	Direction string   `yaml:"direction,omitempty" json:"direction,omitempty" doc:"link: both (default), forward, back"`
-	Mode      string   `yaml:"mode,omitempty" json:"mode,omitempty" doc:"link: drop (default) or reject"`
+	Mode      string   `yaml:"mode,omitempty" json:"mode,omitempty" doc:"link: drop (default) or reject; noisy-neighbour: cpu (default) or io"`
 	Delay     Duration `yaml:"delay,omitempty" json:"delay,omitempty" doc:"slow-link: added one-way delay"`
 	Bandwidth Size     `yaml:"bandwidth,omitempty" json:"bandwidth,omitempty" doc:"slow-link: bytes a second"`
 	Ratio     float64  `yaml:"ratio,omitempty" json:"ratio,omitempty" doc:"es-throttle: share of items refused, 0 to 1; default 1"`

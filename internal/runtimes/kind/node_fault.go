@@ -21,6 +21,8 @@ const (
 	// undoGrace is added to a fault's duration before the node ends it by itself, so that the harness, when it lives, is first and can
 	// take the proof.
 	undoGrace = 10 * time.Second
+	// undoAgain is how many seconds after an undo that did not come to its end (the store it speaks to was away) it is tried again.
+	undoAgain = 15
 	// faultDir is where a node keeps the undo of each fault that it is under. It is in memory, as everything is that it undoes: a node
 	// that starts again has neither.
 	faultDir = "/run/triad"
@@ -92,11 +94,11 @@ cat > $dir/undo <<'UNDO'
 rm -rf %[1]s/%[2]s
 systemctl stop triad-undo-%[2]s.timer 2>/dev/null || true
 UNDO
-if ! systemd-run --quiet --unit=triad-undo-%[2]s --on-active=%[4]d --timer-property=AccuracySec=100ms /bin/sh $dir/undo 2>/dev/null; then
+if ! systemd-run --quiet --unit=triad-undo-%[2]s --on-active=%[4]d --on-unit-inactive=%[6]d --timer-property=AccuracySec=100ms /bin/sh $dir/undo 2>/dev/null; then
   setsid nohup sh -c 'sleep %[4]d; [ -f %[1]s/%[2]s/undo ] && sh %[1]s/%[2]s/undo' >/dev/null 2>&1 &
 fi
 %[5]s
-`, faultDir, id, undo, int((last+undoGrace)/time.Second), inject)
+`, faultDir, id, undo, int((last+undoGrace)/time.Second), inject, undoAgain)
 	if _, err := r.sh(ctx, node, script); err != nil {
 		// Part of it may be in place.
 		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,11 +26,12 @@ var (
 	_ fault.ClusterFreezer  = (*env)(nil)
 	_ fault.LinkCutter      = (*env)(nil)
 	_ fault.LinkShaper      = (*env)(nil)
-	_ fault.StoreBlocker    = (*env)(nil)
 	_ fault.StoreStopper    = (*env)(nil)
+	_ fault.StoreKiller     = (*env)(nil)
 	_ fault.ConnectKiller   = (*env)(nil)
 	_ fault.ForwarderKiller = (*env)(nil)
 	_ fault.ReceiverStopper = (*env)(nil)
+	_ fault.Neighbour       = (*env)(nil)
 )
 
 // brokerSelector finds what belongs to the Kafka cluster.
@@ -271,6 +271,11 @@ func (e *env) StopStore(ctx context.Context, d time.Duration) (fault.Active, err
 	return e.strike(ctx, Monitoring, "app.kubernetes.io/name=elasticsearch", d)
 }
 
+// KillStore kills Elasticsearch's process; the kubelet restarts it.
+func (e *env) KillStore(ctx context.Context) (fault.Active, error) {
+	return e.strike(ctx, Monitoring, "app.kubernetes.io/name=elasticsearch", 0)
+}
+
 // StopReceiver keeps the central Prometheus's process stopped.
 func (e *env) StopReceiver(ctx context.Context, d time.Duration) (fault.Active, error) {
 	return e.strike(ctx, Monitoring, "app.kubernetes.io/name=prometheus", d)
@@ -345,68 +350,11 @@ func (r *roll) Gone(ctx context.Context) (bool, error) {
 	return r.e.inSync(ctx)
 }
 
-// BlockStore sets the block that Elasticsearch sets itself when a disk is full. The undo needs the harness: see sim heal.
-func (e *env) BlockStore(ctx context.Context, _ time.Duration) (fault.Active, error) {
-	b := &storeBlock{e: e}
-	if err := b.set(ctx, "true"); err != nil {
-		return nil, errors.Join(err, b.Heal(context.WithoutCancel(ctx)))
-	}
-	return b, nil
-}
-
-type storeBlock struct {
-	e    *env
-	hits uint64
-}
-
-func (b *storeBlock) Target() string { return "elasticsearch, every index" }
-
-func (b *storeBlock) set(ctx context.Context, value string) error {
-	status, err := b.e.store(ctx, http.MethodPut, "/*-topic/_settings", `{"index.blocks.read_only_allow_delete":`+value+`}`)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("elasticsearch settings: HTTP %d", status)
-	}
-	return err
-}
-
-// Hits tries to write one document, which a blocked index refuses with 403.
-func (b *storeBlock) Hits(ctx context.Context) (uint64, string, error) {
-	status, err := b.e.store(ctx, http.MethodPut, "/service-topic/_doc/triad-block-probe", `{"log":"probe of a write block"}`)
+// MakeNoise runs busy loops in a cluster's node.
+func (e *env) MakeNoise(ctx context.Context, cluster, kind string, loops int, d time.Duration) (fault.Active, error) {
+	f, err := e.Noise(ctx, cluster, kind, loops, d)
 	if err != nil {
-		return b.hits, "", err
+		return nil, err
 	}
-	if status == http.StatusForbidden || status == http.StatusTooManyRequests {
-		b.hits++
-	}
-	return b.hits, fmt.Sprintf("a probe was answered %d", status), nil
-}
-
-func (b *storeBlock) Heal(ctx context.Context) error { return b.set(ctx, "null") }
-
-// Gone writes the probe, which must be taken again, and removes it.
-func (b *storeBlock) Gone(ctx context.Context) (bool, error) {
-	status, err := b.e.store(ctx, http.MethodPut, "/service-topic/_doc/triad-block-probe", `{"log":"probe of a write block"}`)
-	if err != nil || status >= 300 {
-		return false, err
-	}
-	_, err = b.e.store(ctx, http.MethodDelete, "/service-topic/_doc/triad-block-probe", "")
-	return err == nil, err
-}
-
-// store makes one request to Elasticsearch.
-func (e *env) store(ctx context.Context, method, path, body string) (int, error) {
-	a := e.Search()
-	req, err := http.NewRequestWithContext(ctx, method, a.URL+path, strings.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if a.Username != "" {
-		req.SetBasicAuth(a.Username, a.Password)
-	}
-	res, err := a.Transport.RoundTrip(req)
-	if err != nil {
-		return 0, err
-	}
-	return res.StatusCode, res.Body.Close()
+	return &nodeFault{f: f}, nil
 }
