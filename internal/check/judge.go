@@ -279,6 +279,9 @@ func (j *judge) result(now time.Time) *Result {
 	if res.Limits == nil {
 		res.Limits = []string{}
 	}
+	if res.Observing = j.observing(); res.Observing != nil {
+		res.Limits = append(res.Limits, res.Observing.String())
+	}
 	if res.Influence == nil {
 		res.Influence = []Influence{}
 	}

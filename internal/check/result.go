@@ -50,10 +50,21 @@ type Result struct {
 	Limits        []string      `json:"limits"` // what this runtime cannot show
 	Damage        []string      `json:"damage,omitempty"`
 	Interrupted   string        `json:"interrupted,omitempty"`
+	Observing     *Observing    `json:"observing,omitempty"` // what watching cost; absent where the harness and the system are one process
 	Judged        time.Time     `json:"judged"`
 	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
 	Throughput []Throughput      `json:"throughput"`
 	Config     map[string]string `json:"config"`
+}
+
+// Observing is the processor time that the harness took, against that of the system it watched.
+type Observing struct {
+	Harness    float64 `json:"harness_s"`    // its process, with the generators of what enters at the brokers
+	Search     float64 `json:"search_s"`     // searches in the store, all of them the harness's
+	System     float64 `json:"system_s"`     // everything in the clusters but the log generators
+	Forwarding float64 `json:"forwarding_s"` // of the system: API servers, whose share for the harness cannot be told apart
+	Share      float64 `json:"share"`        // (Harness + Search) / System
+	Limit      float64 `json:"limit"`
 }
 
 // Throughput is the records a second at one observation point in one phase, over whole seconds.

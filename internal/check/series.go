@@ -94,8 +94,9 @@ type series struct {
 	pulses   map[string]map[string]*line // by point and source
 	counters *counters
 	stall    []reading
-	cpu      map[string][]reading // by part
-	query    map[string][]reading // by cluster
+	cpu      map[string][]reading    // by part
+	cpuTotal map[[2]string][]reading // by part and cluster
+	query    map[string][]reading    // by cluster
 	lag      gauge
 	buffers  []gauge // beside Header.Buffers
 	gaps     map[string][]reading
@@ -106,7 +107,7 @@ type series struct {
 
 func newSeries(r *evidence.Run) *series {
 	s := &series{
-		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{},
+		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
 		query: map[string][]reading{}, gaps: map[string][]reading{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
 	}
 	p := r.Scenario.Phases
@@ -161,6 +162,9 @@ func (s *series) own(t time.Duration, x evidence.Sample) {
 		s.stall = append(s.stall, reading{t, x.Value})
 	case evidence.CPUSeries:
 		s.cpu[x.Labels["part"]] = append(s.cpu[x.Labels["part"]], reading{t, x.Value})
+	case evidence.CPUTotalSeries:
+		k := [2]string{x.Labels["part"], x.Labels["cluster"]}
+		s.cpuTotal[k] = append(s.cpuTotal[k], reading{t, x.Value})
 	case evidence.QuerySeries:
 		s.query[x.Labels["cluster"]] = append(s.query[x.Labels["cluster"]], reading{t, x.Value})
 	case evidence.LagSeries:

@@ -20,6 +20,11 @@ const (
 	StallSeries = "triad_harness_stall_seconds"
 	// CPUSeries is the share of one core that the harness process used in each second; label part (harness, system).
 	CPUSeries = "triad_cpu_cores"
+	// CPUTotalSeries is the processor time used since some fixed moment, in seconds, of which only increases mean anything; labels part
+	// and, where it is known, cluster. Parts: harness (this process, with the generators in it), search (the store's own time for
+	// searches, all of them the harness's), and of the real clusters: nodes (everything in them), and within that generator and
+	// apiserver (which forwards the harness's connections, among others).
+	CPUTotalSeries = "triad_cpu_seconds_total"
 	// LagSeries is the backlog that the Kafka observer read: label group or topic.
 	LagSeries = "triad_consumer_lag"
 	// QuerySeries is the time of one probe search in the store, in seconds; label cluster.

@@ -68,6 +68,9 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		ws.wg.Go(func() { r.scrapeLoop(watch, t) })
 	}
 	ws.wg.Go(func() { r.witness(watch) })
+	if m, ok := r.env.(meter); ok {
+		ws.wg.Go(func() { r.measure(watch, m) })
+	}
 	for _, point := range []string{evidence.PointKafka, evidence.PointSearch} {
 		r.event(evidence.Event{Kind: evidence.EventObserver, Name: point, State: "ready"})
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/runtimes"
 )
 
 // witness writes, once a second, how long the harness's own goroutines had to wait for a processor and how much
@@ -45,6 +46,47 @@ func (r *runner) witness(ctx context.Context) {
 			evidence.Sample{Name: evidence.CPUSeries, Labels: evidence.Labels{"part": "harness"}, Value: cores}); err != nil {
 			r.Logger.Debug("witness", "error", err)
 			return
+		}
+	}
+}
+
+// meter is an environment whose processor time can be told apart from the harness's.
+type meter interface {
+	CPU(ctx context.Context) ([]runtimes.CPUReading, error)
+}
+
+// Processor time is read every meterEvery, not at both ends alone: a cluster may be frozen just then.
+const (
+	meterEvery = 20 * time.Second
+	meterTime  = 5 * time.Second
+)
+
+// measure writes what the system and the harness used, once more when ctx has ended.
+func (r *runner) measure(ctx context.Context, m meter) {
+	t := time.NewTicker(meterEvery)
+	defer t.Stop()
+	for last := false; ; {
+		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), meterTime)
+		readings, err := m.CPU(ask)
+		cancel()
+		if err != nil {
+			r.Logger.Debug("processor time", "error", err) // what could be read is written all the same
+		}
+		samples := []evidence.Sample{{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "harness"}, Value: cpuTime().Seconds()}}
+		for _, x := range readings {
+			samples = append(samples, evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": x.Part, "cluster": x.Cluster}, Value: x.Used.Seconds()})
+		}
+		if err := r.w.Series.Add(r.w.Now(), samples...); err != nil {
+			r.Logger.Debug("processor time", "error", err)
+			return
+		}
+		if last {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			last = true
 		}
 	}
 }

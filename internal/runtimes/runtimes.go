@@ -96,6 +96,13 @@ type Target struct {
 	Client *http.Client
 }
 
+// CPUReading is the processor time that a part of the system has used since some fixed moment; parts as
+// evidence.CPUTotalSeries names them.
+type CPUReading struct {
+	Part, Cluster string
+	Used          time.Duration
+}
+
 // LoadPlan is the load of a run.
 type LoadPlan struct {
 	Start    time.Time

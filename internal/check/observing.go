@@ -1,0 +1,42 @@
+package check
+
+import "fmt"
+
+// maxObserving is the share of the system's processor time that watching it may cost. Above it the figures are those of a system that
+// is being watched; no check turns on it, because every record was counted all the same.
+const maxObserving = 0.05
+
+// observing is what watching cost from the first reading to the last, or nil when the system's own processor time is not known.
+func (j *judge) observing() *Observing {
+	used := map[string]float64{}
+	known := map[string]bool{}
+	for k, rs := range j.ser.cpuTotal {
+		if len(rs) < 2 {
+			continue
+		}
+		for i := 1; i < len(rs); i++ {
+			// A reading below the one before is of something that was started anew: what it used before is not known.
+			used[k[0]] += max(rs[i].v-rs[i-1].v, 0)
+		}
+		known[k[0]] = true
+	}
+	o := &Observing{Harness: used["harness"], Search: used["search"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
+	if !known["harness"] || !known["nodes"] || o.System <= 0 {
+		return nil
+	}
+	o.Share = (o.Harness + o.Search) / o.System
+	return o
+}
+
+// String is the sentence for the report.
+func (o *Observing) String() string {
+	s := fmt.Sprintf("Observing took %.1f %% of the system's processor time: %.1f s of the harness and %.1f s of searches against %.1f s in the clusters",
+		100*o.Share, o.Harness, o.Search, o.System)
+	if o.Forwarding > 0 {
+		s += fmt.Sprintf(", of which %.1f s are API servers, which forward the harness's connections beside their own work", o.Forwarding)
+	}
+	if o.Share > o.Limit {
+		s += fmt.Sprintf(". That is above %.0f %%: latencies are those of a system that is being watched", 100*o.Limit)
+	}
+	return s + "."
+}

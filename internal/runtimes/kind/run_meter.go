@@ -1,0 +1,104 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"triad/internal/runtimes"
+)
+
+// meterScript prints what a node has used, in nanoseconds, and its generators and API server, in ticks of a hundredth of a second
+// (the kernel's unit in /proc, whatever its own). A node sees its own control group as the root of all.
+const meterScript = `if [ -f /sys/fs/cgroup/cpuacct/cpuacct.usage ]; then echo "nodes $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage)"
+else awk '$1 == "usage_usec" {print "nodes", $2 "000"}' /sys/fs/cgroup/cpu.stat; fi
+ticks() { for p in "$@"; do sed 's/.*) //' /proc/$p/stat 2>/dev/null; done | awk '{n += $12 + $13} END {print n + 0}'; }
+echo "apiserver $(ticks $(pidof kube-apiserver))"
+echo "generator $(ticks $(grep -slz '^inputgen$' /proc/[0-9]*/cmdline | cut -d/ -f3))"
+`
+
+const procTick = 10 * time.Millisecond
+
+// CPU reads what the nodes of every cluster have used so far, and the store for searches. What cannot be read is left out.
+func (e *env) CPU(ctx context.Context) ([]runtimes.CPUReading, error) {
+	var mu sync.Mutex
+	var out []runtimes.CPUReading
+	var errs []error
+	note := func(rs []runtimes.CPUReading, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		out, errs = append(out, rs...), append(errs, err)
+	}
+	var wg sync.WaitGroup
+	for _, cluster := range e.plan.Clusters {
+		wg.Go(func() { note(e.clusterCPU(ctx, cluster)) })
+	}
+	wg.Go(func() { note(e.searchCPU(ctx)) })
+	wg.Wait()
+	return out, errors.Join(errs...)
+}
+
+func (e *env) clusterCPU(ctx context.Context, cluster string) ([]runtimes.CPUReading, error) {
+	nodes, err := e.runningNodes(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]time.Duration{}
+	for _, n := range nodes {
+		out, err := e.sh(ctx, n.Name, meterScript)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.SplitSeq(out, "\n") {
+			part, v, _ := strings.Cut(line, " ")
+			u, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("processor time of %s: %q", n.Name, line)
+			}
+			d := time.Duration(u)
+			if part != "nodes" {
+				d *= procTick
+			}
+			used[part] += d
+		}
+	}
+	var rs []runtimes.CPUReading
+	for part, d := range used {
+		rs = append(rs, runtimes.CPUReading{Part: part, Cluster: cluster, Used: d})
+	}
+	return rs, nil
+}
+
+// searchCPU is the time of the store's search threads. Nobody else searches during a run.
+func (e *env) searchCPU(ctx context.Context) ([]runtimes.CPUReading, error) {
+	status, answer, err := e.ask(ctx, http.MethodGet, "/_stats/search?filter_path=_all.total.search", "")
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("search statistics: HTTP %d", status)
+	}
+	var out struct {
+		All struct {
+			Total struct {
+				Search struct {
+					Query int64 `json:"query_time_in_millis"`
+					Fetch int64 `json:"fetch_time_in_millis"`
+				} `json:"search"`
+			} `json:"total"`
+		} `json:"_all"`
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return nil, fmt.Errorf("search statistics: %w", err)
+	}
+	t := out.All.Total.Search
+	return []runtimes.CPUReading{{Part: "search", Cluster: Monitoring, Used: time.Duration(t.Query+t.Fetch) * time.Millisecond}}, nil
+}
