@@ -58,7 +58,7 @@ func (a *app) kubeRuntime(name string, f runFlags) (runtimes.Runtime, error) {
 }
 
 func (a *app) kubeCommands() []*cobra.Command {
-	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand()}
+	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
 }
 
 // kind opens the runtime with progress on stderr.
@@ -88,8 +88,20 @@ func (a *app) progressSteps() func(what, state, detail string) {
 
 func (a *app) upCommand() *cobra.Command {
 	var imageSet string
-	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		rt, err := a.kind(c.Context(), imageSet)
+	var keep bool
+	long := `Bring up the three kind clusters and everything in them.
+
+What is there is kept and what differs is changed, so it may be called again at any
+time. A cluster that cannot be made is taken away again, after its logs were read;
+--keep leaves its nodes as they are, for a look with sim shell and docker exec. The
+next sim up makes it anew, sim down removes it.`
+	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		o, err := a.kindOptions(imageSet)
+		if err != nil {
+			return err
+		}
+		o.Keep = keep
+		rt, err := kind.New(c.Context(), o, a.logger, a.progressSteps())
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
@@ -104,6 +116,7 @@ func (a *app) upCommand() *cobra.Command {
 		return nil
 	}}
 	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
+	c.Flags().BoolVar(&keep, "keep", false, "leave the nodes of a cluster that could not be made, to look at them")
 	return c
 }
 

@@ -61,6 +61,8 @@ type Options struct {
 	HostPorts map[int]int
 	// Recreate allows clusters of another version or configuration to be deleted and made anew.
 	Recreate bool
+	// Keep leaves the nodes of a cluster that could not be made as they are.
+	Keep bool
 	// Clusters to handle. Default: datacenter, kafka and monitoring.
 	Clusters []string
 	// LogDir receives the nodes' logs when something does not come up. Default: StateDir/logs.

@@ -251,6 +251,10 @@ func (r *Runtime) create(ctx context.Context, name string, cfg *v1alpha4.Cluster
 		}
 		if ctx.Err() == nil {
 			err = fmt.Errorf("cluster %s: %w%s", name, err, r.collectNodeLogs(ctx, name))
+			if r.opts.Keep {
+				// It stays marked as being made: the next up knows it as half-made and makes it anew.
+				return fmt.Errorf("%w\n  its nodes are kept as they are: %s exec -it %s%s-control-plane bash", err, r.engine.Bin, NamePrefix, name)
+			}
 		}
 	case <-ctx.Done():
 		err = fmt.Errorf("cluster %s: %w", name, context.Cause(ctx))
