@@ -229,6 +229,7 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if err := r.connect(ctx, session); err != nil {
 		return err
 	}
+	defer r.hurry()()
 	if err := r.warm(ctx); err != nil {
 		return err
 	}

@@ -4,12 +4,18 @@ package kind
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/fault"
 	"triad/internal/kube"
 )
 
@@ -222,6 +228,25 @@ func TestKindFaults(t *testing.T) {
 		goneWithin(t, f, 20*time.Second)
 		within(t, 30*time.Second, "api server answers", func() (bool, string) { return kafka.Ready(ctx) == nil, "" })
 	})
+	t.Run("noise", func(t *testing.T) {
+		for _, kind := range []string{noiseCPU, noiseIO} {
+			f := must[*Fault](t)(r.Noise(ctx, Kafka, kind, 2, faultLast))
+			bites(t, f)
+			if err := f.Heal(ctx); err != nil {
+				t.Fatal(err)
+			}
+			goneWithin(t, f, 10*time.Second)
+		}
+		if _, err := r.Noise(ctx, Kafka, "memory", 2, faultLast); err == nil {
+			t.Error("noise of an unknown kind: no error")
+		}
+	})
+	t.Run("noise ends by itself", func(t *testing.T) {
+		f := must[*Fault](t)(r.Noise(ctx, Kafka, noiseCPU, 2, time.Second))
+		bites(t, f)
+		goneWithin(t, f, 40*time.Second)
+	})
+	t.Run("through the API", func(t *testing.T) { apiFaults(t, testEnv(t, r, plan)) })
 	t.Run("heal all", func(t *testing.T) {
 		cut := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka}, false, time.Minute))
 		stop := must[*Fault](t)(r.Stop(ctx, broker, time.Minute))
@@ -274,6 +299,117 @@ func TestKindFaults(t *testing.T) {
 		if err := r.EnforceFlows(ctx, plan.Flows); err != nil {
 			t.Fatal(err)
 		}
+	})
+}
+
+// testEnv is an environment without a run: what faults through an API need.
+func testEnv(t *testing.T, r *Runtime, plan *Plan) *env {
+	t.Helper()
+	e := &env{Runtime: r, plan: plan, clients: map[string]*kube.Client{}}
+	for _, c := range r.opts.Clusters {
+		e.clients[c] = must[*kube.Client](t)(r.Client(c))
+	}
+	e.ports = must[map[int]int](t)(r.HostPorts())
+	if err := e.storeAccess(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// trickle writes a record of its own to Kafka each second for as long as the test lasts, through a broker's own tools: faults of the
+// sink and the store show only while something flows.
+func trickle(t *testing.T, e *env) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	ca := must[map[string][]byte](t)(e.clients[Kafka].SecretData(ctx, Kafka, "triad-cluster-ca-cert"))
+	e.ca = x509.NewCertPool()
+	if !e.ca.AppendCertsFromPEM(ca["ca.crt"]) {
+		t.Fatal("the brokers' authority cannot be read")
+	}
+	user := must[map[string][]byte](t)(e.clients[Kafka].SecretData(ctx, Kafka, "fluentd"))
+	e.users = map[string]string{"fluentd": string(user["password"])}
+	c := must[*kgo.Client](t)(e.producer("service-topic"))
+	wg.Go(func() {
+		defer c.Close()
+		for n := 0; ctx.Err() == nil; n++ {
+			c.Produce(ctx, &kgo.Record{Topic: "service-topic", Key: fmt.Appendf(nil, "trickle-%d", n%6), Value: fmt.Appendf(nil, `{"log":"record %d of a test: %s"}`, n, strings.Repeat("x", 600))}, nil)
+			time.Sleep(200 * time.Millisecond)
+		}
+	})
+}
+
+// settled waits until nothing of a fault through an API is left.
+func settled(t *testing.T, f fault.Active, limit time.Duration) {
+	t.Helper()
+	within(t, limit, "the fault is gone", func() (bool, string) {
+		gone, err := f.Gone(t.Context())
+		return err == nil && gone, fmt.Sprint(err)
+	})
+}
+
+func apiFaults(t *testing.T, e *env) {
+	ctx := t.Context()
+	trickle(t, e)
+	struck := func(t *testing.T, f fault.Active, limit time.Duration) {
+		t.Helper()
+		within(t, limit, "the fault bites", func() (bool, string) {
+			n, seen, err := f.Hits(ctx)
+			return err == nil && n > 0, fmt.Sprint(seen, err)
+		})
+	}
+	heal := func(t *testing.T, f fault.Active) {
+		t.Helper()
+		for range 2 { // healing twice is no error
+			if err := f.Heal(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, inject := range map[string]func(time.Duration) (fault.Active, error){
+		"es-throttle":   func(d time.Duration) (fault.Active, error) { return e.ThrottleStore(ctx, 1, d) },
+		"es-read-only":  func(d time.Duration) (fault.Active, error) { return e.BlockStore(ctx, d) },
+		"connect-pause": func(d time.Duration) (fault.Active, error) { return e.PauseConnect(ctx, d) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := must[fault.Active](t)(inject(time.Minute))
+			struck(t, f, 30*time.Second)
+			if gone, err := f.Gone(ctx); gone {
+				t.Errorf("gone while it is on (%v)", err)
+			}
+			heal(t, f)
+			settled(t, f, time.Minute)
+		})
+		t.Run(name+" ends by itself", func(t *testing.T) {
+			f := must[fault.Active](t)(inject(time.Second))
+			settled(t, f, time.Minute)
+		})
+	}
+	t.Run("es-throttle of a share", func(t *testing.T) {
+		_, err := e.ThrottleStore(ctx, 0.5, time.Minute)
+		if _, ok := errors.AsType[*fault.UnavailableError](err); !ok {
+			t.Errorf("throttling half of the requests: %v, want that it cannot be done", err)
+		}
+	})
+	t.Run("es-disk-full", func(t *testing.T) {
+		f := must[fault.Active](t)(e.FillDisk(ctx, 2*time.Minute))
+		struck(t, f, 90*time.Second)
+		heal(t, f)
+		settled(t, f, 2*time.Minute)
+	})
+	t.Run("connect-task-fail", func(t *testing.T) {
+		f := must[fault.Active](t)(e.FailTask(ctx))
+		struck(t, f, 5*time.Second)
+		if ids := must[[]string](t)(e.armedIn(ctx, "triad-monitoring-control-plane")); len(ids) != 0 {
+			t.Errorf("the store still refuses writes: %v", ids)
+		}
+		settled(t, f, 5*time.Minute) // by the operator
+	})
+	t.Run("es-kill", func(t *testing.T) {
+		f := must[fault.Active](t)(e.KillStore(ctx))
+		struck(t, f, 5*time.Second)
+		settled(t, f, 2*time.Minute)
 	})
 }
 
