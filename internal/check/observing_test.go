@@ -1,0 +1,48 @@
+package check
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func totals(of map[string][]float64) *judge {
+	s := &series{cpuTotal: map[[2]string][]reading{}}
+	for part, vs := range of {
+		p, cluster, _ := strings.Cut(part, "/")
+		for i, v := range vs {
+			k := [2]string{p, cluster}
+			s.cpuTotal[k] = append(s.cpuTotal[k], reading{time.Duration(i) * time.Second, v})
+		}
+	}
+	return &judge{ser: s}
+}
+
+func TestObserving(t *testing.T) {
+	o := totals(map[string][]float64{
+		"harness": {10, 11, 12}, "search/monitoring": {1, 2}, "generator/datacenter": {5, 15}, "apiserver/kafka": {0, 4},
+		"nodes/datacenter": {100, 130}, "nodes/kafka": {50, 90, 120}, "nodes/monitoring": {7, 17},
+	}).observing()
+	if o == nil || o.Harness != 2 || o.Search != 1 || o.System != 100 || o.Share != 0.03 || o.Forwarding != 4 {
+		t.Fatalf("%+v", o)
+	}
+	if s := o.String(); !strings.Contains(s, "3.0 %") || strings.Contains(s, "above") {
+		t.Error(s)
+	}
+	o.Share = 0.08
+	if s := o.String(); !strings.Contains(s, "That is above 5 %") {
+		t.Error(s)
+	}
+	// A store that was started anew counts from nothing again: what is known is what it used since.
+	if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "search/monitoring": {90, 0, 2}}).observing(); o == nil || o.Search != 2 {
+		t.Errorf("%+v", o)
+	}
+	// What is not known is not 0.
+	for name, m := range map[string]map[string][]float64{
+		"embedded": {"harness": {0, 1}}, "one reading": {"harness": {0, 1}, "nodes/kafka": {5}}, "nothing used": {"harness": {0, 1}, "nodes/kafka": {5, 5}}, "none": {},
+	} {
+		if o := totals(m).observing(); o != nil {
+			t.Errorf("%s: %+v, want nothing", name, o)
+		}
+	}
+}
