@@ -58,7 +58,7 @@ type meter interface {
 // Processor time is read every meterEvery, not at both ends alone: a cluster may be frozen just then.
 const (
 	meterEvery = 20 * time.Second
-	meterTime  = 5 * time.Second
+	meterTime  = 15 * time.Second
 )
 
 // measure writes what the system and the harness used, once more when ctx has ended.
