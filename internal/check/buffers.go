@@ -295,7 +295,7 @@ func stoppedHop(f *faultState) string {
 	case f.Kind == "link-cut" && f.From == scenario.Datacenter && f.To == scenario.Kafka, f.Kind == "cluster-freeze" && f.Cluster == scenario.Kafka:
 		return "forward"
 	case f.Kind == "link-cut" && f.touches(scenario.Monitoring) && f.touches(scenario.Kafka), f.Kind == "cluster-freeze" && f.Cluster == scenario.Monitoring,
-		f.Kind == "es-down", f.Kind == "es-read-only", f.Kind == "es-throttle" && f.Ratio >= 1:
+		f.Kind == "es-down", f.Kind == "es-read-only", f.Kind == "es-disk-full", f.Kind == "connect-pause", f.Kind == "es-throttle" && f.Ratio >= 1:
 		return "broker"
 	case f.Kind == "forwarder-kill" && f.Target == "fluentd":
 		return "collect"
