@@ -112,7 +112,8 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 	pulse := evidence.NewPulse(o.cfg.Evidence.Series, evidence.PointSearch, o.cfg.Pulse)
 	t := time.NewTicker(countGap)
 	defer t.Stop()
-	var last uint64
+	var last, lastTotal uint64
+	counted := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -124,8 +125,19 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 		}
 		began := time.Now()
 		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		n, err := o.cfg.Client.Count(ask, []string{index}, o.prefix)
+		// A count by prefix walks every record of the run: it is for when there is something new, and for the probe, which measures it.
+		total, err := uint64(0), error(nil)
+		if !probe {
+			total, err = o.cfg.Client.Total(ask, index)
+		}
+		n := last
+		if probe || err == nil && (!counted || total != lastTotal) {
+			n, err = o.cfg.Client.Count(ask, []string{index}, o.prefix)
+		}
 		cancel()
+		if err == nil {
+			counted, lastTotal = true, total
+		}
 		if probe && ctx.Err() == nil {
 			o.probed(began, err)
 		}
@@ -170,6 +182,7 @@ type polled struct {
 	due    time.Duration
 	miss   time.Duration // begin of the last round that did not find it
 	missed bool
+	total  uint64 // documents of the index just before the last miss
 }
 
 type upcoming struct {
@@ -237,14 +250,30 @@ func (o *Observer) round(ctx context.Context, waiting []*polled) []*polled {
 	}
 	hit := map[*polled]bool{}
 	for index, ps := range byIndex {
+		began := o.cfg.Evidence.Now()
+		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+		total, err := o.cfg.Client.Total(ask, index)
+		cancel()
+		if err != nil {
+			continue // neither hits nor misses
+		}
+		// As long as an index has no document more than at the last miss, it has not this one either: between two refreshes, which
+		// are a second apart, nothing has to be searched for.
+		ps = slices.DeleteFunc(ps, func(p *polled) bool {
+			same := p.missed && p.total == total
+			if same {
+				p.miss = began
+			}
+			return same
+		})
 		for batch := range slices.Chunk(ps, pollBatch) {
-			o.batch(ctx, index, batch, hit)
+			o.batch(ctx, index, batch, total, hit)
 		}
 	}
 	return slices.DeleteFunc(waiting, func(p *polled) bool { return hit[p] })
 }
 
-func (o *Observer) batch(ctx context.Context, index string, batch []*polled, hit map[*polled]bool) {
+func (o *Observer) batch(ctx context.Context, index string, batch []*polled, total uint64, hit map[*polled]bool) {
 	tokens := make([]string, len(batch))
 	for i, p := range batch {
 		tokens[i] = p.token
@@ -259,7 +288,7 @@ func (o *Observer) batch(ctx context.Context, index string, batch []*polled, hit
 	now := o.cfg.Evidence.Now()
 	for i, p := range batch {
 		if !found[i] {
-			p.miss, p.missed = began, true
+			p.miss, p.missed, p.total = began, true, total
 			continue
 		}
 		hit[p] = true
