@@ -40,6 +40,7 @@ func (a *app) scenarioReference() ([]byte, error) {
 		{"guarantees[]", "Guarantees", reflect.TypeFor[scenario.Guarantee]()},
 		{"settings[]", "Settings", reflect.TypeFor[scenario.Setting]()},
 		{"isolation", "Isolation", reflect.TypeFor[scenario.Isolation]()},
+		{"compare", "Compare", reflect.TypeFor[scenario.Compare]()},
 		{"capacity", "Capacity", reflect.TypeFor[scenario.Capacity]()},
 	} {
 		fmt.Fprintf(&b, "\n## %s", t.what)

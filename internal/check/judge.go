@@ -161,6 +161,7 @@ var kinds = map[string]func(*judge) *judged{
 	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
 	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
 	"metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
+	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "rollback": rollbackCheck,
 }
 
 // checks judges everything, then applies what verdicts depend on.

@@ -65,7 +65,7 @@ var rows = []row{
 	{"C5", "performance isolation: the heavy parts do not compete", "at least five paired repetitions on real clusters, three clusters against one, under the same processor and memory caps", []string{"topology-compare", "noisy-neighbour"}},
 	{"C6", "independent scalability: a new cluster needs only a Prometheus Agent", "a fourth cluster beside three real ones", []string{"add-cluster"}},
 	{"C7", "one view: one Grafana sees every cluster", "every dashboard query and alert on real clusters", []string{"alerts"}},
-	{"C8", "infrastructure as code: deploy and roll back consistently", "rolling forward and back on real clusters; that kind and EKS differ only as declared, sim check says without a run", []string{"prod-canary"}},
+	{"C8", "infrastructure as code: deploy and roll back consistently", "rolling forward and back on real clusters; that kind and EKS differ only as declared, sim check says without a run", []string{"rollback", "prod-canary"}},
 }
 
 // Names are the claims in order.
@@ -124,7 +124,7 @@ func prove(r Run, claim string) (Proof, bool) {
 	res := r.Result
 	p := Proof{Run: res.Run, Scenario: res.Scenario, Runtime: res.Runtime, Expected: res.Expected == "fail", Checks: []string{}}
 	about := slices.Contains(r.Claims, claim)
-	var failed []string
+	var failed, skipped []string
 	others := false // a check that failed and belongs to no other claim
 	for _, c := range res.Checks {
 		if c.Claim == claim && c.Verdict != check.Skipped {
@@ -137,6 +137,8 @@ func prove(r Run, claim string) (Proof, bool) {
 			if c.Verdict == check.Fail {
 				failed = append(failed, c.Name+": "+c.Detail)
 			}
+		} else if c.Claim == claim {
+			skipped = append(skipped, c.Name+": skipped: "+c.Detail)
 		} else if c.Verdict == check.Fail && (c.Claim == "" || c.Gate) {
 			others = true
 		}
@@ -146,8 +148,10 @@ func prove(r Run, claim string) (Proof, bool) {
 		p.Verdict, p.Detail = check.Fail, strings.Join(failed, "; ")
 	case !about:
 		return p, false
+	case len(p.Checks) == 0 && len(skipped) > 0:
+		p.Verdict, p.Detail = check.Inconclusive, strings.Join(skipped, "; ")
 	case len(p.Checks) == 0:
-		p.Verdict, p.Detail = check.Inconclusive, "none of its checks is about this claim, or all of them were skipped"
+		p.Verdict, p.Detail = check.Inconclusive, "none of its checks is about this claim"
 	case res.Verdict == check.Fail && !others:
 		// What failed is another claim's: this one's checks passed or could not be judged.
 		p.Verdict, p.Detail = worst(res, claim)

@@ -2,12 +2,14 @@ package claims
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"triad/internal/check"
+	"triad/internal/scenario"
 )
 
 func at(minute int) time.Time { return time.Date(2026, 11, 1, 10, minute, 0, 0, time.UTC) }
@@ -93,5 +95,69 @@ func TestHintNamesOnlyWhatExists(t *testing.T) {
 	}
 	if c = find(t, Judge(nil, []string{"smoke"}), "C6"); strings.Contains(c.Detail, "sim run") || !strings.Contains(c.Detail, "fourth cluster") {
 		t.Error(c.Detail)
+	}
+}
+
+// Every scenario that says that it tests a claim requires a check of that claim, or one is judged in every run: else its runs could never
+// say anything about the claim, and the row would stay inconclusive for ever.
+func TestScenariosCanProveTheirClaims(t *testing.T) {
+	files, err := filepath.Glob("../../scenarios/*.yaml")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d scenarios: %v", len(files), err)
+	}
+	of := map[string][]string{}
+	always := map[string]bool{}
+	for _, k := range scenario.Checks {
+		of[k.Claim] = append(of[k.Claim], k.Name)
+		always[k.Name] = k.Always
+	}
+	var names []string
+	for _, f := range files {
+		s, err := scenario.Load(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, s.Name)
+		for _, c := range s.Claims {
+			if !slices.ContainsFunc(of[c], func(name string) bool { return always[name] || slices.Contains(s.Requires, name) }) {
+				t.Errorf("%s says that it tests %s, and requires none of its checks %v", s.Name, c, of[c])
+			}
+		}
+	}
+	for _, r := range rows {
+		for _, name := range r.scenarios {
+			if f := filepath.Join("../../scenarios", name+".yaml"); slices.Contains(names, name) {
+				if s, err := scenario.Load(f); err != nil || !slices.Contains(s.Claims, r.claim) {
+					t.Errorf("the row of %s names %s, which is about %v (%v)", r.claim, name, s.Claims, err)
+				}
+			}
+		}
+	}
+}
+
+// Each of the eight rows gets every verdict from a run on kind with a check of its claim.
+func TestEveryRowGetsItsVerdict(t *testing.T) {
+	for _, k := range scenario.Checks {
+		if k.Claim == "" {
+			continue
+		}
+		for v, want := range map[check.Verdict]Verdict{check.Pass: Proven, check.Fail: Failed, check.Invalid: Invalid, check.Inconclusive: Inconclusive, check.Skipped: Inconclusive} {
+			whole := v
+			if v == check.Skipped {
+				whole = check.Inconclusive // the scenario requires it
+			}
+			c := find(t, Judge([]Run{run(1, "any", "kind", whole, []string{k.Claim}, check.Check{Name: k.Name, Claim: k.Claim, Verdict: v, Detail: "the reason"})}, nil), k.Claim)
+			if c.Verdict != want || len(c.Runs) != 1 {
+				t.Errorf("%s with %s %s: the row says %s by %v, want %s", k.Claim, k.Name, v, c.Verdict, c.Runs, want)
+			}
+			if v == check.Skipped && !strings.Contains(c.Detail, "the reason") {
+				t.Errorf("%s: a skipped %s does not say why: %s", k.Claim, k.Name, c.Detail)
+			}
+		}
+	}
+	for _, name := range Names() {
+		if !slices.ContainsFunc(scenario.Checks, func(k scenario.CheckKind) bool { return k.Claim == name }) {
+			t.Errorf("no check is about %s", name)
+		}
 	}
 }

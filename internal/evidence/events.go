@@ -28,6 +28,46 @@ const (
 	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic
 	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared
 	EventAlert      = "alert"          // Name: alert; State firing, resolved
+	EventRollout    = "rollout"        // Name: a stage below; State; Detail: what differs; Attrs fault, objects and counts
+	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
+	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
+	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
+)
+
+// States of a topology and of a repetition.
+const (
+	TopologyCapped   = "capped"
+	TopologyUncapped = "uncapped" // Detail: why; what is compared is not the same then
+	PairUsable       = "usable"
+	PairUnusable     = "unusable"
+)
+
+// Parts of adding a cluster, and what was found.
+const (
+	AddedSeries    = "series"    // answered or silent; Attrs targets, seconds (from its agent being deployed), total (from the beginning)
+	AddedElsewhere = "elsewhere" // unchanged, changed or unseen; Attrs objects, changed, flows: the declared ones that it needs
+
+	AddedAnswered  = "answered"
+	AddedSilent    = "silent"
+	AddedUnchanged = "unchanged"
+	AddedChanged   = "changed"
+	AddedUnseen    = "unseen"
+)
+
+// Stages of a rollout, and what was found at each.
+const (
+	RolloutRendered = "rendered" // kind and EKS, rendered: as-declared, undeclared or failed; Attrs allowed, undeclared
+	RolloutBefore   = "before"   // live objects against the rendered ones: same or drift; Attrs objects, drift
+	RolloutForward  = "forward"  // after rolling forward: there or missing; Attrs objects, changed, missing, to
+	RolloutAfter    = "after"    // after rolling back: same or drift; Attrs objects, drift, left
+
+	RolloutAsDeclared = "as-declared"
+	RolloutUndeclared = "undeclared"
+	RolloutFailed     = "failed"
+	RolloutSame       = "same"
+	RolloutDrift      = "drift"
+	RolloutThere      = "there"
+	RolloutMissing    = "missing"
 )
 
 // States of a fault event.

@@ -66,6 +66,8 @@ var Faults = []FaultKind{
 	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given)"},
 	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C1", "C2"}, "the remote_write receiver is away"},
 	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count", "mode"}, "", true, false, true, []string{"C5"}, "busy loops in a node of a cluster: mode cpu (default) or io"},
+	{"cluster-add", "", []string{"for"}, nil, "", true, true, true, []string{"C6"}, "a fourth cluster with a Prometheus agent alone is added, and taken away when healed"},
+	{"roll-out", "", []string{"for"}, []string{"target"}, "component roll-forward of the manifests (default), or rev:REVISION: the manifests of a git revision", true, false, true, []string{"C8"}, "a change of the manifests is rolled out to all clusters, and rolled back when healed"},
 	{"nothing", "", nil, []string{"for"}, "", true, true, true, nil, "a fault that does nothing: the run must come out invalid"},
 }
 
@@ -153,6 +155,9 @@ var Checks = []CheckKind{
 	{"security-isolation", "C4", false, "every undeclared path is closed and every declared one open"},
 	{"one-view", "C7", false, "dashboard queries answer for every cluster"},
 	{"alerts", "C7", false, "the declared alerts fire and clear, and no other"},
+	{"performance-isolation", "C5", false, "a burst slows the neighbour no more in three clusters than in one, under the same caps, over at least five pairs"},
+	{"scalability", "C6", false, "the series of an added cluster answer, and nothing else had to change for it"},
+	{"rollback", "C8", false, "kind and EKS differ only as declared, and rolling forward and back restores what is rendered"},
 }
 
 // ProbeNames are the parts that security-isolation is judged by: links between clusters, rights of the brokers' principals,

@@ -119,6 +119,14 @@ func (s *Scenario) setDefaults() {
 	if s.Isolation != nil && s.Isolation.Tolerance == 0 {
 		s.Isolation.Tolerance = 0.25
 	}
+	if c := s.Compare; c != nil {
+		if c.Pairs == 0 {
+			c.Pairs = 5
+		}
+		if c.Tolerance == 0 {
+			c.Tolerance = 0.25
+		}
+	}
 	if s.Capacity != nil && s.Capacity.Step == 0 {
 		s.Capacity.Step = Duration(10 * time.Second)
 	}
@@ -317,6 +325,9 @@ func (v *validator) faultFields(p string, f Fault, row FaultKind) {
 	if f.Kind == "slow-link" && f.Delay == 0 && f.Bandwidth == 0 {
 		v.fail(p, "slow-link needs delay or bandwidth")
 	}
+	if f.Kind == "roll-out" && f.Target != "" && (!strings.HasPrefix(f.Target, "rev:") || f.Target == "rev:") {
+		v.fail(p+".target", "%q: want rev:REVISION, or none for the component roll-forward", f.Target)
+	}
 	if f.Kind == "forwarder-kill" {
 		v.oneOf(p+".target", "forwarder", f.Target, []string{"fluent-bit", "fluentd"})
 	}
@@ -360,6 +371,17 @@ func (v *validator) rest(s *Scenario) {
 		v.oneOf("isolation.fault", "cluster", s.Isolation.Fault, ClusterNames)
 		for i, c := range s.Isolation.Victims {
 			v.oneOf(fmt.Sprintf("isolation.victims[%d]", i), "cluster", c, ClusterNames)
+		}
+	}
+	if c := s.Compare; c != nil {
+		if c.Pairs < 1 || c.Pairs > 50 {
+			v.fail("compare.pairs", "%d is outside 1 to 50", c.Pairs)
+		}
+		if c.CPUs <= 0 || c.Memory <= 0 {
+			v.fail("compare", "needs cpus and memory: without caps the two topologies cannot be compared")
+		}
+		if s.Phases.During <= 0 {
+			v.fail("phases.during", "must be > 0 in a scenario that compares: the burst is in it")
 		}
 	}
 	if c := s.Capacity; c != nil {

@@ -53,6 +53,7 @@ type Scenario struct {
 	Because     string      `yaml:"because,omitempty" json:"because,omitempty" doc:"why it is expected to fail"`
 	Settings    []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
 	Capacity    *Capacity   `yaml:"capacity,omitempty" json:"capacity,omitempty" doc:"search for the highest rate that still passes"`
+	Compare     *Compare    `yaml:"compare,omitempty" json:"compare,omitempty" doc:"repetitions in two topologies: three clusters, and the same parts in one"`
 	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
 	Probes      []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
 	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
@@ -166,6 +167,14 @@ type Capacity struct {
 	To   Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
 	Step Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"length of a try; default 10s"`
 	Gate []string `yaml:"gate,omitempty" json:"gate,omitempty" doc:"thresholds each try must meet"`
+}
+
+// Compare repeats the run in pairs: in three clusters, and with the same parts in one, under the same caps in all.
+type Compare struct {
+	Pairs     int     `yaml:"pairs,omitempty" json:"pairs,omitempty" doc:"repetitions; default 5, fewer give no verdict"`
+	CPUs      float64 `yaml:"cpus" json:"cpus" doc:"processors of all nodes together, in either topology"`
+	Memory    Size    `yaml:"memory" json:"memory" doc:"memory of all nodes together, in either topology"`
+	Tolerance float64 `yaml:"tolerance,omitempty" json:"tolerance,omitempty" doc:"how much slower, as a share, a neighbour may get in three clusters than in one; default 0.25"`
 }
 
 // Isolation names the cluster that suffers and the clusters that must not notice.
