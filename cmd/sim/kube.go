@@ -54,6 +54,10 @@ func (a *app) kubeRuntime(name string, f runFlags) (runtimes.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.rep.pair > 0 {
+		o.Topology = f.rep.topology
+		o.Caps = &kind.Caps{CPUs: f.rep.cpus, Memory: f.rep.memory}
+	}
 	return kind.NewSystem(o, a.logger), nil
 }
 

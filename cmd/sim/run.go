@@ -33,6 +33,9 @@ type runFlags struct {
 	output  string
 	// duration is how long the load is to last, 0: as the scenario says.
 	duration scenario.Duration
+	to       string // git revision to roll out, empty: as the scenario says
+	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
+	rep      repetition
 }
 
 func (f *runFlags) add(a *app, c *cobra.Command) {
@@ -41,6 +44,8 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&f.reports, "reports", "", "folder for run directories (default: reports below the root)")
 	c.Flags().StringVar(&f.images, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json: result.json on stdout")
+	c.Flags().IntVar(&f.pairs, "pairs", 0, "repetitions of a scenario that compares topologies (default: the scenario's)")
+	c.Flags().StringVar(&f.to, "to", "", "git revision whose manifests a roll-out rolls forward to")
 	c.Flags().Var(durationFlag{&f.duration}, "duration", "stretch the load to this length, e.g. 6h; see above")
 	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
 	a.completeFlag(c, "output", "text", "json")
@@ -74,7 +79,8 @@ that is longer); else the phase before.`,
   sim run scenarios/broker-failover.yaml --runtime kind
   sim run burst --seed 7 --reports /var/tmp/reports
   sim run smoke --output json | jq -r .verdict
-  sim run soak --duration 6h`,
+  sim run soak --duration 6h
+  sim run rollback --to v1.4.0`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeScenarios,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -96,6 +102,15 @@ that is longer); else the phase before.`,
 				if s, err = stretch(s, f.duration.D()); err != nil {
 					return usage(fmt.Errorf("--duration %v: %w", f.duration, err))
 				}
+			}
+			if err := rollTo(s, f.to); err != nil {
+				return err
+			}
+			if s.Compare != nil {
+				return a.runPairs(c.Context(), s, f)
+			}
+			if f.pairs != 0 {
+				return usage(fmt.Errorf("--pairs %d: scenario %s compares no topologies", f.pairs, s.Name))
 			}
 			return a.runScenario(c.Context(), s, f)
 		},
@@ -123,12 +138,18 @@ func (a *app) chooseRuntime(ctx context.Context, s *scenario.Scenario, f runFlag
 
 // runScenario makes one run, judges it and prints the result.
 func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags) error {
+	_, err := a.oneRun(ctx, s, f)
+	return err
+}
+
+// oneRun is runScenario with the directory of the run, empty when there is none.
+func (a *app) oneRun(ctx context.Context, s *scenario.Scenario, f runFlags) (dir string, err error) {
 	rt, why, err := a.chooseRuntime(ctx, s, f)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := runsOn(s, rt.Name()); err != nil {
-		return err
+		return "", err
 	}
 	fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
 	show := a.progress()
@@ -139,9 +160,10 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 	said := context.AfterFunc(ctx, func() {
 		show.Step("interrupted", "done", "healing and closing the evidence, ten seconds at most; again to give up at once")
 	})
-	dir, err := run.Run(ctx, run.Options{
+	dir, err = run.Run(ctx, run.Options{
 		Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
 		Command: a.again(s, rt.Name(), f), Logger: logger, Progress: show, Now: time.Now(),
+		Pair: f.rep.pair, Earlier: f.rep.earlier,
 	})
 	said()
 	show.Close()
@@ -152,16 +174,16 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 	)
 	switch {
 	case dir == "" && interrupted:
-		return &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
+		return dir, &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
 	case errors.Is(err, run.ErrScratch):
-		return usage(fmt.Errorf("%w; TMPDIR names another place", err))
+		return dir, usage(fmt.Errorf("%w; TMPDIR names another place", err))
 	case dir == "":
-		return usage(fmt.Errorf("%w; --reports names another folder", err))
+		return dir, usage(fmt.Errorf("%w; --reports names another folder", err))
 	case interrupted:
 	case errors.As(err, &provision):
-		return err
+		return dir, err
 	case errors.As(err, &unwritten):
-		return fmt.Errorf("%w; free some space, or name another folder with --reports", err)
+		return dir, fmt.Errorf("%w; free some space, or name another folder with --reports", err)
 	case err != nil:
 		fmt.Fprintln(a.stderr, "sim: the run ended early: "+err.Error())
 	}
@@ -171,13 +193,13 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags)
 		if jerr != nil {
 			fmt.Fprintln(a.stderr, "sim: "+jerr.Error())
 		}
-		return &exitError{code: exitInterrupted, silent: true}
+		return dir, &exitError{code: exitInterrupted, silent: true}
 	case jerr != nil:
-		return jerr
+		return dir, jerr
 	case res.Verdict != check.Pass:
-		return &exitError{code: verdictCode(res.Verdict), silent: true}
+		return dir, &exitError{code: verdictCode(res.Verdict), silent: true}
 	}
-	return err
+	return dir, err
 }
 
 // reportsFolder is the folder of run directories.
@@ -195,10 +217,34 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 		name = s.File
 	}
 	args := []string{"sim", "run", name, "--runtime", runtime, "--seed", fmt.Sprint(s.Seed)}
+	if f.to != "" {
+		args = append(args, "--to", f.to)
+	}
+	if f.pairs != 0 {
+		args = append(args, "--pairs", fmt.Sprint(f.pairs))
+	}
 	if f.duration != 0 {
 		args = append(args, "--duration", f.duration.String())
 	}
 	return args
+}
+
+// rollTo makes every roll-out of a scenario roll forward to a git revision.
+func rollTo(s *scenario.Scenario, rev string) error {
+	if rev == "" {
+		return nil
+	}
+	n := 0
+	for i := range s.Faults {
+		if s.Faults[i].Kind == "roll-out" {
+			s.Faults[i].Target = "rev:" + rev
+			n++
+		}
+	}
+	if n == 0 {
+		return usage(fmt.Errorf("--to %s: scenario %s rolls nothing out", rev, s.Name))
+	}
+	return nil
 }
 
 func runsOn(s *scenario.Scenario, runtime string) error {

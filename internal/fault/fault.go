@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"triad/internal/evidence"
 	"triad/internal/scenario"
 )
 
@@ -20,6 +21,22 @@ type Active interface {
 
 // Target is what a fault struck, in words: "broker 1", "link datacenter -> kafka".
 type Target interface{ Target() string }
+
+// Reporter is an Active that finds things out beside its hits. Report returns what was found since the last call; it
+// becomes events of the run, with the fault's name.
+type Reporter interface{ Report() []evidence.Event }
+
+// Patience is how long injecting, and how long healing a kind of fault may take: a deployment to three clusters is not
+// done in the minute that suffices for a process.
+func Patience(kind string) time.Duration {
+	switch kind {
+	case "roll-out":
+		return 8 * time.Minute
+	case "cluster-add":
+		return 15 * time.Minute // a minute on idle cores; eight did not suffice on two that had forty times their load
+	}
+	return time.Minute
+}
 
 // The capabilities an environment may have; a kind of fault asks for the one it needs. For how long is a promise to
 // undo it by itself should the harness die: every runtime sets a timer outside of the harness where it can.
@@ -87,6 +104,15 @@ type (
 	// ReceiverStopper takes the remote_write receiver away.
 	ReceiverStopper interface {
 		StopReceiver(ctx context.Context, d time.Duration) (Active, error)
+	}
+	// ClusterAdder adds a cluster that has a Prometheus agent and nothing else.
+	ClusterAdder interface {
+		AddCluster(ctx context.Context, d time.Duration) (Active, error)
+	}
+	// Roller rolls a change of the manifests out to every cluster, and back when healed. to is empty for the component
+	// that the manifests keep for it, or rev:REVISION.
+	Roller interface {
+		RollOut(ctx context.Context, to string, d time.Duration) (Active, error)
 	}
 	// Neighbour burns processor time (kind cpu) or writes to the disk (io) in a cluster.
 	Neighbour interface {
@@ -170,6 +196,12 @@ func table(kind string) inject {
 		"noisy-neighbour": with(func(ctx context.Context, c Neighbour, f scenario.Fault) (Active, error) {
 			return c.MakeNoise(ctx, f.Cluster, f.Mode, max(f.Count, 1), f.For.D())
 		}),
+		"cluster-add": with(func(ctx context.Context, c ClusterAdder, f scenario.Fault) (Active, error) {
+			return c.AddCluster(ctx, f.For.D())
+		}),
+		"roll-out": with(func(ctx context.Context, c Roller, f scenario.Fault) (Active, error) {
+			return c.RollOut(ctx, f.Target, f.For.D())
+		}),
 		"nothing": with(func(context.Context, any, scenario.Fault) (Active, error) { return nothing{}, nil }),
 	}[kind]
 }
@@ -182,9 +214,18 @@ func Inject(ctx context.Context, env any, f scenario.Fault) (Active, error) {
 	}
 	a, ok, err := row(ctx, env, f)
 	if !ok {
-		return nil, &UnavailableError{f.Kind, "this runtime cannot do it"}
+		return nil, &UnavailableError{f.Kind, cannot(f.Kind)}
 	}
 	return a, err
+}
+
+// cannot says what a kind of fault needs where that is not plain from its name.
+func cannot(kind string) string {
+	switch kind {
+	case "roll-out":
+		return "this runtime has no clusters that could be rolled: it takes real ones (--runtime kind)"
+	}
+	return "this runtime cannot do it"
 }
 
 // Check reports why env cannot do a kind of fault, or nil when it can.
@@ -192,7 +233,7 @@ func Check(env any, kind string) error {
 	if row := table(kind); row == nil {
 		return &UnavailableError{kind, "unknown kind"}
 	} else if _, ok, _ := row(nil, env, scenario.Fault{}); !ok {
-		return &UnavailableError{kind, "this runtime cannot do it"}
+		return &UnavailableError{kind, cannot(kind)}
 	}
 	return nil
 }

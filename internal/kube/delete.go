@@ -45,15 +45,25 @@ func (c *Client) Delete(ctx context.Context, refs []Ref, timeout time.Duration) 
 // Labelled returns references to every object, of any kind that can be listed and deleted, that a label selector matches. Kinds that
 // cannot be listed right now are left out and named in the error, beside the references that were found.
 func (c *Client) Labelled(ctx context.Context, namespace, selector string) ([]Ref, error) {
+	var refs []Ref
+	err := c.each(ctx, namespace, selector, func(items []Object) {
+		for i := range items {
+			refs = append(refs, RefOf(&items[i]))
+		}
+	})
+	return refs, err
+}
+
+// each lists every kind that can be listed and deleted, one after another. The error names the first kind that could not be listed.
+func (c *Client) each(ctx context.Context, namespace, selector string, fn func([]Object)) error {
 	lists, err := c.disco.ServerPreferredResources()
 	if err != nil && len(lists) == 0 {
-		return nil, fmt.Errorf("kinds of %s: %w", c.name, err)
+		return fmt.Errorf("kinds of %s: %w", c.name, err)
 	}
 	lists = discovery.FilteredBy(discovery.ResourcePredicateFunc(func(_ string, r *metav1.APIResource) bool {
 		// An event has the labels of nothing, and EndpointSlices and the like follow their owners.
 		return slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete") && r.Kind != "Event" && (namespace == "" || r.Namespaced)
 	}), lists)
-	var refs []Ref
 	for _, l := range lists {
 		gv, perr := schema.ParseGroupVersion(l.GroupVersion)
 		if perr != nil {
@@ -68,12 +78,10 @@ func (c *Client) Labelled(ctx context.Context, namespace, selector string) ([]Re
 				}
 				continue
 			}
-			for i := range items.Items {
-				refs = append(refs, RefOf(&items.Items[i]))
-			}
+			fn(items.Items)
 		}
 	}
-	return refs, err
+	return err
 }
 
 // DeleteLabelled deletes everything that a label selector matches and waits until it is gone. It returns what it deleted.

@@ -17,11 +17,9 @@ import (
 
 // Deadlines of faults.
 const (
-	injectTime = 60 * time.Second
-	healTime   = 60 * time.Second
-	goneTime   = 2 * time.Minute
-	biteTime   = 15 * time.Second // an instant must show an effect within this
-	faultPoll  = 100 * time.Millisecond
+	goneTime  = 2 * time.Minute
+	biteTime  = 15 * time.Second // an instant must show an effect within this
+	faultPoll = 100 * time.Millisecond
 )
 
 // drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
@@ -85,7 +83,8 @@ func (r *runner) fault(ctx, after context.Context, i int) {
 		return
 	}
 	r.faultEvent(f, evidence.FaultInjecting, "", 0, nil)
-	inject, cancel := context.WithTimeoutCause(ctx, injectTime, fmt.Errorf("injecting took longer than %v", injectTime))
+	patience := fault.Patience(f.Kind)
+	inject, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("injecting took longer than %v", patience))
 	active, err := fault.Inject(inject, r.env, f)
 	cancel()
 	if err != nil {
@@ -102,6 +101,8 @@ func (r *runner) fault(ctx, after context.Context, i int) {
 		attrs["struck"] = t.Target()
 	}
 	r.faultEvent(f, evidence.FaultInjected, "", 0, attrs)
+	defer r.findings(f, active)
+	r.findings(f, active)
 	// Whatever comes, it is healed: the context of healing outlives the run's.
 	heal := context.WithoutCancel(ctx)
 	bit := r.awaitBite(ctx, f, active, at)
@@ -109,7 +110,7 @@ func (r *runner) fault(ctx, after context.Context, i int) {
 		r.until(ctx, at+f.For.D())
 	}
 	r.faultEvent(f, evidence.FaultHealing, "", 0, nil)
-	hc, cancel := context.WithTimeout(heal, healTime)
+	hc, cancel := context.WithTimeout(heal, patience)
 	err = active.Heal(hc)
 	cancel()
 	if err != nil {
@@ -118,6 +119,21 @@ func (r *runner) fault(ctx, after context.Context, i int) {
 	}
 	r.faultEvent(f, evidence.FaultHealed, "", 0, nil)
 	r.awaitGone(after, f, active, bit)
+}
+
+// findings writes down what a fault found out beside its hits.
+func (r *runner) findings(f scenario.Fault, a fault.Active) {
+	rep, ok := a.(fault.Reporter)
+	if !ok {
+		return
+	}
+	for _, e := range rep.Report() {
+		if e.Attrs == nil {
+			e.Attrs = map[string]string{}
+		}
+		e.Attrs["fault"] = f.Name
+		r.event(e)
+	}
 }
 
 // awaitBite watches for the first effect until the fault is to be healed.

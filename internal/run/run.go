@@ -50,7 +50,10 @@ type Options struct {
 	// Arrive is what a sabotaged run waits for in its drain, because what was lost on purpose never comes; nil: everything
 	// that was acknowledged.
 	Arrive *Arrivals
-	Now    time.Time // names the run directory
+	// Pair numbers the repetition of a run that compares topologies, from 1; Earlier tells of those before it. 0: it compares none.
+	Pair    int
+	Earlier []evidence.Event
+	Now     time.Time // names the run directory
 }
 
 // Arrivals are how many different records come to Kafka and how many documents to the store.
@@ -239,6 +242,10 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if err := r.probe(ctx); err != nil {
 		return err
 	}
+	if err := r.rendered(); err != nil {
+		return err
+	}
+	r.topology()
 	observers, err := r.observe(ctx)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"triad/internal/fault"
 	"triad/internal/link"
+	"triad/internal/manifests"
 	"triad/internal/scenario"
 )
 
@@ -27,6 +28,9 @@ func newNetwork() *network {
 			}
 		}
 	}
+	// The one way of the cluster that may be added.
+	n.gates[manifests.Added] = link.New(manifests.Added)
+	n.links[[2]string{manifests.Added, scenario.Monitoring}] = link.New(manifests.Added + "->" + scenario.Monitoring)
 	return n
 }
 

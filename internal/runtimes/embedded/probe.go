@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"triad/internal/manifests"
 	"triad/internal/probe"
 	"triad/internal/scenario"
 )
@@ -21,6 +22,9 @@ var (
 
 // Declared reads the manifests as they are committed, not as this run's settings changed them.
 func (s *system) Declared() (probe.Declared, error) { return probe.Read(s.cfg.committed, overlay) }
+
+// Manifests are those that the system was made from, as they are committed.
+func (s *system) Manifests() manifests.Set { return s.cfg.committed }
 
 // KafkaAs logs in to the brokers from outside.
 func (s *system) KafkaAs(user, password string) ([]string, []kgo.Opt, error) {

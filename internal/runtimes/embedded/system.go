@@ -62,6 +62,8 @@ type system struct {
 	fluentBit fluentbit.Config
 	fluentd   fluentd.Config
 
+	addMu  sync.Mutex
+	added  *proc // the agent of the added cluster, while it is there
 	genMu  sync.Mutex
 	gens   []*load.Generator
 	closed sync.Once
@@ -368,6 +370,7 @@ func (s *system) Search() elastic.Access {
 // Close stops every part, those that send before those that receive.
 func (s *system) Close(context.Context) error {
 	s.closed.Do(func() {
+		s.removeAdded()
 		for _, v := range slices.Backward(s.order) {
 			s.procs[v].stop()
 		}

@@ -74,7 +74,7 @@ type engineContainer struct {
 
 // Nodes returns the node containers of a cluster, the control plane first.
 func (r *Runtime) Nodes(ctx context.Context, cluster string) ([]Node, error) {
-	out, err := r.engine.Run(ctx, "ps", "-aq", "--filter", "label="+clusterLabel+"="+NamePrefix+cluster)
+	out, err := r.engine.Run(ctx, "ps", "-aq", "--filter", "label="+clusterLabel+"="+NamePrefix+r.host(cluster))
 	if err != nil {
 		return nil, fmt.Errorf("nodes of %s: %w", cluster, err)
 	}
@@ -195,8 +195,9 @@ func judge(cluster string, nodes []Node, st clusterState, known bool, want strin
 
 // Status looks at every cluster without changing anything, and does not judge its configuration.
 func (r *Runtime) Status(ctx context.Context) ([]Assessment, error) {
-	out := make([]Assessment, 0, len(r.opts.Clusters))
-	for _, c := range r.opts.Clusters {
+	hosts := r.hosts()
+	out := make([]Assessment, 0, len(hosts))
+	for _, c := range hosts {
 		a, err := r.assess(ctx, c, "", 0)
 		if err != nil {
 			return nil, err

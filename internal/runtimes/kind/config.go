@@ -69,6 +69,10 @@ type Options struct {
 	LogDir string
 	// Images is the image set that swaps the references of the manifests. The zero value swaps nothing.
 	Images manifests.ImageSet
+	// Topology is three, or one: the parts of the three clusters in a single kind cluster. Default three.
+	Topology string
+	// Caps are put on the nodes for a run that compares topologies; nil compares nothing.
+	Caps *Caps
 	// Manifests is the folder of manifests. Default: TRIAD_MANIFESTS, else manifests in the working folder.
 	Manifests string
 }
@@ -177,20 +181,6 @@ func (r *Runtime) singleNodeImage(ctx context.Context) (bool, error) {
 // host ports and the owner's mark put in.
 func (r *Runtime) clusterConfig(cluster string, p Profile) (*v1alpha4.Cluster, error) {
 	b, err := fs.ReadFile(kindfiles.Configs, cluster+".yaml")
-	if errors.Is(err, fs.ErrNotExist) {
-		// A cluster that has no file of its own (add-cluster's fourth) is shaped like the datacenter's, without host ports.
-		if b, err = fs.ReadFile(kindfiles.Configs, Datacenter+".yaml"); err != nil {
-			return nil, fmt.Errorf("kind/%s.yaml: %w", Datacenter, err)
-		}
-		cfg, err := decodeConfig(b)
-		if err != nil {
-			return nil, fmt.Errorf("kind/%s.yaml: %w", Datacenter, err)
-		}
-		for i := range cfg.Nodes {
-			cfg.Nodes[i].ExtraPortMappings = nil
-		}
-		return r.shapeConfig(cfg, cluster, p), nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("kind/%s.yaml: %w", cluster, err)
 	}
@@ -242,7 +232,7 @@ func (r *Runtime) shapeConfig(cfg *v1alpha4.Cluster, cluster string, p Profile) 
 // HostPorts returns the ports of this machine that the configured clusters map, node port -> host port.
 func (r *Runtime) HostPorts() (map[int]int, error) {
 	out := map[int]int{}
-	for _, c := range r.opts.Clusters {
+	for _, c := range r.hosts() {
 		cfg, err := r.clusterConfig(c, Profile{Single: true})
 		if err != nil {
 			return nil, err

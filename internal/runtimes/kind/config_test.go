@@ -56,6 +56,9 @@ func TestClusterConfig(t *testing.T) {
 	if diff := cmp.Diff(want, ports); diff != "" {
 		t.Errorf("host ports (-want +got):\n%s", diff)
 	}
+	if _, err := r.clusterConfig("nowhere", Profile{}); err == nil {
+		t.Error("a cluster without a file of its own must be an error")
+	}
 	fourth, err := r.clusterConfig("edge", Profile{Single: true})
 	if err != nil || fourth.Name != "triad-edge" || len(fourth.Nodes[0].ExtraPortMappings) != 0 {
 		t.Errorf("fourth cluster: %+v, %v", fourth, err)

@@ -35,6 +35,9 @@ func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
 	if err := r.ensureNodeImage(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.dropLeftOver(ctx); err != nil {
+		return nil, err
+	}
 	pctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	made := make(chan planned, 1)
@@ -83,14 +86,21 @@ func (r *Runtime) LoadImages(ctx context.Context, p *Plan) error {
 		sources[s.NodeRef] = s
 	}
 	want := map[nodes.Node][]images.Source{}
+	known := map[string]nodes.Node{} // one cluster may hold the parts of several
 	for _, c := range p.Clusters {
-		list, err := r.provider().ListInternalNodes(NamePrefix + c)
+		list, err := r.provider().ListInternalNodes(NamePrefix + r.host(c))
 		if err != nil {
 			return fmt.Errorf("nodes of %s: %w", c, err)
 		}
 		for _, n := range list {
+			if known[n.String()] == nil {
+				known[n.String()] = n
+			}
+			n = known[n.String()]
 			for _, ref := range p.Images[c] {
-				want[n] = append(want[n], sources[ref])
+				if !slices.ContainsFunc(want[n], func(s images.Source) bool { return s.NodeRef == sources[ref].NodeRef }) {
+					want[n] = append(want[n], sources[ref])
+				}
 			}
 		}
 	}
@@ -136,14 +146,14 @@ func (r *Runtime) Deploy(ctx context.Context, p *Plan, o DeployOptions) error {
 		}
 	}
 	// Rules first: a workload that starts before them has talked already.
-	if err := r.EnforceFlows(ctx, p.Flows); err != nil {
+	if err := r.enforceFlows(ctx, p.Flows, func(cluster string) bool { return !o.Alone || slices.Contains(p.Clusters, cluster) }); err != nil {
 		return err
 	}
 	d := &deployment{Runtime: r, plan: p, set: set, kafka: make(chan struct{})}
 	if d.flows, err = r.presentFlows(ctx, p.Flows); err != nil {
 		return err
 	}
-	if d.secrets, err = r.secrets(ctx, p); err != nil {
+	if d.secrets, err = r.secrets(ctx, p, o.Alone); err != nil {
 		return err
 	}
 	if !slices.Contains(p.Clusters, Kafka) {
@@ -156,6 +166,9 @@ func (r *Runtime) Deploy(ctx context.Context, p *Plan, o DeployOptions) error {
 	for i, c := range p.Clusters {
 		wg.Go(func() {
 			err := d.cluster(ctx, c)
+			if err == nil {
+				err = d.sweep(ctx, c)
+			}
 			switch {
 			case err == nil:
 			case errors.Is(err, errElsewhere):

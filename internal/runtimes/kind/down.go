@@ -41,6 +41,9 @@ func (r *Runtime) Down(ctx context.Context) error {
 			return fmt.Errorf("state folder: %w", err)
 		}
 	}
+	// Their watchdogs see that and end.
+	_ = os.Remove(r.addedLease())
+	_ = os.Remove(r.capsLease())
 	// The lock file goes last; the folder too when nothing else is in it.
 	_ = os.Remove(filepath.Join(r.opts.StateDir, "lock"))
 	_ = os.Remove(r.opts.StateDir)
@@ -49,7 +52,7 @@ func (r *Runtime) Down(ctx context.Context) error {
 
 // ownClusters returns the configured clusters and every other one that has a folder in the state folder, such as add-cluster's.
 func (r *Runtime) ownClusters(context.Context) ([]string, error) {
-	clusters := append([]string{}, r.opts.Clusters...)
+	clusters := r.hosts()
 	seen := map[string]bool{}
 	for _, c := range clusters {
 		seen[c] = true

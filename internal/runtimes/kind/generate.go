@@ -55,12 +55,13 @@ type secrets struct {
 	elastic     []manifests.Object // to apply; empty when the store has its own already, or no security
 }
 
-// secrets reads what the monitoring cluster has and makes what is missing.
-func (r *Runtime) secrets(ctx context.Context, p *Plan) (secrets, error) {
+// secrets reads what the monitoring cluster has and makes what is missing. With existing, a cluster joins what is there: the credential
+// of remote_write has to be there, because making one would lock everybody else out.
+func (r *Runtime) secrets(ctx context.Context, p *Plan, existing bool) (secrets, error) {
 	var s secrets
 	read := func(name string) (map[string]string, error) {
 		out := map[string]string{}
-		if !slices.Contains(p.Clusters, Monitoring) {
+		if !existing && !slices.Contains(p.Clusters, Monitoring) {
 			return out, nil
 		}
 		c, err := r.Client(Monitoring)
@@ -79,6 +80,9 @@ func (r *Runtime) secrets(ctx context.Context, p *Plan) (secrets, error) {
 	has, err := read(manifests.RemoteWriteSecret)
 	if err != nil {
 		return s, err
+	}
+	if existing && (has["username"] == "" || has["password"] == "") {
+		return s, fmt.Errorf("secret %s of %s: it has no credential to join with", manifests.RemoteWriteSecret, Monitoring)
 	}
 	s.keepWeb = has["web.yml"] != ""
 	if s.remoteWrite, err = orNewCredentials(has, "triad"); err != nil {
@@ -122,7 +126,7 @@ func (r *Runtime) secrets(ctx context.Context, p *Plan) (secrets, error) {
 	if err != nil {
 		return s, err
 	}
-	s.elastic, err = manifests.ElasticSecrets(passwords, append(addrs, NamePrefix+Monitoring+"-control-plane"), time.Now())
+	s.elastic, err = manifests.ElasticSecrets(passwords, append(addrs, NamePrefix+r.host(Monitoring)+"-control-plane"), time.Now())
 	return s, err
 }
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"triad/internal/manifests"
 )
 
 const (
@@ -134,12 +136,17 @@ type Healed struct {
 	What string
 }
 
-// HealAll ends every fault of Triad's on every node, whoever made it and whether or not anything remembers it: it unpauses nodes and
-// runs the undo of everything that the nodes carry. Clusters that are not there are passed over.
+// HealAll ends every fault of Triad's on every node, whoever made it and whether or not anything remembers it: it unpauses nodes,
+// runs the undo of everything that the nodes carry, lifts caps, removes an added cluster that nobody holds any more, and rolls back what was rolled out. Clusters that are not there are passed over.
 func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 	var healed []Healed
 	var errs []error
-	for _, c := range r.opts.Clusters {
+	var all []Node
+	own, err := r.ownClusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range own {
 		nodes, err := r.Nodes(ctx, c)
 		if err != nil {
 			errs = append(errs, err)
@@ -149,6 +156,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 			if !n.Owned || n.Elsewhere != "" {
 				continue
 			}
+			all = append(all, n)
 			if n.State == "paused" {
 				if _, err := r.engine.Run(ctx, "unpause", n.Name); err != nil {
 					errs = append(errs, err)
@@ -172,6 +180,17 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 		}
 	}
 	errs = append(errs, r.dropLeases())
+	capped, err := r.healCaps(ctx, all)
+	healed, errs = append(healed, capped...), append(errs, err)
+	left, err := r.leftOver(ctx)
+	if err == nil && left {
+		if err = r.removeAdded(ctx); err == nil {
+			healed = append(healed, Healed{NamePrefix + manifests.Added, "added cluster"})
+		}
+	}
+	errs = append(errs, err)
+	rolled, err := r.healRolls(ctx)
+	healed, errs = append(healed, rolled...), append(errs, err)
 	return healed, errors.Join(errs...)
 }
 

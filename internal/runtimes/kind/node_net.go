@@ -36,11 +36,22 @@ const (
 // from the harness are not the nodes' affair: they come in through ports of this machine. The rules do not outlive a restart of the
 // node: call it after one.
 func (r *Runtime) EnforceFlows(ctx context.Context, flows []manifests.Flow) error {
+	return r.enforceFlows(ctx, flows, func(string) bool { return true })
+}
+
+// enforceFlows is EnforceFlows on some of the clusters.
+func (r *Runtime) enforceFlows(ctx context.Context, flows []manifests.Flow, on func(cluster string) bool) error {
+	if r.opts.Topology == TopologyOne {
+		return nil // no link leaves the cluster
+	}
 	clusters, err := r.presentClusters(ctx)
 	if err != nil {
 		return err
 	}
 	for name, nodes := range clusters {
+		if !on(name) {
+			continue
+		}
 		rules, rules6 := flowRules(name, clusters, flows), flowRules6(name, clusters)
 		sum := sha256.Sum256([]byte(rules + rules6))
 		mark := hex.EncodeToString(sum[:8])
@@ -73,6 +84,11 @@ func (r *Runtime) presentClusters(ctx context.Context) (map[string][]Node, error
 	own, err := r.ownClusters(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range r.opts.Clusters {
+		if !slices.Contains(own, c) {
+			own = append(own, c) // its parts stand in another
+		}
 	}
 	out := map[string][]Node{}
 	for _, c := range own {

@@ -33,6 +33,8 @@ type DeployOptions struct {
 	Components []string
 	// Clusters to deploy into. Default: those of Options.
 	Clusters []string
+	// Alone leaves every other cluster as it is: no packet filter rule is touched there, and its secrets are used, not made.
+	Alone bool
 }
 
 // Plan is what a deployment consists of. It is worked out before anything is changed, and a report can name everything in it.
@@ -86,7 +88,7 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 	if err := r.reduce(ctx, p, list); err != nil {
 		return nil, err
 	}
-	components := slices.Clone(o.Components)
+	components := r.components(o.Components)
 	for _, red := range p.Reductions {
 		if red.LeavesOut != "" {
 			components = append(components, "-"+red.LeavesOut)

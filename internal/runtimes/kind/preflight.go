@@ -21,7 +21,7 @@ func (r *Runtime) Preflight(ctx context.Context, p *Plan) ([]preflight.Finding, 
 	nodes := 0
 	held := map[int]bool{}
 	need := preflight.Needs{}
-	for _, c := range r.opts.Clusters {
+	for _, c := range r.hosts() {
 		cfg, err := r.clusterConfig(c, profile)
 		if err != nil {
 			return nil, err

@@ -23,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"triad/internal/evidence"
 	"triad/internal/kube"
 	"triad/internal/manifests"
 	"triad/internal/observe/elastic"
@@ -41,9 +42,11 @@ type System struct {
 	opts   Options
 	logger *slog.Logger
 
-	mu   sync.Mutex
-	rt   *Runtime
-	plan *Plan
+	mu     sync.Mutex
+	rt     *Runtime
+	plan   *Plan
+	deploy DeployOptions // that the plan was made from
+	commit manifests.Set // the manifests without a scenario's settings
 }
 
 var _ runtimes.Runtime = (*System)(nil)
@@ -88,12 +91,14 @@ func (s *System) Up(ctx context.Context, session runtimes.Session) error {
 	if err != nil {
 		return err
 	}
+	s.commit = set
 	for _, c := range session.Scenario.Settings {
 		if set, err = set.Replace(c.Config, c.Replace, c.With); err != nil {
 			return err
 		}
 	}
-	s.plan, err = rt.Up(ctx, DeployOptions{Set: set, Components: []string{"observer"}})
+	s.deploy = DeployOptions{Set: set, Components: []string{"observer"}}
+	s.plan, err = rt.Up(ctx, s.deploy)
 	return err
 }
 
@@ -179,16 +184,19 @@ func containerNames(pod *kube.Object) []string {
 // env is the deployed system during one run.
 type env struct {
 	*Runtime
-	session runtimes.Session
-	plan    *Plan
-	ports   map[int]int
-	ca      *x509.CertPool
-	users   map[string]string // passwords by principal
-	prom    struct{ user, password string }
-	elastic elastic.Access
-	clients map[string]*kube.Client
-	targets []runtimes.Target
-	pods    []generatorPod
+	session  runtimes.Session
+	plan     *Plan
+	deploy   DeployOptions
+	commit   manifests.Set
+	ports    map[int]int
+	ca       *x509.CertPool
+	users    map[string]string // passwords by principal
+	prom     struct{ user, password string }
+	elastic  elastic.Access
+	clients  map[string]*kube.Client
+	targets  []runtimes.Target
+	pods     []generatorPod
+	compared *comparison // nil: the run compares no topologies
 }
 
 var _ runtimes.Env = (*env)(nil)
@@ -202,7 +210,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if s.plan == nil {
 		return nil, errors.New("the system was not brought up")
 	}
-	e := &env{Runtime: rt, session: session, plan: s.plan, users: map[string]string{}, clients: map[string]*kube.Client{}, ca: x509.NewCertPool()}
+	e := &env{Runtime: rt, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, ca: x509.NewCertPool()}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
 	}
@@ -237,7 +245,16 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.findTargets(ctx); err != nil {
 		return nil, err
 	}
-	return e, e.findGenerators(ctx)
+	if err := e.findGenerators(ctx); err != nil {
+		return nil, err
+	}
+	if rt.opts.Caps != nil {
+		// After everything was found: what is capped is slow to answer.
+		if e.compared, err = rt.compare(ctx); err != nil {
+			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)))
+		}
+	}
+	return e, nil
 }
 
 // local maps any address with a node port to the host port that leads there.
@@ -333,9 +350,20 @@ func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Close ends what belongs to the run. The clusters stay.
-func (e *env) Close(context.Context) error {
+func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {
 		t.Client.CloseIdleConnections()
 	}
+	if e.compared != nil {
+		return e.compared.end(ctx)
+	}
 	return nil
+}
+
+// Topology says how the run stands, for one that compares topologies.
+func (e *env) Topology() (evidence.Event, bool) {
+	if e.compared == nil {
+		return evidence.Event{}, false
+	}
+	return e.compared.event(), true
 }

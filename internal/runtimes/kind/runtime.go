@@ -61,7 +61,7 @@ func (r *Runtime) Client(cluster string) (*kube.Client, error) {
 	if c := r.clients[cluster]; c != nil {
 		return c, nil
 	}
-	c, err := kube.Open(r.KubeconfigPath(cluster), Context(cluster))
+	c, err := kube.Open(r.KubeconfigPath(cluster), Context(r.host(cluster)))
 	if err != nil {
 		return nil, err
 	}

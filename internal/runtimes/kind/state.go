@@ -30,7 +30,9 @@ type clusterState struct {
 	Created     time.Time `json:"created"`
 }
 
-func (r *Runtime) clusterDir(cluster string) string { return filepath.Join(r.opts.StateDir, cluster) }
+func (r *Runtime) clusterDir(cluster string) string {
+	return filepath.Join(r.opts.StateDir, r.host(cluster))
+}
 
 // KubeconfigPath returns the kubeconfig file of a cluster. It exists while the cluster does.
 func (r *Runtime) KubeconfigPath(cluster string) string {

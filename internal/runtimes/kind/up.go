@@ -64,8 +64,9 @@ func (r *Runtime) EnsureClusters(ctx context.Context) error {
 		return err
 	}
 	// All are looked at before any is touched: a cluster that has to be refused must not cost the making of the others.
-	jobs := make([]clusterJob, len(r.opts.Clusters))
-	for i, c := range r.opts.Clusters {
+	hosts := r.hosts()
+	jobs := make([]clusterJob, len(hosts))
+	for i, c := range hosts {
 		if jobs[i], err = r.prepareCluster(ctx, c, profile, imageID); err != nil {
 			r.progress("cluster "+c, kube.StateFail, err.Error())
 			return err

@@ -1,0 +1,293 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+)
+
+// Topologies: three clusters, or the same parts in one.
+const (
+	TopologyThree = "three"
+	TopologyOne   = "one"
+)
+
+// oneCluster is the kind cluster that holds the parts of all three, and the component that they need for it.
+const (
+	oneCluster   = "one"
+	oneComponent = "one-cluster"
+)
+
+// maxComparison bounds how long caps and the rest of the other topology last when nobody ends them.
+const maxComparison = 30 * time.Minute
+
+// Caps are limits on all nodes of a topology together.
+type Caps struct {
+	CPUs   float64
+	Memory int64
+}
+
+// capShares is how caps are divided between the nodes of the three clusters: by what they need when idle and under load, measured on the
+// clusters themselves (Kafka has three brokers, monitoring the store, the sink and Prometheus).
+var capShares = map[string]float64{Datacenter: 0.25, Kafka: 0.40, Monitoring: 0.35}
+
+// host is the kind cluster that a cluster's parts stand in.
+func (r *Runtime) host(cluster string) string {
+	if _, part := capShares[cluster]; part && r.opts.Topology == TopologyOne {
+		return oneCluster
+	}
+	return cluster
+}
+
+// hosts are the kind clusters of the configured clusters, each once.
+func (r *Runtime) hosts() []string {
+	var out []string
+	for _, c := range r.opts.Clusters {
+		if h := r.host(c); !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// components adds what a topology needs to the components of a deployment.
+func (r *Runtime) components(given []string) []string {
+	if r.opts.Topology == TopologyOne {
+		return append(slices.Clone(given), oneComponent)
+	}
+	return slices.Clone(given)
+}
+
+// comparison is what a run that compares topologies changes on the nodes: caps on its own, rest for the others.
+type comparison struct {
+	topology string
+	state    string
+	why      string
+	caps     map[string]string // node: "N cpus, N MiB"
+	frozen   []*Fault
+	lift     func(context.Context) error
+}
+
+// compare lets the other topology rest and puts the caps on. What cannot be capped is said, and judged as no comparison.
+func (r *Runtime) compare(ctx context.Context) (*comparison, error) {
+	c := &comparison{topology: r.opts.Topology, state: evidence.TopologyCapped, lift: func(context.Context) error { return nil }}
+	others := []string{oneCluster}
+	if c.topology == TopologyOne {
+		others = []string{Datacenter, Kafka, Monitoring}
+	}
+	plain := r.only(others...)
+	plain.opts.Topology = ""
+	for _, o := range others {
+		nodes, err := plain.Nodes(ctx, o)
+		if err != nil {
+			return c, err
+		}
+		if !slices.ContainsFunc(nodes, func(n Node) bool { return n.State == "running" && n.Owned && n.Elsewhere == "" }) {
+			continue
+		}
+		f, err := plain.FreezeCluster(ctx, o, maxComparison)
+		if err != nil {
+			return c, err
+		}
+		c.frozen = append(c.frozen, f)
+	}
+	var err error
+	if c.caps, c.lift, err = r.capNodes(ctx); err != nil {
+		c.state, c.why = evidence.TopologyUncapped, err.Error()
+	}
+	return c, nil
+}
+
+func (c *comparison) event() evidence.Event {
+	e := evidence.Event{Kind: evidence.EventTopology, Name: c.topology, State: c.state, Detail: c.why, Attrs: map[string]string{}}
+	for n, v := range c.caps {
+		e.Attrs[n] = v
+	}
+	return e
+}
+
+// end lifts the caps and wakes the other topology.
+func (c *comparison) end(ctx context.Context) error {
+	errs := []error{c.lift(ctx)}
+	for _, f := range c.frozen {
+		errs = append(errs, f.Heal(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// liftScript lifts the caps of nodes ($4...) by the engine ($2), to the machine's memory ($3), when the deadline in the lease file ($1) has
+// passed. A lease that is gone means that the harness did it.
+const liftScript = `lease=$1; engine=$2; memory=$3; shift 3
+while until=$(cat "$lease" 2>/dev/null); do
+  if [ "$(date +%s)" -ge "$until" ]; then break; fi
+  sleep 1
+done
+[ -f "$lease" ] || exit 0
+for n in "$@"; do "$engine" update --cpu-quota -1 --memory "$memory" --memory-swap -1 "$n" >/dev/null 2>&1; done
+rm -f "$lease"
+`
+
+func (r *Runtime) capsLease() string { return filepath.Join(r.opts.StateDir, "caps.lease") }
+
+// capNodes caps every node of the topology, reads the caps back, and returns what lifts them. They end by themselves when the harness dies.
+func (r *Runtime) capNodes(ctx context.Context) (seen map[string]string, lift func(context.Context) error, err error) {
+	nothing := func(context.Context) error { return nil }
+	want := map[string]Caps{}
+	for _, h := range r.hosts() {
+		nodes, err := r.runningNodes(ctx, h)
+		if err != nil {
+			return nil, nothing, err
+		}
+		share := 1.0
+		if s, part := capShares[h]; part {
+			share = s
+		}
+		for _, n := range nodes {
+			want[n.Name] = Caps{r.opts.Caps.CPUs * share / float64(len(nodes)), int64(float64(r.opts.Caps.Memory) * share / float64(len(nodes)))}
+		}
+	}
+	if r.opts.Caps.Memory > r.info.MemoryBytes {
+		return nil, nothing, fmt.Errorf("a cap of %d MiB caps nothing: the engine has %d MiB", r.opts.Caps.Memory>>20, r.info.MemoryBytes>>20)
+	}
+	stop, err := r.guardCaps(keys(want))
+	if err != nil {
+		return nil, nothing, err
+	}
+	lift = func(ctx context.Context) error {
+		stop()
+		if err := r.liftCaps(ctx, keys(want)); err != nil {
+			return err
+		}
+		if err := os.Remove(r.capsLease()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	seen = map[string]string{}
+	for name, c := range want {
+		_, err := r.engine.Run(ctx, "update", "--cpu-period", "100000", "--cpu-quota", strconv.Itoa(int(c.CPUs*100000)), "--memory", strconv.FormatInt(c.Memory, 10), "--memory-swap", strconv.FormatInt(c.Memory, 10), name)
+		if err != nil {
+			return seen, lift, fmt.Errorf("cap of node %s: %w", name, err)
+		}
+		got, err := r.capsOf(ctx, name)
+		if err != nil {
+			return seen, lift, err
+		}
+		if got.Memory != c.Memory || got.CPUs < c.CPUs-0.01 || got.CPUs > c.CPUs+0.01 {
+			return seen, lift, fmt.Errorf("cap of node %s: wanted %.2f CPUs and %d MiB, the engine says %.2f and %d", name, c.CPUs, c.Memory>>20, got.CPUs, got.Memory>>20)
+		}
+		seen[name] = fmt.Sprintf("%.2f CPUs, %d MiB", got.CPUs, got.Memory>>20)
+	}
+	return seen, lift, nil
+}
+
+// capsOf reads the caps of a node back; zero is none.
+func (r *Runtime) capsOf(ctx context.Context, node string) (Caps, error) {
+	out, err := r.engine.Run(ctx, "container", "inspect", "--format", "{{.HostConfig.CpuQuota}} {{.HostConfig.CpuPeriod}} {{.HostConfig.Memory}}", node)
+	if err != nil {
+		return Caps{}, err
+	}
+	f := strings.Fields(out)
+	if len(f) != 3 {
+		return Caps{}, fmt.Errorf("caps of node %s: the engine says %q", node, out)
+	}
+	quota, err1 := strconv.ParseFloat(f[0], 64)
+	period, err2 := strconv.ParseFloat(f[1], 64)
+	memory, err3 := strconv.ParseInt(f[2], 10, 64)
+	c := Caps{Memory: memory}
+	if quota > 0 && period > 0 {
+		c.CPUs = quota / period
+	}
+	return c, errors.Join(err1, err2, err3)
+}
+
+// liftCaps gives nodes all of the machine again. An engine takes no cap of memory away from a running container: the whole memory is none.
+func (r *Runtime) liftCaps(ctx context.Context, nodes []string) error {
+	var errs []error
+	for _, n := range nodes {
+		_, err := r.engine.Run(ctx, "update", "--cpu-quota", "-1", "--memory", strconv.FormatInt(r.info.MemoryBytes, 10), "--memory-swap", "-1", n)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// healCaps lifts every cap that a harness which died has left on the nodes.
+func (r *Runtime) healCaps(ctx context.Context, nodes []Node) ([]Healed, error) {
+	var healed []Healed
+	var errs []error
+	for _, n := range nodes {
+		c, err := r.capsOf(ctx, n.Name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if c.CPUs == 0 && (c.Memory == 0 || c.Memory >= r.info.MemoryBytes) {
+			continue
+		}
+		if err := r.liftCaps(ctx, []string{n.Name}); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		healed = append(healed, Healed{n.Name, "caps"})
+	}
+	return healed, errors.Join(errs...)
+}
+
+// guardCaps starts the watchdog that lifts the caps when the harness has died, and renews its lease.
+func (r *Runtime) guardCaps(nodes []string) (stop func(), err error) {
+	return r.lease(r.capsLease(), maxComparison, liftScript, append([]string{strconv.FormatInt(r.info.MemoryBytes, 10)}, nodes...))
+}
+
+// lease starts a watchdog with a script, which gets the lease file, the engine and args, and renews the lease until stop.
+func (r *Runtime) lease(file string, longest time.Duration, script string, args []string) (stop func(), err error) {
+	end := time.Now().Add(longest + undoGrace)
+	renew := func() error {
+		until := time.Now().Add(leaseTTL)
+		if until.After(end) {
+			until = end
+		}
+		return writeFileAtomic(file, []byte(strconv.FormatInt(until.Unix(), 10)), 0o600)
+	}
+	if err := renew(); err != nil {
+		return nil, err
+	}
+	if err := startDetached("sh", append([]string{"-c", script, "triad-watchdog", file, r.engine.Bin}, args...)...); err != nil {
+		_ = os.Remove(file)
+		return nil, fmt.Errorf("watchdog: %w", err)
+	}
+	done, renewed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(renewed)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(leaseEvery):
+				if _, err := os.Stat(file); err != nil || renew() != nil {
+					return
+				}
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(done); <-renewed }), nil
+}
+
+func keys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
