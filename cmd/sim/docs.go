@@ -41,7 +41,7 @@ func (a *app) scenarioReference() ([]byte, error) {
 		{"settings[]", "Settings", reflect.TypeFor[scenario.Setting]()},
 		{"isolation", "Isolation", reflect.TypeFor[scenario.Isolation]()},
 		{"compare", "Compare", reflect.TypeFor[scenario.Compare]()},
-		{"capacity", "Capacity", reflect.TypeFor[scenario.Capacity]()},
+		{"search", "Search", reflect.TypeFor[scenario.Search]()},
 	} {
 		fmt.Fprintf(&b, "\n## %s", t.what)
 		if t.at != "" {
@@ -87,12 +87,13 @@ Forms:
 | duration | ` + "`250ms`, `90s`, `1h30m`, `2d`" + `; a bare number is refused |
 | rate | ` + "`500/s`, `30/m`, `1000/h`" + ` |
 | size | ` + "`256B`, `1KiB`, `10MiB`, `1kB`" + ` |
+| share | ` + "`10%`, `0.1`" + ` |
 | time | an offset from the start of the load (` + "`20s`" + `), a phase (` + "`during`" + `), or an offset from one (` + "`during+5s`, `after-2s`" + `) |
 
 All faults and all changes of load stand on one time line, which begins with the first scheduled record.
 `
 
-const thresholdGrammar = "\n## Thresholds: `thresholds[]`, `capacity.gate[]`\n" + `
+const thresholdGrammar = "\n## Thresholds: `thresholds[]`, `search.gate[]`\n" + `
     threshold   = metric [ "{" label "=" value { "," label "=" value } "}" ] [ aggregation ] operator limit
     aggregation = "p(" number ")" | "min" | "mean" | "max" | "count" | "value"
     operator    = "<" | "<=" | ">" | ">=" | "==" | "!="
@@ -133,6 +134,8 @@ func formOf(t reflect.Type) string {
 		return "rate"
 	case reflect.TypeFor[scenario.Size]():
 		return "size"
+	case reflect.TypeFor[scenario.Share]():
+		return "share"
 	case reflect.TypeFor[scenario.Time]():
 		return "time"
 	}

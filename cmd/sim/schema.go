@@ -32,6 +32,8 @@ func scenarioSchema() *jsonschema.Schema {
 			return text(`^[0-9.]+/(s|m|h)$`, "500/s")
 		case reflect.TypeFor[scenario.Size]():
 			return text(`^[0-9.]+(B|kB|KB|MB|GB|KiB|MiB|GiB)$`, "1KiB")
+		case reflect.TypeFor[scenario.Share]():
+			return text(`^[0-9.]+%?$`, "10%")
 		case reflect.TypeFor[scenario.Time]():
 			return text(`^([0-9.]+(ms|s|m|h)|(`+strings.Join(scenario.PhaseNames, "|")+`)([+-][0-9.]+(ms|s|m|h))?)$`, "during+5s")
 		}

@@ -26,6 +26,9 @@ type judge struct {
 	rec    *recovery
 	fills  []fill
 	infl   []Influence
+	// capacity is nil when the run is no try of a search.
+	capacity *Capacity
+	trends   []Trend
 }
 
 // judged is a check with what its verdict depends on.
@@ -60,6 +63,10 @@ func Judge(r *evidence.Run, now time.Time) (*Result, error) {
 	j.rec = newRecovery(j)
 	j.fills = newFills(j)
 	j.infl = newInfluence(j)
+	j.capacity = newCapacity(j)
+	if slices.Contains(j.s.Requires, "trend") || j.s.Phases.LoadTime() >= longRun {
+		j.trends = newTrends(j)
+	}
 	checks := j.checks()
 	res := j.result(now)
 	for _, c := range checks {
@@ -160,7 +167,7 @@ var kinds = map[string]func(*judge) *judged{
 	"evidence": evidenceCheck, "load": loadCheck, "faults": faultsCheck, "loss": lossCheck, "duplicates": duplicatesCheck,
 	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
 	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
-	"metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
+	"capacity": capacityCheck, "trend": trendCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
 	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "rollback": rollbackCheck,
 }
 
@@ -272,7 +279,7 @@ func (j *judge) result(now time.Time) *Result {
 		SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
 		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: j.segs, Streams: j.acc.unclean(), Totals: j.total,
 		Latency: j.lat.table(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
-		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput(),
+		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput(), Capacity: j.capacity, Trends: j.trends,
 	}
 	if res.Expected == "" {
 		res.Expected = "pass"

@@ -18,53 +18,154 @@ type recovery struct {
 	point   string
 	why     string // why a time is missing
 	backlog map[string]*line
-	known   bool // there were faults and something to see them by
+	known   bool             // there were faults and something to see them by
+	faults  []*faultRecovery // beside judge.faults
 }
 
-func (rec *recovery) result() Recovery { return rec.res }
+func (rec *recovery) result() Recovery {
+	out := rec.res
+	for _, x := range rec.faults {
+		if x.Verdict == "" {
+			x.Verdict, x.Detail = Inconclusive, "it never acted, or nothing was counted to see its end by"
+		}
+		out.Faults = append(out.Faults, x.FaultRecovery)
+	}
+	return out
+}
+
+// faultRecovery is how the system came back after one fault.
+type faultRecovery struct {
+	FaultRecovery
+	f        *faultState
+	res      Recovery
+	point    string
+	from     time.Duration // injection
+	relief   time.Duration
+	acted    bool // it was injected and there was something to see it by
+	relieved bool
+	next     *faultState // the next to strike behind relief; nil: none
+	nextAt   time.Duration
+}
+
+// took is how long recovery took: the slowest of the three times behind the relief. ok is false when one was not seen.
+func (x *faultRecovery) took() (time.Duration, bool) {
+	slowest := int64(-1)
+	for _, v := range []*int64{x.res.FirstGood, x.res.Drained, x.res.InBand} {
+		if v == nil {
+			return 0, false
+		}
+		slowest = max(slowest, *v)
+	}
+	return time.Duration(slowest), true
+}
+
+// least is a time that recovery took for certain: where another fault struck before it was over, only what lies before that
+// one is this fault's alone.
+func (x *faultRecovery) least() time.Duration {
+	took, ok := x.took()
+	if x.next != nil && (!ok || x.relief+took > x.nextAt) {
+		return x.nextAt - x.relief
+	}
+	return took
+}
 
 // stay is how long the backlog must stay down, or the figures in their band, before the system counts as back.
 const stay = 3 * time.Second
 
-// newRecovery derives the four times from the pulses. It looks at the first observation point behind the faults: Kafka
-// for faults in front of it or in it, the store for faults behind it.
+// newRecovery derives the four times of every fault from the pulses. It looks at the first observation point behind a fault:
+// Kafka for faults in front of it or in it, the store for faults behind it. The times of the run are those of the worst fault.
 func newRecovery(j *judge) *recovery {
 	rec := &recovery{point: evidence.PointKafka, backlog: map[string]*line{}}
 	rec.res.Resolution, rec.res.InBandResolution = int64(j.ser.step), int64(max(j.lat.window, time.Second))
 	ledger, kafka, search := j.ser.pulse("ledger", nil), j.ser.pulse(evidence.PointKafka, nil), j.ser.pulse(evidence.PointSearch, nil)
 	rec.backlog[segLedgerKafka] = backlog(ledger, kafka, float64(j.total.SeenKafka))
 	rec.backlog[segKafkaSearch] = backlog(kafka, search, float64(j.total.Seen))
-	behind := len(j.faults) > 0
+	before, ok := j.phase(scenario.Before)
 	for _, f := range j.faults {
-		behind = behind && f.touches(scenario.Monitoring)
-	}
-	arrivals := kafka
-	if behind && search != nil {
-		rec.point, arrivals = evidence.PointSearch, search
-		rec.res.Resolution = max(rec.res.Resolution, int64(searchStep(search)))
-	}
-	from, _, acted := j.outage()
-	relief, relieved := time.Duration(0), false
-	for _, f := range j.faults {
-		if t, ok := f.relief(); ok {
-			relief, relieved = max(relief, t), true
+		x := &faultRecovery{f: f, point: evidence.PointKafka, res: rec.res}
+		x.Fault = f.Name
+		rec.faults = append(rec.faults, x)
+		arrivals := kafka
+		if f.touches(scenario.Monitoring) && search != nil {
+			x.point, arrivals = evidence.PointSearch, search
+			x.res.Resolution = max(x.res.Resolution, int64(searchStep(search)))
+		}
+		from, _, acted := f.active()
+		if !acted || !ok || ledger == nil || arrivals == nil {
+			continue
+		}
+		x.from, x.acted = from, true
+		x.relief, x.relieved = f.relief()
+		x.next, x.nextAt = j.nextFault(x)
+		rec.noticed(j, x, before, ledger, arrivals)
+		if x.relieved {
+			rec.firstGood(x, arrivals)
+			rec.drained(j, x, before)
+			rec.inBand(j, x, before, ledger, arrivals)
 		}
 	}
-	before, ok := j.phase(scenario.Before)
-	if !acted || !ok || ledger == nil || arrivals == nil {
+	if w := rec.worst(); w != nil {
+		rec.res, rec.point, rec.known = w.res, w.point, true
+		if len(rec.faults) > 1 {
+			rec.res.Fault = w.Fault
+		}
+		if !w.relieved {
+			rec.why = "no fault was healed"
+		}
+	} else {
 		rec.why = "no fault acted, or nothing was counted at " + rec.point
-		return rec
 	}
-	rec.known = true
-	rec.noticed(j, from, before, ledger, arrivals)
-	if !relieved {
-		rec.why = "no fault was healed"
-		return rec
-	}
-	rec.firstGood(relief, arrivals)
-	rec.drained(j, relief, before)
-	rec.inBand(j, relief, before, ledger, arrivals)
 	return rec
+}
+
+// nextFault is the first other fault that acts behind the relief of x, and from when.
+func (j *judge) nextFault(x *faultRecovery) (*faultState, time.Duration) {
+	var next *faultState
+	var at time.Duration
+	for _, f := range j.faults {
+		from, to, acted := f.active()
+		if f == x.f || !acted || to <= x.relief {
+			continue
+		}
+		if from = max(from, x.relief); next == nil || from < at {
+			next, at = f, from
+		}
+	}
+	return next, at
+}
+
+// worst is the fault whose recovery counts: one after which something was not seen again, else the one that certainly took
+// longest, else the longest. nil when no fault acted.
+func (rec *recovery) worst() *faultRecovery {
+	rank := func(x *faultRecovery) (int, time.Duration, time.Duration) {
+		took, ok := x.took()
+		missing := 0
+		for _, v := range []*int64{x.res.FirstGood, x.res.Drained, x.res.InBand} {
+			if v == nil {
+				missing++
+			}
+		}
+		if ok {
+			return 0, x.least(), took
+		}
+		return missing, x.least(), took
+	}
+	var out *faultRecovery
+	for _, x := range rec.faults {
+		if !x.acted {
+			continue
+		}
+		if out == nil {
+			out = x
+			continue
+		}
+		am, al, at := rank(x)
+		bm, bl, bt := rank(out)
+		if am > bm || am == bm && (al > bl || al == bl && at > bt) {
+			out = x
+		}
+	}
+	return out
 }
 
 // phase is the window of a phase.
@@ -136,20 +237,19 @@ func (l *line) slice(from, to time.Duration) []float64 {
 
 // noticed is the first effect: what the fault's own watch saw, or the first moment at which the rate at the ledger or
 // behind it fell out of its band.
-func (rec *recovery) noticed(j *judge, from time.Duration, before scenario.Window, lines ...*line) {
-	var first *time.Duration
-	for _, f := range j.faults {
-		if f.bit != nil && (first == nil || *f.bit < *first) {
-			first = f.bit
-		}
+func (rec *recovery) noticed(j *judge, x *faultRecovery, before scenario.Window, lines ...*line) {
+	from, first := x.from, x.f.bit
+	_, to, _ := x.f.active()
+	to = min(to+stay, j.s.Phases.LoadTime())
+	if x.next != nil && x.nextAt > from {
+		to = min(to, max(x.nextAt, from+time.Second))
 	}
-	_, to, _ := j.outage()
 	for _, l := range lines {
 		band := stats.BandOf(l.perSecond(before.From, before.To))
 		if math.IsNaN(band.Lo) || band.Lo <= 0 {
 			continue // the rate falls to nothing by itself
 		}
-		for t := from; t+time.Second <= min(to+stay, j.s.Phases.LoadTime()); t += l.step {
+		for t := from; t+time.Second <= to; t += l.step {
 			if l.sum(t, t+time.Second) < band.Lo/2 {
 				// The last bin with records in this second is where the flow stopped.
 				at := t
@@ -168,15 +268,16 @@ func (rec *recovery) noticed(j *judge, from time.Duration, before scenario.Windo
 		}
 	}
 	if first != nil {
-		rec.res.Noticed = new(int64(max(*first-from, 0)))
+		x.res.Noticed = new(int64(max(*first-from, 0)))
 	}
 }
 
-func (rec *recovery) firstGood(relief time.Duration, arrivals *line) {
+func (rec *recovery) firstGood(x *faultRecovery, arrivals *line) {
+	relief := x.relief
 	for i := int(relief / arrivals.step); i < len(arrivals.bins); i++ {
 		if arrivals.bins[i] > 0 {
 			// Seen somewhere in this bin; its end is the time at which it is certain.
-			rec.res.FirstGood = new(int64(max(time.Duration(i+1)*arrivals.step-relief, 0)))
+			x.res.FirstGood = new(int64(max(time.Duration(i+1)*arrivals.step-relief, 0)))
 			return
 		}
 	}
@@ -184,9 +285,10 @@ func (rec *recovery) firstGood(relief time.Duration, arrivals *line) {
 
 // drained is the first moment after which the backlog stays in its before-band. Records that were lost never leave the
 // backlog, so the band is raised by them.
-func (rec *recovery) drained(j *judge, relief time.Duration, before scenario.Window) {
+func (rec *recovery) drained(j *judge, x *faultRecovery, before scenario.Window) {
+	relief := x.relief
 	b, lost := rec.backlog[segLedgerKafka], j.segs[1].Lost+j.segs[1].Unknown
-	if rec.point == evidence.PointSearch {
+	if x.point == evidence.PointSearch {
 		b, lost = rec.backlog[segKafkaSearch], j.total.DeadLettered
 		if j.hasStore() {
 			lost += j.segs[2].Lost
@@ -215,23 +317,24 @@ func (rec *recovery) drained(j *judge, relief time.Duration, before scenario.Win
 		return
 	}
 	d := time.Duration(at) * b.step
-	rec.res.Drained = new(int64(max(d-relief, 0)))
+	x.res.Drained = new(int64(max(d-relief, 0)))
 	if top < at && high > limit {
 		span := (time.Duration(at-top) * b.step).Seconds()
-		rec.res.DrainRate = new((high - b.bins[at]) / span)
+		x.res.DrainRate = new((high - b.bins[at]) / span)
 	}
 }
 
 // inBand is the first second from which, for the time of stay, the share of records that arrive and their latency are in
 // their before-bands. The rate is judged against what was acknowledged in the same time, so that a changing load is not
 // a sickness, and over the whole of stay, because flush intervals and batches make single seconds uneven.
-func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Window, ledger, arrivals *line) {
+func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, ledger, arrivals *line) {
+	relief := x.relief
 	ratio := func(s time.Duration) (float64, bool) {
 		in := ledger.sum(s, s+stay)
 		return arrivals.sum(s, s+stay) / max(in, 1), in > 0
 	}
 	metric := "kafka_latency"
-	if rec.point == evidence.PointSearch {
+	if x.point == evidence.PointSearch {
 		metric = "e2e_latency"
 	}
 	all := func(string) bool { return true }
@@ -241,8 +344,8 @@ func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Wind
 		start += time.Second
 	}
 	if per := arrivals.perSecond(start, end); len(per) > 0 {
-		rec.res.PeakRate = new(slices.Max(per))
-		rec.res.LiveRate = new(ledger.sum(start, end) / float64(len(per)))
+		x.res.PeakRate = new(slices.Max(per))
+		x.res.LiveRate = new(ledger.sum(start, end) / float64(len(per)))
 	}
 	var ratios []float64
 	for s := before.From; s+stay <= before.To; s += time.Second {
@@ -258,9 +361,9 @@ func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Wind
 	// However uneven the time before was: half of what comes in is never in band, a quarter more or less always is.
 	low, high := min(max(rate.Lo, 0.5*rate.Median), 0.75*rate.Median), max(rate.Hi, 1.25*rate.Median)
 	slow := map[time.Duration]bool{}
-	for _, x := range j.lat.perWindow(metric, all, start-j.lat.window, end, 0.9, forever) {
-		if x.v > lat.Hi*1.1 {
-			for s := x.at.Truncate(time.Second); s < x.at+j.lat.window; s += time.Second {
+	for _, w := range j.lat.perWindow(metric, all, start-j.lat.window, end, 0.9, forever) {
+		if w.v > lat.Hi*1.1 {
+			for s := w.at.Truncate(time.Second); s < w.at+j.lat.window; s += time.Second {
 				slow[s] = true
 			}
 		}
@@ -272,7 +375,7 @@ func (rec *recovery) inBand(j *judge, relief time.Duration, before scenario.Wind
 			good = good && !slow[k]
 		}
 		if good {
-			rec.res.InBand = new(int64(s - relief))
+			x.res.InBand = new(int64(s - relief))
 			return
 		}
 	}
@@ -295,7 +398,49 @@ func recoveryCheck(j *judge) *judged {
 	if !j.rec.known {
 		return c.set(Inconclusive, "recovery cannot be told: %s", j.rec.why)
 	}
-	res := j.rec.res
+	var worst *faultRecovery
+	n := 0
+	for _, x := range j.rec.faults {
+		if !x.acted {
+			continue
+		}
+		n++
+		x.judge(j, limit)
+		if worst == nil || rank[x.Verdict] > rank[worst.Verdict] || x.Verdict == worst.Verdict && x.least() > worst.least() {
+			worst = x
+		}
+	}
+	if took, ok := worst.took(); ok {
+		c.Value = new(took.Seconds())
+		if worst.next != nil && worst.Before != "" {
+			c.Value = new(worst.least().Seconds())
+		}
+	}
+	if n == 1 {
+		return c.set(worst.Verdict, "%s", worst.Detail)
+	}
+	by := map[Verdict]int{}
+	for _, x := range j.rec.faults {
+		if x.acted {
+			by[x.Verdict]++
+		}
+	}
+	var others string
+	if by[Pass] < n {
+		others = fmt.Sprintf(" (%d of %d faults: pass)", by[Pass], n)
+	} else {
+		others = fmt.Sprintf(" (the slowest of %d faults)", n)
+	}
+	return c.set(worst.Verdict, "%s: %s%s", worst.Fault, worst.Detail, others)
+}
+
+// judge compares the recovery of one fault with the time that it has.
+func (x *faultRecovery) judge(j *judge, limit time.Duration) {
+	res := x.res
+	x.Noticed, x.FirstGood, x.Drained, x.InBand = res.Noticed, res.FirstGood, res.Drained, res.InBand
+	if x.relieved {
+		x.Relief = new(int64(x.relief))
+	}
 	var parts []string
 	for _, p := range []struct {
 		name string
@@ -308,35 +453,38 @@ func recoveryCheck(j *judge) *judged {
 		}
 	}
 	text := strings.Join(parts, ", ")
-	slowest := int64(-1)
-	for _, v := range []*int64{res.FirstGood, res.Drained, res.InBand} {
-		if v == nil {
-			slowest = -1
-			break
+	took, seen := x.took()
+	least := took
+	if x.next != nil && (!seen || x.relief+took > x.nextAt) {
+		least = x.least()
+		x.Before, x.AtLeast = x.next.Name, new(int64(least))
+		if least == 0 {
+			text += fmt.Sprintf("; %s was acting still, so this is the time of both", x.Before)
+		} else {
+			text += fmt.Sprintf("; %s struck %.1f s after the heal, before it was back, so this is the time of both", x.Before, least.Seconds())
 		}
-		slowest = max(slowest, *v)
 	}
+	set := func(v Verdict, format string, args ...any) {
+		x.Verdict, x.Detail = v, fmt.Sprintf(format, args...)
+	}
+	resolution := time.Duration(res.InBandResolution)
 	// How long it could be watched: a limit beyond that cannot be missed, only not reached.
-	var relief time.Duration
-	for _, f := range j.faults {
-		if t, ok := f.relief(); ok {
-			relief = max(relief, t)
-		}
-	}
-	watched := j.s.Phases.LoadTime() - relief
-	if slowest < 0 {
-		if limit > 0 && watched < limit {
-			return c.set(Inconclusive, "%s; it was watched for %.1f s under load, less than the %v it has", text, watched.Seconds(), limit)
-		}
-		return c.set(Fail, "%s; it was watched for %.1f s under load", text, watched.Seconds())
-	}
-	took := time.Duration(slowest)
-	c.Value = new(took.Seconds())
+	watched := j.s.Phases.LoadTime() - x.relief
 	switch {
-	case limit > 0 && took-time.Duration(res.InBandResolution) > limit:
-		return c.set(Fail, "%s; it has %v", text, limit)
+	case !seen && limit > 0 && watched < limit:
+		set(Inconclusive, "%s; it was watched for %.1f s under load, less than the %v it has", text, watched.Seconds(), limit)
+	case !seen && x.Before != "" && limit > 0 && least <= limit:
+		// Nothing was seen to the end of the run, but only the first seconds are this fault's: the ones behind it are judged by their own.
+		set(Inconclusive, "%s; %v is what it has", text, limit)
+	case !seen:
+		set(Fail, "%s; it was watched for %.1f s under load", text, watched.Seconds())
+	case limit > 0 && least-resolution > limit:
+		set(Fail, "%s; it has %v", text, limit)
+	case limit > 0 && took > limit && x.Before != "":
+		set(Inconclusive, "%s; it has %v", text, limit)
 	case limit > 0 && took > limit:
-		return c.set(Inconclusive, "%s; it has %v, and the figure is only known to %v", text, limit, time.Duration(res.InBandResolution))
+		set(Inconclusive, "%s; it has %v, and the figure is only known to %v", text, limit, resolution)
+	default:
+		set(Pass, "%s", text)
 	}
-	return c.set(Pass, "%s", text)
 }

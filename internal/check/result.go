@@ -53,8 +53,12 @@ type Result struct {
 	Observing     *Observing    `json:"observing,omitempty"` // what watching cost; absent where the harness and the system are one process
 	Judged        time.Time     `json:"judged"`
 	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
-	Throughput []Throughput      `json:"throughput"`
-	Config     map[string]string `json:"config"`
+	Throughput []Throughput `json:"throughput"`
+	// Capacity is there when the run was a try of a search.
+	Capacity *Capacity `json:"capacity,omitempty"`
+	// Trends are judged in long runs, and where trend is required.
+	Trends []Trend           `json:"trends,omitempty"`
+	Config map[string]string `json:"config"`
 }
 
 // Observing is the processor time that the harness took, against that of the system it watched.
@@ -207,6 +211,24 @@ type Recovery struct {
 	PeakRate  *float64 `json:"peak_rate"`
 	// InBandResolution is coarser than Resolution: the band is made of whole windows.
 	InBandResolution int64 `json:"in_band_resolution_ns"`
+	// Fault is the fault that these times are of: the worst where there were several. Faults has the times of each.
+	Fault  string          `json:"fault,omitempty"`
+	Faults []FaultRecovery `json:"faults,omitempty"`
+}
+
+// FaultRecovery is how the system came back after one fault. Where another struck before it was back, its times are those of
+// both and therefore at most so long.
+type FaultRecovery struct {
+	Fault     string  `json:"fault"`
+	Relief    *int64  `json:"relief"` // ns from the start of the load from which its times are counted
+	Noticed   *int64  `json:"noticed_ns"`
+	FirstGood *int64  `json:"first_good_ns"`
+	Drained   *int64  `json:"drained_ns"`
+	InBand    *int64  `json:"in_band_ns"`
+	Before    string  `json:"struck_again,omitempty"` // the fault that struck before it was back
+	AtLeast   *int64  `json:"at_least_ns,omitempty"`  // with struck_again: recovery took at least so long
+	Verdict   Verdict `json:"verdict"`
+	Detail    string  `json:"detail"`
 }
 
 // BufferFill is the fill of one hop's buffer and its survival horizon.
@@ -254,4 +276,64 @@ type Fault struct {
 type Skip struct {
 	What string `json:"what"`
 	Why  string `json:"why"`
+}
+
+// What bounds a search from above.
+const (
+	UpperGate    = "gate"    // a rate failed a gate
+	UpperHarness = "harness" // the generator or the machine could not do more
+	UpperNoData  = "no data" // a rate could not be judged
+	UpperBound   = "bound"   // the highest rate of the search passed
+	UpperOpen    = "open"    // the search did not get that far
+)
+
+// Capacity is what a search found up to this run: the capacity lies in [passed, failed).
+type Capacity struct {
+	Source    string   `json:"source"`
+	Passed    *float64 `json:"passed"` // highest rate that passed, records a second; null: none did
+	Failed    *float64 `json:"failed"` // lowest rate that failed; null: none did
+	Upper     string   `json:"upper" jsonschema:"enum=gate,enum=harness,enum=no data,enum=bound,enum=open"`
+	Next      *float64 `json:"next"` // the rate that the search tries next; null: it is over
+	Why       string   `json:"why"`
+	AtLeast   float64  `json:"at_least"`
+	Precision float64  `json:"precision"`
+	Step      int64    `json:"step_ns"`
+	Tries     []Try    `json:"tries"` // in the order in which they were made; the last is this run's
+}
+
+// Try is one rate held for one step.
+type Try struct {
+	Run     string    `json:"run"`
+	Rate    float64   `json:"rate"`
+	Verdict Verdict   `json:"verdict"`
+	Why     string    `json:"why,omitempty"` // what decided, when it did not pass
+	Gates   []TryGate `json:"gates"`
+}
+
+// TryGate is one gate of a try; its figure lies in [lo, hi].
+type TryGate struct {
+	Gate    string   `json:"gate"`
+	Verdict Verdict  `json:"verdict"`
+	Lo      *float64 `json:"lo"`
+	Hi      *float64 `json:"hi"`
+	Limit   float64  `json:"limit"`
+	Unit    string   `json:"unit"`
+	Detail  string   `json:"detail"`
+}
+
+// Trend is how much one series grew over what was judged: a slope times the span, in [growth_lo, growth_hi] with 95 % confidence.
+type Trend struct {
+	What     string   `json:"what"` // memory, heap, open files, backlog, evidence
+	Of       string   `json:"of"`   // harness, cluster/instance of a component, or a segment
+	Unit     string   `json:"unit"`
+	Points   int      `json:"points"` // intervals whose medians the slope rests on
+	Span     int64    `json:"span_ns"`
+	Level    *float64 `json:"level"` // median
+	Growth   *float64 `json:"growth"`
+	GrowthLo *float64 `json:"growth_lo"`
+	GrowthHi *float64 `json:"growth_hi"`
+	PerHour  *float64 `json:"per_hour"`
+	Limit    *float64 `json:"limit"` // growth that is allowed over the span
+	Verdict  Verdict  `json:"verdict"`
+	Detail   string   `json:"detail"`
 }

@@ -101,6 +101,7 @@ type series struct {
 	buffers  []gauge // beside Header.Buffers
 	gaps     map[string][]reading
 	lostInc  map[string]map[string]float64 // by cluster and instance: the last value
+	tracks   map[string]*track             // what the check trend looks at, by series
 	any      bool
 	end      time.Duration // of the last sample
 }
@@ -108,7 +109,7 @@ type series struct {
 func newSeries(r *evidence.Run) *series {
 	s := &series{
 		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
-		query: map[string][]reading{}, gaps: map[string][]reading{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
+		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
 	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
@@ -137,6 +138,7 @@ func newSeries(r *evidence.Run) *series {
 			}
 		}
 		s.own(t, x)
+		s.track(t, x)
 		return nil
 	})
 	s.counters.batch(at, batch)

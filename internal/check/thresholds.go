@@ -30,17 +30,24 @@ func none(format string, args ...any) measure { return measure{why: fmt.Sprintf(
 
 // thresholdCheck judges one gate of the scenario. A limit inside the interval in which the figure lies decides nothing.
 func thresholdCheck(j *judge, text string) *judged {
-	c := &judged{}
 	t, err := scenario.ParseThreshold(text)
 	if err != nil {
-		return c.set(Inconclusive, "the threshold cannot be read: %v", err)
+		return (&judged{}).set(Inconclusive, "the threshold cannot be read: %v", err)
 	}
+	c, _ := thresholdOf(j, t)
+	return c
+}
+
+// thresholdOf judges one gate and returns the figure that it is about.
+func thresholdOf(j *judge, t scenario.Threshold) (*judged, measure) {
 	m := j.measure(t)
+	return judgeMeasure(j, t, m), m
+}
+
+func judgeMeasure(j *judge, t scenario.Threshold, m measure) *judged {
+	c := &judged{}
 	c.Limit = new(t.Limit)
-	c.Unit = t.Metric.Unit
-	if t.Agg == "count" {
-		c.Unit = "records"
-	}
+	c.Unit = unitOf(t)
 	c.files, c.interim = m.files, true
 	phase := t.Labels["phase"]
 	if m.timing {
@@ -139,6 +146,10 @@ func (j *judge) measure(t scenario.Threshold) measure {
 		return m
 	case "backlog":
 		m := j.backlogs(t)
+		m.timing = true
+		return m
+	case "backlog_growth":
+		m := j.backlogGrowth(t)
 		m.timing = true
 		return m
 	case "noticed", "first_good", "drained", "in_band":
@@ -323,6 +334,55 @@ func (j *judge) backlogs(t scenario.Threshold) measure {
 	m := exactly(aggregate(vals, t.Agg, 0))
 	m.files = []string{evidence.SeriesName}
 	return m
+}
+
+// backlogGrowth is the share of what was acknowledged in a window by which the backlog grew in it. Flushes and batches make
+// a saw of the backlog, so it is the slope of its means over whole seconds, with the interval in which it lies.
+func (j *judge) backlogGrowth(t scenario.Threshold) measure {
+	lines := []*line{j.rec.backlog[segLedgerKafka]}
+	switch hop := t.Labels["hop"]; {
+	case hop == "generate":
+		return none("a generator has no backlog: see target_block")
+	case hop == "sink" || hop == "search":
+		lines = []*line{j.rec.backlog[segKafkaSearch]}
+	case hop == "" && j.hasStore():
+		lines = append(lines, j.rec.backlog[segKafkaSearch])
+	}
+	ledger := j.ser.pulse("ledger", nil)
+	var xs, ys []float64
+	records := 0.0
+	for _, w := range j.lat.phases {
+		if w.Name != t.Labels["phase"] && (t.Labels["phase"] != "" || !judgedPhase(w.Name)) {
+			continue
+		}
+		records += ledger.sum(w.From, w.To)
+		for s := w.From; s+time.Second <= w.To; s += time.Second {
+			v, known := 0.0, true
+			for _, l := range lines {
+				bins := l.slice(s, s+time.Second)
+				known = known && len(bins) > 0
+				v += stats.Mean(bins)
+			}
+			if known {
+				xs, ys = append(xs, s.Seconds()), append(ys, v)
+			}
+		}
+	}
+	if records == 0 || len(xs) < 2 {
+		return none("the backlog was not counted%s", labelWords(t))
+	}
+	var span time.Duration
+	for _, w := range j.lat.phases {
+		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
+			span += w.To - w.From
+		}
+	}
+	slope := stats.TheilSen(thinOut(xs, maxTrend), thinOut(ys, maxTrend))
+	rate := records / span.Seconds()
+	if math.IsInf(slope.Lo, 0) || math.IsInf(slope.Hi, 0) {
+		return none("%d seconds are too few to tell how the backlog grows", len(xs))
+	}
+	return measure{lo: slope.Lo / rate, hi: slope.Hi / rate, ok: true, files: []string{evidence.SeriesName}}
 }
 
 func (j *judge) recoveryTime(name string) measure {

@@ -35,6 +35,24 @@ type Header struct {
 	Buffers     []Buffer            `json:"buffers,omitempty"`
 	Metrics     *MetricsPath        `json:"metrics,omitempty"`
 	Clock       map[string]ClockErr `json:"clock,omitempty"` // by cluster; absent: the harness's own clock
+	Tries       []Try               `json:"tries,omitempty"` // of a search: what the runs before this one found
+}
+
+// Try is what an earlier run of a search found about one rate. The figures are kept beside the verdict, so that judging again
+// compares them again; the run itself has a directory of its own.
+type Try struct {
+	Run   string    `json:"run"`
+	Rate  float64   `json:"rate"` // records a second
+	Gates []TryGate `json:"gates"`
+}
+
+// TryGate is one gate of a try.
+type TryGate struct {
+	Gate    string   `json:"gate"`
+	Verdict string   `json:"verdict"`
+	Lo      *float64 `json:"lo"` // the figure lies in [lo, hi]; null: no data
+	Hi      *float64 `json:"hi"`
+	Detail  string   `json:"detail"`
 }
 
 // Host is the machine of the harness.

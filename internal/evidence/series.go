@@ -25,6 +25,13 @@ const (
 	// searches, all of them the harness's), and of the real clusters: nodes (everything in them), and within that generator and
 	// apiserver (which forwards the harness's connections, among others).
 	CPUTotalSeries = "triad_cpu_seconds_total"
+	// ResidentSeries is the resident memory of a process of the harness in bytes; label part (harness). In the embedded runtime it
+	// holds the whole system.
+	ResidentSeries = "triad_process_resident_bytes"
+	// FilesSeries is the number of its open file descriptors; label part.
+	FilesSeries = "triad_process_open_files"
+	// EvidenceSeries is the size of the files of the evidence in bytes; label part.
+	EvidenceSeries = "triad_evidence_bytes"
 	// LagSeries is the backlog that the Kafka observer read: label group or topic.
 	LagSeries = "triad_consumer_lag"
 	// QuerySeries is the time of one probe search in the store, in seconds; label cluster.

@@ -127,8 +127,14 @@ func (s *Scenario) setDefaults() {
 			c.Tolerance = 0.25
 		}
 	}
-	if s.Capacity != nil && s.Capacity.Step == 0 {
-		s.Capacity.Step = Duration(10 * time.Second)
+	if s.Search != nil {
+		s.Search.setDefaults()
+		if s.Phases.During == 0 {
+			s.Phases.During = s.Search.Step
+		}
+		if i := slices.IndexFunc(s.Load, func(l Input) bool { return l.Source == s.Search.Source }); s.Search.Rate > 0 && i >= 0 && len(s.Load[i].Shape) == 0 {
+			s.Load[i].Shape = s.Probe(s.Search.Rate).Load[i].Shape
+		}
 	}
 }
 
@@ -384,13 +390,8 @@ func (v *validator) rest(s *Scenario) {
 			v.fail("phases.during", "must be > 0 in a scenario that compares: the burst is in it")
 		}
 	}
-	if c := s.Capacity; c != nil {
-		if c.From <= 0 || c.To <= c.From {
-			v.fail("capacity", "to (%v) must be above from (%v), which must be above 0", c.To, c.From)
-		}
-		for i, t := range c.Gate {
-			v.threshold(fmt.Sprintf("capacity.gate[%d]", i), t)
-		}
+	if s.Search != nil {
+		v.search(s)
 	}
 }
 

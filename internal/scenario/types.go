@@ -52,8 +52,8 @@ type Scenario struct {
 	Expect      string      `yaml:"expect,omitempty" json:"expect,omitempty" doc:"fail documents a known weakness"`
 	Because     string      `yaml:"because,omitempty" json:"because,omitempty" doc:"why it is expected to fail"`
 	Settings    []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
-	Capacity    *Capacity   `yaml:"capacity,omitempty" json:"capacity,omitempty" doc:"search for the highest rate that still passes"`
 	Compare     *Compare    `yaml:"compare,omitempty" json:"compare,omitempty" doc:"repetitions in two topologies: three clusters, and the same parts in one"`
+	Search      *Search     `yaml:"search,omitempty" json:"search,omitempty" doc:"search for the highest rate that still passes; every try is a run"`
 	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
 	Probes      []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
 	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
@@ -161,12 +161,40 @@ type Setting struct {
 	With    string `yaml:"with" json:"with" doc:"text in its place"`
 }
 
-// Capacity is a search for the highest rate that passes.
-type Capacity struct {
-	From Rate     `yaml:"from" json:"from" doc:"first rate tried"`
-	To   Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
-	Step Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"length of a try; default 10s"`
-	Gate []string `yaml:"gate,omitempty" json:"gate,omitempty" doc:"thresholds each try must meet"`
+// Search looks for the highest rate of one source that passes. Every try is a run of its own, with the phase during at the
+// rate that is tried, so that its schedule is a function of scenario and seed alone and it begins without the backlog of
+// the try before it.
+type Search struct {
+	Source    string   `yaml:"source" json:"source" doc:"the load whose rate is searched; the others stay as they are"`
+	From      Rate     `yaml:"from" json:"from" doc:"first rate tried"`
+	To        Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
+	AtLeast   Rate     `yaml:"atLeast,omitempty" json:"atLeast,omitempty" doc:"the check capacity fails when a rate up to this one fails; default from"`
+	Step      Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"how long a rate is held: the phase during of each try; default 10s"`
+	Precision Share    `yaml:"precision,omitempty" json:"precision,omitempty" doc:"how far apart the highest rate that passed and the lowest that failed may stay; default 10%"`
+	Tries     int      `yaml:"tries,omitempty" json:"tries,omitempty" doc:"most runs made; default 16"`
+	Within    Duration `yaml:"within,omitempty" json:"within,omitempty" doc:"no try begins later than this after the first; default 30m"`
+	Gate      []string `yaml:"gate,omitempty" json:"gate,omitempty" doc:"thresholds that each try must meet, judged over its step; default p(99) of e2e_latency below 10s, no loss, and a backlog_growth below 0.05"`
+	Rate      Rate     `yaml:"rate,omitempty" json:"rate,omitempty" doc:"the one rate that this run tries; the search sets it, and a file that has it makes this one run"`
+}
+
+// Probe returns the run that tries one rate.
+func (s *Scenario) Probe(rate Rate) *Scenario {
+	out := *s
+	search := *s.Search
+	search.Rate = rate
+	out.Search = &search
+	out.Phases.During = search.Step
+	out.Load = slices.Clone(s.Load)
+	for i := range out.Load {
+		if out.Load[i].Source == search.Source {
+			stages := []Stage{{At: Time{Phase: During}, Rate: rate}}
+			if s.Phases.After > 0 {
+				stages = append(stages, Stage{At: Time{Phase: After}, Rate: out.Load[i].Rate})
+			}
+			out.Load[i].Shape = stages
+		}
+	}
+	return &out
 }
 
 // Compare repeats the run in pairs: in three clusters, and with the same parts in one, under the same caps in all.

@@ -66,6 +66,29 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Share is a part of a whole, written as 10% or 0.1.
+type Share float64
+
+// String prints s in per cent.
+func (s Share) String() string { return strconv.FormatFloat(float64(s)*100, 'g', 12, 64) + "%" }
+
+// MarshalText writes s as Load reads it.
+func (s Share) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a share.
+func (s *Share) UnmarshalText(b []byte) error {
+	num, per := strings.CutSuffix(string(b), "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(num), 64)
+	if err != nil || !(f >= 0) || f > 1e6 {
+		return fmt.Errorf("%q is not a share; write 10%% or 0.1", b)
+	}
+	if per {
+		f /= 100
+	}
+	*s = Share(f)
+	return nil
+}
+
 // Size is a number of bytes, written as 256B, 1KiB, 10MiB, 1kB.
 type Size int64
 

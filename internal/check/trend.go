@@ -1,0 +1,323 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/stats"
+)
+
+// Bounds of the check trend.
+const (
+	// trendStep is the shortest interval whose median is one point: longer than flushes, batches and collections of garbage.
+	trendStep = 10 * time.Second
+	// maxTrend bounds the points of one series; the slopes of all pairs are looked at.
+	maxTrend = 240
+	// minTrend is the fewest points that a trend is told from: with fewer, the interval of the slope is wider than any effect.
+	minTrend = 12
+	// trendHead is the share of the load, behind the warm-up, in which caches and heaps find their size; it is not judged.
+	trendHead = 0.2
+	// trendSettle is the least time behind a fault that is not judged, even when the system was back at once.
+	trendSettle = 10 * time.Second
+	// Minimum effects: memory that grows by less than 5 % over what is judged is flat, as issue and docs promise it. The floors
+	// are what one collection of garbage, a handful of connections, or a second of load moves.
+	trendShare = 0.05
+	memoryStep = 16 << 20
+	filesStep  = 8
+	// evidenceLimit is 100 MB in a night of six hours. Short runs are written in windows ten times as fine.
+	evidenceLimit = 100e6 / (6 * 3600)
+	fineEvidence  = 10
+)
+
+// tracked are the series that must not grow, and what they are called.
+var tracked = map[string]trendKind{
+	"process_resident_memory_bytes": {"memory", "bytes", memoryStep},
+	"process_open_fds":              {"open files", "files", filesStep},
+	"go_memstats_heap_inuse_bytes":  {"heap", "bytes", memoryStep},
+	evidence.ResidentSeries:         {"memory", "bytes", memoryStep},
+	evidence.FilesSeries:            {"open files", "files", filesStep},
+	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
+}
+
+type trendKind struct {
+	what, unit string
+	floor      float64
+}
+
+// track is the last value of a series in each of its bins, NaN where it was not written again.
+type track struct {
+	name string
+	who  string
+	line
+}
+
+func (t *track) set(at time.Duration, v float64) {
+	i := int(max(at, 0) / t.step)
+	if i > 4*maxBins {
+		return
+	}
+	for len(t.bins) <= i {
+		t.bins = append(t.bins, math.NaN())
+	}
+	t.bins[i] = v
+}
+
+// track keeps a sample that the check trend looks at.
+func (s *series) track(at time.Duration, x evidence.Sample) {
+	if _, ok := tracked[x.Name]; !ok {
+		return
+	}
+	key := x.Name + x.Labels.String()
+	t := s.tracks[key]
+	if t == nil {
+		who := x.Labels["component"]
+		if who != "" && x.Labels["instance"] != "" {
+			who = x.Labels["cluster"] + "/" + x.Labels["instance"]
+		}
+		if p := x.Labels["part"]; p != "" {
+			who = p
+		}
+		t = &track{name: x.Name, who: who, line: line{step: max(s.step, time.Second)}}
+		s.tracks[key] = t
+	}
+	t.set(at, x.Value)
+}
+
+// calmSpans are the parts of the load that a trend is told from: behind the warm-up and the time in which heaps and caches
+// grow to their size, and without the faults and what followed them.
+func (j *judge) calmSpans() []Span {
+	end := j.s.Phases.LoadTime()
+	if j.short() != "" {
+		end = min(end, j.ser.end)
+	}
+	from := j.s.Phases.WarmUp.D()
+	from += time.Duration(trendHead * float64(end-from))
+	spans := []Span{{from, end}}
+	for i, f := range j.faults {
+		a, b, acted := f.active()
+		if !acted {
+			continue
+		}
+		b += trendSettle
+		if i < len(j.rec.faults) {
+			if took, ok := j.rec.faults[i].took(); ok {
+				if relief, ok := f.relief(); ok {
+					b = max(b, relief+took)
+				}
+			}
+		}
+		var next []Span
+		for _, s := range spans {
+			if b <= s.From || a >= s.To {
+				next = append(next, s)
+				continue
+			}
+			if a > s.From {
+				next = append(next, Span{s.From, a})
+			}
+			if b < s.To {
+				next = append(next, Span{b, s.To})
+			}
+		}
+		spans = next
+	}
+	return spans
+}
+
+// points are the medians of a line over intervals inside the spans. hold says that a bin without a value has that of the one
+// before it; otherwise it counts as it is.
+func points(l *line, spans []Span, step time.Duration, hold bool) (xs, ys []float64) {
+	if l == nil || len(l.bins) == 0 {
+		return nil, nil
+	}
+	vals := l.bins
+	if hold {
+		vals = make([]float64, len(l.bins))
+		last := math.NaN()
+		for i, v := range l.bins {
+			if !math.IsNaN(v) {
+				last = v
+			}
+			vals[i] = last
+		}
+	}
+	for _, s := range spans {
+		for at := s.From; at+step <= s.To; at += step {
+			lo, hi := int(at/l.step), int((at+step)/l.step)
+			if lo >= len(vals) && hold { // nothing was written again: it stayed as it was
+				xs, ys = append(xs, (at+step/2).Seconds()), append(ys, vals[len(vals)-1])
+				continue
+			}
+			in := slices.DeleteFunc(slices.Clone(vals[min(lo, len(vals)):min(hi, len(vals))]), math.IsNaN)
+			if len(in) > 0 {
+				xs, ys = append(xs, (at+step/2).Seconds()), append(ys, stats.Median(in))
+			}
+		}
+	}
+	return xs, ys
+}
+
+// thinOut keeps at most n figures, evenly chosen.
+func thinOut(xs []float64, n int) []float64 {
+	if len(xs) <= n {
+		return xs
+	}
+	out := make([]float64, n)
+	for i := range n {
+		out[i] = xs[i*len(xs)/n]
+	}
+	return out
+}
+
+// newTrends judges every tracked series and the backlogs of the segments.
+//
+// Why a slope: what leaks, leaks steadily, and a comparison of the first third with the last (Mann-Whitney) says that they differ
+// but not by how much an hour, and calls a slope of nothing significant as soon as there are enough points. The slope of
+// Theil and Sen with its interval (stats.TheilSen has the sources) says both; a series fails when all of the interval means a growth
+// above the minimum effect, passes when none of it does, and is inconclusive in between.
+func newTrends(j *judge) []Trend {
+	spans := j.calmSpans()
+	var calm time.Duration
+	for _, s := range spans {
+		calm += s.To - s.From
+	}
+	step := max(trendStep, (calm/maxTrend).Truncate(time.Second)+time.Second)
+	if calm/trendStep <= maxTrend {
+		step = trendStep
+	}
+	var out []Trend
+	// A component that was restarted has a new process, and its memory begins anew: the part behind the last fault counts.
+	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
+		t := j.ser.tracks[key]
+		kind := tracked[t.name]
+		xs, ys := points(&t.line, spans, step, true)
+		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
+		limit := func(level, _ float64) float64 { return max(trendShare*level, kind.floor) }
+		if t.name == evidence.EvidenceSeries {
+			per := evidenceLimit
+			if j.r.Header.HistWindow < 10*time.Second {
+				per *= fineEvidence
+			}
+			limit = func(_, span float64) float64 { return per * span }
+		}
+		out = append(out, x.judge(xs, ys, limit))
+	}
+	for _, seg := range []string{segLedgerKafka, segKafkaSearch} {
+		l := j.rec.backlog[seg]
+		if l == nil {
+			continue
+		}
+		xs, ys := points(l, spans, step, false)
+		second := j.liveRate(j.acc.sources())
+		x := Trend{What: "backlog", Of: seg, Unit: "records"}
+		out = append(out, x.judge(xs, ys, func(level, _ float64) float64 { return max(2*second, 0.25*level) }))
+	}
+	return out
+}
+
+// judge fills a trend from its points; limit is the growth that is allowed at a level over a span in seconds.
+func (t Trend) judge(xs, ys []float64, limit func(level, span float64) float64) Trend {
+	xs, ys = thinOut(xs, maxTrend), thinOut(ys, maxTrend)
+	t.Points = len(xs)
+	if len(xs) < minTrend {
+		t.Verdict, t.Detail = Inconclusive, fmt.Sprintf("%d intervals of calm are too few to tell a trend, it takes %d", len(xs), minTrend)
+		return t
+	}
+	span := xs[len(xs)-1] - xs[0]
+	level := stats.Median(ys)
+	s := stats.TheilSen(xs, ys)
+	lim := limit(level, span)
+	t.Level, t.Limit = &level, &lim
+	t.Span = int64(span * float64(time.Second))
+	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) {
+		t.Verdict, t.Detail = Inconclusive, fmt.Sprintf("%d intervals that hang together are too few to bound the slope", len(xs))
+		return t
+	}
+	t.Growth, t.GrowthLo, t.GrowthHi = new(s.At*span), new(s.Lo*span), new(s.Hi*span)
+	t.PerHour = new(s.At * 3600)
+	found := fmt.Sprintf("%s at %s: %s in %s (between %s and %s, with 95 %% confidence), allowed are %s", t.What, amount(level, t.Unit), signed(*t.Growth, t.Unit), spanWords(time.Duration(t.Span)),
+		signed(*t.GrowthLo, t.Unit), signed(*t.GrowthHi, t.Unit), signed(lim, t.Unit))
+	switch {
+	case *t.GrowthLo > lim:
+		t.Verdict = Fail
+	case *t.GrowthHi <= lim:
+		t.Verdict = Pass
+	default:
+		t.Verdict = Inconclusive
+		found += ": the limit lies inside"
+	}
+	t.Detail = found
+	return t
+}
+
+func amount(v float64, unit string) string {
+	if unit == "bytes" {
+		switch a := math.Abs(v); {
+		case a >= 1<<30:
+			return fmt.Sprintf("%.2f GiB", v/(1<<30))
+		case a >= 1<<20:
+			return fmt.Sprintf("%.1f MiB", v/(1<<20))
+		case a >= 1<<10:
+			return fmt.Sprintf("%.1f KiB", v/(1<<10))
+		}
+	}
+	return fmt.Sprintf("%.4g %s", v, unit)
+}
+
+func signed(v float64, unit string) string {
+	if v >= 0 {
+		return "+" + amount(v, unit)
+	}
+	return amount(v, unit)
+}
+
+// trendCheck judges that nothing grows. Only a run that asks for it, or is long enough, is judged.
+func trendCheck(j *judge) *judged {
+	if !slices.Contains(j.s.Requires, "trend") && j.s.Phases.LoadTime() < longRun {
+		return nil
+	}
+	c := &judged{files: []string{evidence.SeriesName, evidence.EventsFile}, interim: true}
+	c.Unit = "share of limit"
+	c.Limit = new(1.0)
+	c.Windows = j.calmSpans()
+	if len(j.trends) == 0 {
+		return c.set(Inconclusive, "no series was recorded that a trend could be told from")
+	}
+	own := slices.ContainsFunc(j.trends, func(t Trend) bool { return t.Of == "harness" && t.What == "memory" })
+	var bad, open []string
+	most, about := math.Inf(-1), ""
+	n := 0
+	for _, t := range j.trends {
+		if t.Growth != nil && *t.Growth / *t.Limit > most {
+			most, about = *t.Growth / *t.Limit, fmt.Sprintf("%s of %s", t.What, t.Of)
+		}
+		switch t.Verdict {
+		case Fail:
+			bad = append(bad, t.Of+": "+t.Detail)
+		case Pass:
+			n++
+		default:
+			open = append(open, t.Of+" "+t.What+": "+t.Detail)
+		}
+	}
+	if !math.IsInf(most, 0) {
+		c.Value = &most
+	}
+	switch {
+	case len(bad) > 0:
+		return c.set(Fail, "%s", strings.Join(bad, "; "))
+	case !own:
+		return c.set(Inconclusive, "the harness's own memory was not recorded")
+	case len(open) > 0:
+		return c.set(Inconclusive, "%s", strings.Join(open, "; "))
+	}
+	return c.set(Pass, "none of %d series grows; nearest to its limit: %s", n, about)
+}
+
+// longRun is the length of load from which a trend is judged unasked.
+const longRun = 15 * time.Minute
