@@ -226,6 +226,12 @@ func (h *history) tell(word string, args []string, rest string) error {
 		return err
 	case "query":
 		return h.query(args)
+	case "ramp":
+		return h.ramp(args)
+	case "try":
+		return h.try(args)
+	case "in-process":
+		st.header.InProcess = rest
 	case "busy":
 		return h.busy(args)
 	case "series":
@@ -463,6 +469,54 @@ func (h *history) query(args []string) error {
 		from += 500 * time.Millisecond
 	}
 	return err
+}
+
+// ramp SERIES FROM TO START END NOISE: a value every ten seconds on a line, with a noise that is a share of its start.
+func (h *history) ramp(args []string) error {
+	name, labels := parseSelector(args[0])
+	from, to, err := times2(args[1:])
+	if err != nil {
+		return err
+	}
+	var v [3]float64
+	for i := range v {
+		if v[i], err = strconv.ParseFloat(args[3+i], 64); err != nil {
+			return err
+		}
+	}
+	for at := from; at < to; at += 10 * time.Second {
+		i := float64(at / (10 * time.Second))
+		x := v[0] + (v[1]-v[0])*float64(at-from)/float64(to-from) + v[0]*v[2]*math.Sin(i*i)
+		h.story.samples = append(h.story.samples, sampleAt{at, evidence.Sample{Name: name, Labels: labels, Value: x}})
+	}
+	return nil
+}
+
+// try RATE VERDICT [LO HI]: an earlier try; its first gate has the verdict, and the others passed.
+func (h *history) try(args []string) error {
+	rate, err := strconv.ParseFloat(args[0], 64)
+	if err != nil {
+		return err
+	}
+	t := evidence.Try{Run: fmt.Sprintf("run-%d", len(h.story.header.Tries)+1), Rate: rate}
+	for i, g := range h.story.scene.Search.Gate {
+		x := evidence.TryGate{Gate: g, Verdict: string(Pass), Lo: new(0.0), Hi: new(0.0)}
+		if i == 0 {
+			x.Verdict, x.Lo, x.Hi, x.Detail = args[1], nil, nil, "told by the history"
+			if len(args) > 3 {
+				x.Lo, x.Hi = new(0.0), new(0.0)
+				if *x.Lo, err = strconv.ParseFloat(args[2], 64); err != nil {
+					return err
+				}
+				if *x.Hi, err = strconv.ParseFloat(args[3], 64); err != nil {
+					return err
+				}
+			}
+		}
+		t.Gates = append(t.Gates, x)
+	}
+	h.story.header.Tries = append(h.story.header.Tries, t)
+	return nil
 }
 
 // busy FROM TO CORES

@@ -205,7 +205,11 @@ func newTrends(j *judge) []Trend {
 			}
 			limit = func(_, span float64) float64 { return per * span }
 		}
-		out = append(out, x.judge(xs, ys, limit))
+		x = x.judge(xs, ys, limit)
+		if why := j.r.Header.InProcess; why != "" && t.name == evidence.ResidentSeries {
+			x.Verdict, x.Detail = Skipped, x.Detail+"; not judged, because "+why+" lie in this process, and they grow with every record"
+		}
+		out = append(out, x)
 	}
 	for _, seg := range []string{segLedgerKafka, segKafkaSearch} {
 		l := j.rec.backlog[seg]
@@ -289,11 +293,11 @@ func trendCheck(j *judge) *judged {
 		return c.set(Inconclusive, "no series was recorded that a trend could be told from")
 	}
 	own := slices.ContainsFunc(j.trends, func(t Trend) bool { return t.Of == "harness" && t.What == "memory" })
-	var bad, open []string
+	var bad, open, out []string
 	most, about := math.Inf(-1), ""
 	n := 0
 	for _, t := range j.trends {
-		if t.Growth != nil && *t.Growth / *t.Limit > most {
+		if t.Growth != nil && t.Verdict != Skipped && *t.Growth / *t.Limit > most {
 			most, about = *t.Growth / *t.Limit, fmt.Sprintf("%s of %s", t.What, t.Of)
 		}
 		switch t.Verdict {
@@ -301,6 +305,8 @@ func trendCheck(j *judge) *judged {
 			bad = append(bad, t.Of+": "+t.Detail)
 		case Pass:
 			n++
+		case Skipped:
+			out = append(out, t.Of+": "+t.Detail)
 		default:
 			open = append(open, t.Of+" "+t.What+": "+t.Detail)
 		}
@@ -316,7 +322,8 @@ func trendCheck(j *judge) *judged {
 	case len(open) > 0:
 		return c.set(Inconclusive, "%s", strings.Join(open, "; "))
 	}
-	return c.set(Pass, "none of %d series grows; nearest to its limit: %s", n, about)
+	text := fmt.Sprintf("none of %d series grows; nearest to its limit: %s", n, about)
+	return c.set(Pass, "%s", strings.Join(append([]string{text}, out...), "; "))
 }
 
 // longRun is the length of load from which a trend is judged unasked.

@@ -72,6 +72,48 @@ func expect(res *Result, want string) string {
 			"phantom": fmt.Sprint(t.Phantom), "foreign": fmt.Sprint(t.Foreign), "corrupt": fmt.Sprint(t.Corrupt), "dead": fmt.Sprint(t.DeadLettered),
 			"scheduled": fmt.Sprint(t.Scheduled), "misordered": fmt.Sprint(t.Misordered), "rewrite": fmt.Sprint(t.SinkRewrite),
 		})
+	case "try": // try N VERDICT ~ why
+		if res.Capacity == nil {
+			return "no search"
+		}
+		n, err := strconv.Atoi(f[1])
+		if err != nil || n < 1 || n > len(res.Capacity.Tries) {
+			return fmt.Sprintf("%d tries", len(res.Capacity.Tries))
+		}
+		if t := res.Capacity.Tries[n-1]; string(t.Verdict) != f[2] || !strings.Contains(t.Why, text) {
+			return fmt.Sprintf("%+v", t)
+		}
+	case "search":
+		if res.Capacity == nil {
+			return "no search"
+		}
+		float := func(v *float64) string {
+			if v == nil {
+				return "null"
+			}
+			return strconv.FormatFloat(*v, 'g', 6, 64)
+		}
+		return pairs(f[1:], map[string]string{"passed": float(res.Capacity.Passed), "failed": float(res.Capacity.Failed), "next": float(res.Capacity.Next), "upper": strings.ReplaceAll(res.Capacity.Upper, " ", "_")})
+	case "fault": // fault NAME VERDICT ~ detail
+		for _, x := range res.Recovery.Faults {
+			if x.Fault == f[1] {
+				if string(x.Verdict) != f[2] || !strings.Contains(x.Detail, text) {
+					return fmt.Sprintf("%+v", x)
+				}
+				return ""
+			}
+		}
+		return "no such fault"
+	case "trend": // trend OF WHAT VERDICT ~ detail
+		for _, x := range res.Trends {
+			if x.Of == f[1] && strings.ReplaceAll(x.What, " ", "_") == f[2] {
+				if string(x.Verdict) != f[3] || !strings.Contains(x.Detail, text) {
+					return string(x.Verdict) + ": " + x.Detail
+				}
+				return ""
+			}
+		}
+		return fmt.Sprintf("no such trend: %+v", res.Trends)
 	case "recovery":
 		return expectRecovery(res, f[1:])
 	case "buffer":

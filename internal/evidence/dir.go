@@ -54,6 +54,23 @@ type Writer struct {
 	ledgers map[string]*Ledger
 }
 
+// Size is how many bytes the files of the evidence have so far; logs and reports do not count.
+func (w *Writer) Size() int64 {
+	var n int64
+	for _, dir := range []string{w.Dir, filepath.Join(w.Dir, ledgerDir)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+				n += info.Size()
+			}
+		}
+	}
+	return n
+}
+
 // Create makes the run directory, which must not exist, with run.json, scenario.yaml and empty logs in it. It is made
 // under another name and renamed when it is whole, so a process that is killed here leaves no directory that a reader
 // would take for a run. A directory that is there already is an error that wraps fs.ErrExist.

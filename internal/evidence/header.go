@@ -31,7 +31,8 @@ type Header struct {
 	PulseEvery  time.Duration       `json:"pulse_every_ns"` // resolution of the pulse series
 	Components  []Component         `json:"components"`
 	NotModelled []string            `json:"not_modelled,omitempty"`
-	Limits      []string            `json:"limits,omitempty"` // what this runtime cannot show, in words
+	Limits      []string            `json:"limits,omitempty"`     // what this runtime cannot show, in words
+	InProcess   string              `json:"in_process,omitempty"` // what of the system lies in the memory of the harness's process
 	Buffers     []Buffer            `json:"buffers,omitempty"`
 	Metrics     *MetricsPath        `json:"metrics,omitempty"`
 	Clock       map[string]ClockErr `json:"clock,omitempty"` // by cluster; absent: the harness's own clock

@@ -53,7 +53,9 @@ type Options struct {
 	// Pair numbers the repetition of a run that compares topologies, from 1; Earlier tells of those before it. 0: it compares none.
 	Pair    int
 	Earlier []evidence.Event
-	Now     time.Time // names the run directory
+	// Tries are what the earlier runs of a search found.
+	Tries []evidence.Try
+	Now   time.Time // names the run directory
 }
 
 // Arrivals are how many different records come to Kafka and how many documents to the store.
@@ -205,7 +207,7 @@ func (r *runner) create() error {
 	id := fmt.Sprintf("%s-%s-%s", r.Now.UTC().Format("20060102T150405"), s.Name, r.Runtime.Name())
 	h := evidence.Header{
 		ID: id, Run: r.number, Scenario: s.Name, Runtime: r.Runtime.Name(), Why: r.Why, Seed: s.Seed, Commit: r.Commit, Version: r.Version,
-		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond,
+		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond, Tries: r.Tries,
 	}
 	rate := 0.0
 	for _, l := range s.Load {
@@ -314,7 +316,7 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 		return err
 	}
 	return r.w.Update(func(h *evidence.Header) {
-		h.Components, h.NotModelled, h.Limits, h.Buffers, h.Metrics = d.Components, d.NotModelled, d.Limits, d.Buffers, d.Metrics
+		h.Components, h.NotModelled, h.Limits, h.Buffers, h.Metrics, h.InProcess = d.Components, d.NotModelled, d.Limits, d.Buffers, d.Metrics, d.InProcess
 	})
 }
 

@@ -22,7 +22,8 @@ func (r *runner) witness(ctx context.Context) {
 	sample := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
 	var before []uint64
 	lastCPU, lastAt := cpuTime(), time.Now()
-	for {
+	r.sizes()
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -46,6 +47,9 @@ func (r *runner) witness(ctx context.Context) {
 			evidence.Sample{Name: evidence.CPUSeries, Labels: evidence.Labels{"part": "harness"}, Value: cores}); err != nil {
 			r.Logger.Debug("witness", "error", err)
 			return
+		}
+		if n%sizesEvery == 0 {
+			r.sizes()
 		}
 	}
 }
@@ -89,6 +93,39 @@ func (r *runner) measure(ctx context.Context, m meter) {
 			last = true
 		}
 	}
+}
+
+// sizesEvery is how many seconds lie between two readings of the harness's own size. What leaks, leaks for hours.
+const sizesEvery = 10
+
+// sizes writes what a leak of the harness would make grow. What the machine does not tell is left out.
+func (r *runner) sizes() {
+	own := evidence.Labels{"part": "harness"}
+	var samples []evidence.Sample
+	if n, ok := residentBytes(); ok {
+		samples = append(samples, evidence.Sample{Name: evidence.ResidentSeries, Labels: own, Value: n})
+	}
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
+		samples = append(samples, evidence.Sample{Name: evidence.FilesSeries, Labels: own, Value: float64(len(files) - 1)}) // one is the folder that is being read
+	}
+	samples = append(samples, evidence.Sample{Name: evidence.EvidenceSeries, Labels: own, Value: float64(r.w.Size())})
+	if err := r.w.Series.Add(r.w.Now(), samples...); err != nil {
+		r.Logger.Debug("witness", "error", err)
+	}
+}
+
+// residentBytes is the resident memory of this process: the second figure of statm, in pages.
+func residentBytes() (float64, bool) {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, false
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0, false
+	}
+	pages, err := strconv.ParseFloat(f[1], 64)
+	return pages * float64(os.Getpagesize()), err == nil
 }
 
 // cpuTime is the processor time of this process so far.

@@ -71,6 +71,8 @@ type Description struct {
 	Metrics     *evidence.MetricsPath
 	// Manifests are the objects of each cluster, as YAML, without the values of Secrets.
 	Manifests map[string][]byte
+	// InProcess says what of the system lies in the memory of the harness's own process; empty: nothing.
+	InProcess string
 	// HeadStart is how long before the start of the schedule Generate is called: what it takes to tell every generator
 	// its plan.
 	HeadStart time.Duration
