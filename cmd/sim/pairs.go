@@ -32,7 +32,8 @@ func (a *app) runPairs(ctx context.Context, s *scenario.Scenario, f runFlags) er
 		f.runtime, _ = a.autoRuntime(ctx, s, f)
 	}
 	if f.runtime != "kind" {
-		return a.runScenario(ctx, s, f)
+		_, _, err := a.runScenario(ctx, s, f, nil)
+		return err
 	}
 	f.rep.cpus, f.rep.memory = s.Compare.CPUs, int64(s.Compare.Memory)
 	var last error
@@ -40,7 +41,7 @@ func (a *app) runPairs(ctx context.Context, s *scenario.Scenario, f runFlags) er
 		for _, topology := range order(n, s.Compare.Pairs) {
 			f.rep.pair, f.rep.topology = n, topology
 			fmt.Fprintf(a.stderr, "pair %d of %d, parts in %s\n", n, s.Compare.Pairs, map[string]string{"three": "three clusters", "one": "one cluster"}[topology])
-			dir, err := a.oneRun(ctx, s, f)
+			_, dir, err := a.runScenario(ctx, s, f, nil)
 			last = err
 			if e, ok := errors.AsType[*exitError](err); err != nil && (!ok || e.code != exitFail && e.code != exitInvalid) {
 				return err // interrupted, or not brought up: what is missing is missing

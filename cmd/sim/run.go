@@ -72,6 +72,10 @@ faults, drains for a moment, closes and judges the evidence and exits with 130
 within ten seconds; a second Ctrl-C ends the program at once. A run that is killed
 leaves evidence that is judged inconclusive, never pass.
 
+A scenario with a search makes many runs, one for each rate that it tries, until the
+highest rate that passed and the lowest that failed are as near as it asks for. The
+last run has the result of all; each has a directory of its own.
+
 --duration 6h stretches the load: the phase during in a scenario with faults, whose
 faults then strike again every ten minutes (or as often as their list is long, if
 that is longer); else the phase before.`,
@@ -98,6 +102,9 @@ that is longer); else the phase before.`,
 			if f.seed != 0 {
 				s.Seed = f.seed
 			}
+			if f.duration != 0 && s.Search != nil {
+				return usage(fmt.Errorf("--duration: %s is a search, which takes as many tries as it takes; search.within bounds it", s.Name))
+			}
 			if f.duration != 0 {
 				if s, err = stretch(s, f.duration.D()); err != nil {
 					return usage(fmt.Errorf("--duration %v: %w", f.duration, err))
@@ -112,7 +119,11 @@ that is longer); else the phase before.`,
 			if f.pairs != 0 {
 				return usage(fmt.Errorf("--pairs %d: scenario %s compares no topologies", f.pairs, s.Name))
 			}
-			return a.runScenario(c.Context(), s, f)
+			if s.Search != nil && s.Search.Rate == 0 {
+				return a.search(c.Context(), s, f)
+			}
+			_, _, err = a.runScenario(c.Context(), s, f, nil)
+			return err
 		},
 	}
 	f.add(a, c)
@@ -136,22 +147,24 @@ func (a *app) chooseRuntime(ctx context.Context, s *scenario.Scenario, f runFlag
 	return nil, "", usage(fmt.Errorf("--runtime %q: want auto, embedded, kind or eks", name))
 }
 
-// runScenario makes one run, judges it and prints the result.
-func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags) error {
-	_, err := a.oneRun(ctx, s, f)
-	return err
-}
-
-// oneRun is runScenario with the directory of the run, empty when there is none.
-func (a *app) oneRun(ctx context.Context, s *scenario.Scenario, f runFlags) (dir string, err error) {
+// runScenario makes one run, judges it and prints the result. In a search it is one try, and only the last is printed. dir is empty
+// when there is no run directory.
+func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags, t *tryOf) (res *check.Result, dir string, err error) {
 	rt, why, err := a.chooseRuntime(ctx, s, f)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if err := runsOn(s, rt.Name()); err != nil {
-		return "", err
+		return nil, "", err
 	}
-	fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
+	if t == nil || len(t.tries) == 0 {
+		fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
+	}
+	var tries []evidence.Try
+	if t != nil {
+		tries = t.tries
+		fmt.Fprintf(a.stderr, "try %d: %s\n", len(tries)+1, s.Search.Rate)
+	}
 	show := a.progress()
 	logger := a.logger
 	if w, ok := show.(io.Writer); ok {
@@ -163,7 +176,7 @@ func (a *app) oneRun(ctx context.Context, s *scenario.Scenario, f runFlags) (dir
 	dir, err = run.Run(ctx, run.Options{
 		Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
 		Command: a.again(s, rt.Name(), f), Logger: logger, Progress: show, Now: time.Now(),
-		Pair: f.rep.pair, Earlier: f.rep.earlier,
+		Pair: f.rep.pair, Earlier: f.rep.earlier, Tries: tries,
 	})
 	said()
 	show.Close()
@@ -174,32 +187,36 @@ func (a *app) oneRun(ctx context.Context, s *scenario.Scenario, f runFlags) (dir
 	)
 	switch {
 	case dir == "" && interrupted:
-		return dir, &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
+		return nil, dir, &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
 	case errors.Is(err, run.ErrScratch):
-		return dir, usage(fmt.Errorf("%w; TMPDIR names another place", err))
+		return nil, dir, usage(fmt.Errorf("%w; TMPDIR names another place", err))
 	case dir == "":
-		return dir, usage(fmt.Errorf("%w; --reports names another folder", err))
+		return nil, dir, usage(fmt.Errorf("%w; --reports names another folder", err))
 	case interrupted:
 	case errors.As(err, &provision):
-		return dir, err
+		return nil, dir, err
 	case errors.As(err, &unwritten):
-		return dir, fmt.Errorf("%w; free some space, or name another folder with --reports", err)
+		return nil, dir, fmt.Errorf("%w; free some space, or name another folder with --reports", err)
 	case err != nil:
 		fmt.Fprintln(a.stderr, "sim: the run ended early: "+err.Error())
 	}
-	res, jerr := a.judge(dir, f.output)
+	out := f.output
+	if t != nil {
+		out = outputTry
+	}
+	res, jerr := a.judge(dir, out)
 	switch {
 	case interrupted:
 		if jerr != nil {
 			fmt.Fprintln(a.stderr, "sim: "+jerr.Error())
 		}
-		return dir, &exitError{code: exitInterrupted, silent: true}
+		return res, dir, &exitError{code: exitInterrupted, silent: true}
 	case jerr != nil:
-		return dir, jerr
+		return res, dir, jerr
 	case res.Verdict != check.Pass:
-		return dir, &exitError{code: verdictCode(res.Verdict), silent: true}
+		return res, dir, &exitError{code: verdictCode(res.Verdict), silent: true}
 	}
-	return dir, err
+	return res, dir, err
 }
 
 // reportsFolder is the folder of run directories.
@@ -254,6 +271,9 @@ func runsOn(s *scenario.Scenario, runtime string) error {
 	return usage(fmt.Errorf("scenario %s says nothing honest on %s; it runs on %s", s.Name, runtime, strings.Join(s.Runtimes, ", ")))
 }
 
+// outputTry is the output of a try that is not the last of its search: nothing but its report.
+const outputTry = "try"
+
 // judge judges a run directory, writes its reports and prints the result.
 func (a *app) judge(dir, output string) (*check.Result, error) {
 	r, err := evidence.Open(dir)
@@ -266,6 +286,9 @@ func (a *app) judge(dir, output string) (*check.Result, error) {
 	}
 	// The verdict is printed even where no report can be written.
 	written := report.WriteAll(r, res)
+	if output == outputTry {
+		return res, written
+	}
 	if output == "json" {
 		return res, errors.Join(a.json(res), written)
 	}

@@ -270,7 +270,26 @@ func faultResult(r *evidence.Run) *check.Result {
 		Totals: check.Counts{Scheduled: 13000, Attempted: 13000, Sent: 13000, Acknowledged: 13000, SeenKafka: 12988, Seen: 12988, Lost: 12, BrokerDup: 8, SinkRewrite: 31},
 		Recovery: check.Recovery{
 			Noticed: sec(0.2), FirstGood: sec(0.1), Drained: sec(4.8), InBand: sec(6), Resolution: 1e8, InBandResolution: 1e9,
-			DrainRate: new(310.4), LiveRate: new(200.0), PeakRate: new(534.0),
+			DrainRate: new(310.4), LiveRate: new(200.0), PeakRate: new(534.0), Fault: "link-cut",
+			Faults: []check.FaultRecovery{
+				{Fault: "broker-kill", Relief: sec(22), Noticed: sec(0.2), FirstGood: sec(0.1), Drained: sec(21), InBand: sec(26), Before: "link-cut", AtLeast: sec(14), Verdict: check.Pass, Detail: "drained after 21 s"},
+				{Fault: "link-cut", Relief: sec(42), Noticed: sec(0.1), FirstGood: sec(0.1), Drained: sec(4.8), InBand: sec(6), Verdict: check.Invalid, Detail: "the machine was saturated"},
+			},
+		},
+		Capacity: &check.Capacity{
+			Source: "service", Passed: new(1000.0), Failed: new(1100.0), Upper: check.UpperGate, AtLeast: 500, Precision: 0.1, Step: 10e9, Why: "1000/s passed, 1100/s failed (e2e_latency{source=service} p(99) < 10s: found between 12s and 14s)",
+			Tries: []check.Try{
+				{Run: "20261123T092500-double-trouble-embedded", Rate: 500, Verdict: check.Pass, Gates: gates(0.8, 1.1, check.Pass, 0.001)},
+				{Run: "20261123T092600-double-trouble-embedded", Rate: 2000, Verdict: check.Invalid, Why: "the generator was late", Gates: gates(28, 30, check.Invalid, 0.4)},
+				{Run: "20261123T092700-double-trouble-embedded", Rate: 1100, Verdict: check.Fail, Why: "12 s to 14 s", Gates: gates(12, 14, check.Fail, 0.09)},
+				{Run: "20261123T092800-double-trouble-embedded", Rate: 1050, Verdict: check.Inconclusive, Why: "the limit lies inside", Gates: gates(9, 11, check.Inconclusive, 0.04)},
+				{Run: r.Header.ID, Rate: 1000, Verdict: check.Pass, Gates: gates(2.2, 2.4, check.Pass, 0.002)},
+			},
+		},
+		Trends: []check.Trend{
+			{What: "memory", Of: "harness", Unit: "bytes", Points: 24, Span: 240e9, Level: new(180e6), Growth: new(40e6), GrowthLo: new(36e6), GrowthHi: new(44e6), PerHour: new(600e6), Limit: new(16e6), Verdict: check.Fail, Detail: "memory at 171.7 MiB: +38.1 MiB in 4 m 0 s"},
+			{What: "open files", Of: "kafka/broker-1", Unit: "files", Points: 24, Span: 240e9, Level: new(50.0), Growth: new(-1.0), GrowthLo: new(-2.0), GrowthHi: new(0.0), PerHour: new(-15.0), Limit: new(8.0), Verdict: check.Pass, Detail: "open files at 50"},
+			{What: "backlog", Of: "ledger-kafka", Unit: "records", Points: 4, Verdict: check.Inconclusive, Detail: "4 intervals of calm are too few to tell a trend, it takes 12"},
 		},
 		Buffers: []check.BufferFill{
 			{Hop: "forward", Component: "fluentd", Limit: "512KiB in 1 instances", Peak: new(590e3), Unit: "bytes", FillRate: new(70e3), Horizon: sec(7.5), Certainty: check.Bounded, Sentence: "At 175 records a second it is full and holds back what is in front of it after 7.5 s, in the buffer of fluentd (hop forward, 512KiB in 1 instances; when full: block)."},
@@ -292,6 +311,15 @@ func faultResult(r *evidence.Run) *check.Result {
 	}
 	res.Latency = latencies(r)
 	return res
+}
+
+// gates are those of a try: a latency, a loss and the growth of the backlog.
+func gates(lo, hi float64, v check.Verdict, growth float64) []check.TryGate {
+	return []check.TryGate{
+		{Gate: "e2e_latency{source=service} p(99) < 10s", Verdict: v, Lo: &lo, Hi: &hi, Limit: 10, Unit: "s", Detail: "found"},
+		{Gate: "lost == 0", Verdict: check.Pass, Lo: new(0.0), Hi: new(0.0), Unit: "records"},
+		{Gate: "backlog_growth < 0.05", Verdict: check.Pass, Lo: new(growth - 0.01), Hi: &growth, Limit: 0.05, Unit: "ratio"},
+	}
 }
 
 // latencies are the table of the judge, from the evidence.

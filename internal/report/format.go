@@ -173,6 +173,10 @@ func quantity(v float64, unit string) string {
 		return size(v)
 	case "":
 		return number(v)
+	case "/s":
+		return number(v) + "/s"
+	case "ratio":
+		return number(100*v) + " %"
 	}
 	if strings.HasPrefix(unit, "share") {
 		return number(100*v) + " %"

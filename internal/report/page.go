@@ -57,6 +57,11 @@ type page struct {
 	Faults                    []faultRow
 	RecoveryLead              string
 	Recovery                  []tile
+	RecoveryFaults            []recoveryRow
+	Search                    *searchTable
+	SearchWords               string
+	SearchCharts              []figure
+	Trends                    []trendRow
 	Buffers                   []bufferRow
 	NotModelled               []string
 	Command                   string
@@ -172,6 +177,8 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	p.checks(res)
 	p.faults(res)
 	p.recovery(res)
+	p.search(res)
+	p.Trends = trendRows(res)
 	p.buffers(res)
 	p.again(r, res)
 	p.Nav = []link{
@@ -187,6 +194,12 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 		{"buffers", "Buffers"},
 		{"skipped", "Not shown"},
 		{"again", "Reproduce"},
+	}
+	if p.Search != nil {
+		p.Nav = append([]link{{"search", "Search"}}, p.Nav...)
+	}
+	if len(p.Trends) > 0 {
+		p.Nav = slices.Insert(p.Nav, slices.Index(p.Nav, link{"buffers", "Buffers"}), link{"trend", "Trend"})
 	}
 	return p
 }
@@ -307,6 +320,19 @@ func (p *page) tiles(res *check.Result) {
 	c := res.Totals
 	if c.Attempted == 0 {
 		return
+	}
+	if x := res.Capacity; x != nil {
+		t := tile{Label: "Highest rate that passed", Value: none, Note: "no rate failed"}
+		if x.Passed != nil {
+			t.Value = perSecond(*x.Passed)
+		}
+		switch {
+		case x.Failed != nil:
+			t.Note = perSecond(*x.Failed) + " failed"
+		case x.Upper == check.UpperHarness:
+			t.Note = "the harness was the limit above it"
+		}
+		p.Tiles = append(p.Tiles, t)
 	}
 	p.Tiles = append(p.Tiles, tile{Label: "Records written", Value: count(c.Acknowledged), Note: noteIf(c.Unknown > 0, count(c.Unknown)+" with unknown outcome", "every outcome known")})
 	arrived := tile{Label: "Searchable", Value: count(c.Seen), Note: fmt.Sprintf("%s in Kafka", count(c.SeenKafka))}

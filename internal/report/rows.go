@@ -319,7 +319,11 @@ func (p *page) recovery(res *check.Result) {
 		{Label: "Backlog drained", Value: spanOr(r.Drained), Note: "after the fault was healed"},
 		{Label: "Back in the before-band", Value: spanOr(r.InBand), Note: "after the fault was healed"},
 	}
+	p.RecoveryFaults = recoveryRows(res)
 	p.RecoveryLead = fmt.Sprintf("Four times, known to %s; back in band to %s.", span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution)))
+	if r.Fault != "" {
+		p.RecoveryLead = fmt.Sprintf("The worst of %d faults, %s. ", len(r.Faults), r.Fault) + p.RecoveryLead
+	}
 	if r.DrainRate != nil {
 		p.RecoveryLead += fmt.Sprintf(" The backlog shrank by %s records/s", number(*r.DrainRate))
 		if r.LiveRate != nil {
@@ -330,6 +334,42 @@ func (p *page) recovery(res *check.Result) {
 	if r.PeakRate != nil {
 		p.RecoveryLead += fmt.Sprintf(" The highest rate after the heal was %s/s.", number(*r.PeakRate))
 	}
+}
+
+// recoveryRow is how the system came back after one of several faults.
+type recoveryRow struct {
+	Verdict                                    check.Verdict
+	Number                                     int
+	Fault, Noticed, FirstGood, Drained, InBand string
+	Detail                                     string
+	Worst                                      bool
+}
+
+func recoveryRows(res *check.Result) []recoveryRow {
+	if len(res.Recovery.Faults) < 2 {
+		return nil
+	}
+	number := map[string]int{}
+	for i, f := range res.Faults {
+		number[f.Name] = i + 1
+	}
+	var out []recoveryRow
+	for _, x := range res.Recovery.Faults {
+		row := recoveryRow{
+			Verdict: x.Verdict, Number: number[x.Fault], Fault: x.Fault, Noticed: spanOr(x.Noticed), FirstGood: spanOr(x.FirstGood), Drained: spanOr(x.Drained), InBand: spanOr(x.InBand),
+			Worst: x.Fault == res.Recovery.Fault,
+		}
+		switch {
+		case x.Before != "" && x.AtLeast != nil && *x.AtLeast > 0:
+			row.Detail = fmt.Sprintf("%s struck after %s, before it was back: the times are those of both", x.Before, spanOr(x.AtLeast))
+		case x.Before != "":
+			row.Detail = x.Before + " was acting still: the times are those of both"
+		case x.Verdict != check.Pass:
+			row.Detail = x.Detail
+		}
+		out = append(out, row)
+	}
+	return out
 }
 
 type bufferRow struct{ Hop, Component, Limit, Peak, Rate, Horizon, Certainty, Sentence string }

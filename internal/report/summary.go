@@ -36,6 +36,22 @@ func Summary(w io.Writer, res *check.Result) error {
 	if res.Interrupted != "" {
 		p("The run was interrupted: %s\n\n", md(res.Interrupted))
 	}
+	if c := res.Capacity; c != nil && len(c.Tries) > 0 {
+		t := newSearchTable(c)
+		p("%s\n\n| try | rate | verdict |", md(searchWords(c)))
+		for _, name := range t.Gates {
+			p(" %s |", md(name))
+		}
+		p("\n|--:|--:|---|%s\n", strings.Repeat("--:|", len(t.Gates)))
+		for _, row := range t.Rows {
+			p("| %d | %s | %s |", row.Try, md(row.Rate), row.Verdict)
+			for _, f := range row.Figures {
+				p(" %s |", md(f.Value))
+			}
+			p("\n")
+		}
+		p("\n")
+	}
 	if len(res.Hops) > 0 {
 		p("| hop | in | out | waiting | lost | duplicated | certainty |\n|---|--:|--:|--:|--:|--:|---|\n")
 		for _, h := range res.Hops {
@@ -79,6 +95,20 @@ func Summary(w io.Writer, res *check.Result) error {
 		}
 		r := res.Recovery
 		p("\nRecovery: noticed after %s; after the heal first good record %s, drained %s, back in band %s.\n\n", spanOr(r.Noticed), spanOr(r.FirstGood), spanOr(r.Drained), spanOr(r.InBand))
+	}
+	if rows := recoveryRows(res); len(rows) > 0 {
+		p("| recovery from | verdict | noticed | first good | drained | in band |\n|---|---|--:|--:|--:|--:|\n")
+		for _, x := range rows {
+			p("| %s | %s | %s | %s | %s | %s |\n", md(x.Fault), x.Verdict, x.Noticed, x.FirstGood, x.Drained, x.InBand)
+		}
+		p("\n")
+	}
+	if rows := trendRows(res); len(rows) > 0 {
+		p("### Trend\n\n| verdict | what | of | level | growth | between | allowed |\n|---|---|---|--:|--:|--:|--:|\n")
+		for _, r := range rows {
+			p("| %s | %s | %s | %s | %s | %s | %s |\n", r.Verdict, md(r.What), md(r.Of), md(r.Level), md(r.Growth), md(r.Between), md(r.Limit))
+		}
+		p("\n")
 	}
 	if rows := sumLatency(res); len(rows) > 0 {
 		p("<details><summary>Latency over all sources</summary>\n\n| latency | phase | records | p50 | p99 | max |\n|---|---|--:|--:|--:|--:|\n")

@@ -50,10 +50,12 @@ func Terminal(w io.Writer, res *check.Result, color bool) error {
 	if res.Title != "" {
 		s.wrap(res.Title, "", "")
 	}
+	s.search(res)
 	s.hops(res)
 	s.latency(res)
 	s.faults(res)
 	s.buffers(res)
+	s.trends(res)
 	s.checks(res)
 	if len(res.Skipped) > 0 {
 		s.heading("Skipped")
@@ -301,12 +303,80 @@ func (s *screen) faults(res *check.Result) {
 	if r.Noticed == nil && r.FirstGood == nil && r.Drained == nil && r.InBand == nil {
 		return
 	}
-	text := fmt.Sprintf("Recovery: noticed after %s; after the heal: first good record %s, drained %s, back in band %s (known to %s, the band to %s)", spanOr(r.Noticed), spanOr(r.FirstGood),
+	if rows := recoveryRows(res); len(rows) > 0 {
+		g := &grid{head: []string{"recovery from", "verdict", ">noticed", ">first good", ">drained", ">in band"}}
+		for _, x := range rows {
+			g.add(cut(x.Fault, 34), string(x.Verdict), x.Noticed, x.FirstGood, x.Drained, x.InBand)
+		}
+		s.table(g, func(row, col int) string {
+			if col == 1 {
+				return string(rows[row].Verdict)
+			}
+			return ""
+		})
+		for _, x := range rows {
+			if x.Detail != "" {
+				s.wrap(x.Fault+": "+x.Detail, "  ", "    ")
+			}
+		}
+	}
+	of := ""
+	if r.Fault != "" {
+		of = " from the worst, " + r.Fault
+	}
+	text := fmt.Sprintf("Recovery"+of+": noticed after %s; after the heal: first good record %s, drained %s, back in band %s (known to %s, the band to %s)", spanOr(r.Noticed), spanOr(r.FirstGood),
 		spanOr(r.Drained), spanOr(r.InBand), span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution)))
 	s.wrap(text, "  ", "    ")
 	if r.DrainRate != nil && r.LiveRate != nil {
 		s.wrap(fmt.Sprintf("Drained at %s/s beside a live rate of %s/s, peak %s/s", number(*r.DrainRate), number(*r.LiveRate), quantityOr(r.PeakRate, "")), "  ", "    ")
 	}
+}
+
+// search lists the tries of a search.
+func (s *screen) search(res *check.Result) {
+	c := res.Capacity
+	if c == nil || len(c.Tries) == 0 {
+		return
+	}
+	s.heading("Search")
+	t := newSearchTable(c)
+	g := &grid{head: []string{">try", ">rate", "verdict"}}
+	for _, name := range t.Gates {
+		g.head = append(g.head, ">"+cut(name, 22))
+	}
+	for _, row := range t.Rows {
+		cells := []string{fmt.Sprint(row.Try), row.Rate, string(row.Verdict)}
+		for _, f := range row.Figures {
+			cells = append(cells, f.Value)
+		}
+		g.add(cells...)
+	}
+	s.table(g, func(row, col int) string {
+		if col == 2 {
+			return string(t.Rows[row].Verdict)
+		}
+		return ""
+	})
+	s.wrap(searchWords(c), "  ", "  ")
+}
+
+// trends lists what must not grow.
+func (s *screen) trends(res *check.Result) {
+	rows := trendRows(res)
+	if len(rows) == 0 {
+		return
+	}
+	s.heading("Trend")
+	g := &grid{head: []string{"what", "of", "verdict", ">level", ">growth", ">between", ">allowed"}}
+	for _, r := range rows {
+		g.add(r.What, cut(r.Of, 24), string(r.Verdict), r.Level, r.Growth, r.Between, r.Limit)
+	}
+	s.table(g, func(row, col int) string {
+		if col == 2 {
+			return string(rows[row].Verdict)
+		}
+		return ""
+	})
 }
 
 // cut shortens text to n columns.
