@@ -219,9 +219,26 @@ func newTrends(j *judge) []Trend {
 		xs, ys := points(l, spans, step, false)
 		second := j.liveRate(j.acc.sources())
 		x := Trend{What: "backlog", Of: seg, Unit: "records"}
-		out = append(out, x.judge(xs, ys, func(level, _ float64) float64 { return max(2*second, 0.25*level) }))
+		x = x.judge(xs, ys, func(level, _ float64) float64 { return max(2*second, 0.25*level) })
+		// Memory that leaks, leaks on a busy machine too; a backlog there may be the machine's.
+		if why := j.spoiltTiming(); why != "" && x.Verdict == Fail {
+			x.Verdict, x.Detail = Invalid, why+" (else: "+x.Detail+")"
+		}
+		out = append(out, x)
 	}
 	return out
+}
+
+// spoiltTiming says in which judged phase the harness was not on time; empty when it was.
+func (j *judge) spoiltTiming() string {
+	for _, w := range j.lat.phases {
+		for _, why := range []string{j.late[w.Name], j.busy[w.Name]} {
+			if why != "" {
+				return "in phase " + w.Name + " " + why
+			}
+		}
+	}
+	return ""
 }
 
 // judge fills a trend from its points; limit is the growth that is allowed at a level over a span in seconds.
@@ -293,7 +310,7 @@ func trendCheck(j *judge) *judged {
 		return c.set(Inconclusive, "no series was recorded that a trend could be told from")
 	}
 	own := slices.ContainsFunc(j.trends, func(t Trend) bool { return t.Of == "harness" && t.What == "memory" })
-	var bad, open, out []string
+	var bad, spoilt, open, out []string
 	most, about := math.Inf(-1), ""
 	n := 0
 	for _, t := range j.trends {
@@ -303,6 +320,8 @@ func trendCheck(j *judge) *judged {
 		switch t.Verdict {
 		case Fail:
 			bad = append(bad, t.Of+": "+t.Detail)
+		case Invalid:
+			spoilt = append(spoilt, t.Of+": "+t.Detail)
 		case Pass:
 			n++
 		case Skipped:
@@ -317,6 +336,8 @@ func trendCheck(j *judge) *judged {
 	switch {
 	case len(bad) > 0:
 		return c.set(Fail, "%s", strings.Join(bad, "; "))
+	case len(spoilt) > 0:
+		return c.set(Invalid, "%s", strings.Join(spoilt, "; "))
 	case !own:
 		return c.set(Inconclusive, "the harness's own memory was not recorded")
 	case len(open) > 0:

@@ -318,7 +318,7 @@ func gates(lo, hi float64, v check.Verdict, growth float64) []check.TryGate {
 	return []check.TryGate{
 		{Gate: "e2e_latency{source=service} p(99) < 10s", Verdict: v, Lo: &lo, Hi: &hi, Limit: 10, Unit: "s", Detail: "found"},
 		{Gate: "lost == 0", Verdict: check.Pass, Lo: new(0.0), Hi: new(0.0), Unit: "records"},
-		{Gate: "backlog_growth < 0.05", Verdict: check.Pass, Lo: new(growth - 0.01), Hi: &growth, Limit: 0.05, Unit: "ratio"},
+		{Gate: "backlog_growth < 0.05", Verdict: map[bool]check.Verdict{true: check.Pass, false: v}[growth < 0.05], Lo: new(growth - 0.01), Hi: &growth, Limit: 0.05, Unit: "ratio"},
 	}
 }
 
