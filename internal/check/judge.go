@@ -365,6 +365,9 @@ func (j *judge) summary(res *Result) string {
 		if len(j.faults) > 0 {
 			s += ", although " + j.faultWords()
 		}
+		if c := j.capacity; c != nil && c.Passed != nil && c.Failed != nil {
+			return fmt.Sprintf("Up to %s records are carried as they should be, and %s are too many. %s.", number(*c.Passed, "/s"), number(*c.Failed, "/s"), s)
+		}
 		return s + "."
 	case Fail:
 		return fmt.Sprintf("The system did not keep its promise: %s.", firstOf(res, Fail))

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -103,6 +104,7 @@ func newRecovery(j *judge) *recovery {
 			rec.drained(j, x, before)
 			rec.inBand(j, x, before, ledger, arrivals)
 		}
+		x.judge(j, j.s.RecoverIn.D())
 	}
 	if w := rec.worst(); w != nil {
 		rec.res, rec.point, rec.known = w.res, w.point, true
@@ -134,38 +136,31 @@ func (j *judge) nextFault(x *faultRecovery) (*faultState, time.Duration) {
 	return next, at
 }
 
-// worst is the fault whose recovery counts: one after which something was not seen again, else the one that certainly took
-// longest, else the longest. nil when no fault acted.
+// worst is the fault whose recovery counts: the one with the worst verdict; of equal ones the one after which more was not seen
+// again, then the one that certainly took longest, then the longest. nil when no fault acted.
 func (rec *recovery) worst() *faultRecovery {
-	rank := func(x *faultRecovery) (int, time.Duration, time.Duration) {
-		took, ok := x.took()
-		missing := 0
-		for _, v := range []*int64{x.res.FirstGood, x.res.Drained, x.res.InBand} {
-			if v == nil {
-				missing++
-			}
-		}
-		if ok {
-			return 0, x.least(), took
-		}
-		return missing, x.least(), took
-	}
 	var out *faultRecovery
 	for _, x := range rec.faults {
-		if !x.acted {
-			continue
-		}
-		if out == nil {
-			out = x
-			continue
-		}
-		am, al, at := rank(x)
-		bm, bl, bt := rank(out)
-		if am > bm || am == bm && (al > bl || al == bl && at > bt) {
+		if x.acted && (out == nil || x.worse(out)) {
 			out = x
 		}
 	}
 	return out
+}
+
+func (x *faultRecovery) worse(than *faultRecovery) bool {
+	missing := func(f *faultRecovery) int {
+		n := 0
+		for _, v := range []*int64{f.res.FirstGood, f.res.Drained, f.res.InBand} {
+			if v == nil {
+				n++
+			}
+		}
+		return n
+	}
+	a, _ := x.took()
+	b, _ := than.took()
+	return cmp.Or(cmp.Compare(rank[x.Verdict], rank[than.Verdict]), cmp.Compare(missing(x), missing(than)), cmp.Compare(x.least(), than.least()), cmp.Compare(a, b)) > 0
 }
 
 // phase is the window of a phase.
@@ -398,16 +393,12 @@ func recoveryCheck(j *judge) *judged {
 	if !j.rec.known {
 		return c.set(Inconclusive, "recovery cannot be told: %s", j.rec.why)
 	}
-	var worst *faultRecovery
-	n := 0
+	worst, n := j.rec.worst(), 0
+	by := map[Verdict]int{}
 	for _, x := range j.rec.faults {
-		if !x.acted {
-			continue
-		}
-		n++
-		x.judge(j, limit)
-		if worst == nil || rank[x.Verdict] > rank[worst.Verdict] || x.Verdict == worst.Verdict && x.least() > worst.least() {
-			worst = x
+		if x.acted {
+			n++
+			by[x.Verdict]++
 		}
 	}
 	if took, ok := worst.took(); ok {
@@ -418,12 +409,6 @@ func recoveryCheck(j *judge) *judged {
 	}
 	if n == 1 {
 		return c.set(worst.Verdict, "%s", worst.Detail)
-	}
-	by := map[Verdict]int{}
-	for _, x := range j.rec.faults {
-		if x.acted {
-			by[x.Verdict]++
-		}
 	}
 	var others string
 	if by[Pass] < n {

@@ -215,10 +215,9 @@ func (p *page) search(res *check.Result) {
 
 // trendRow is one series of a long run.
 type trendRow struct {
-	Verdict                        check.Verdict
-	What, Of, Level, Growth, Limit string
-	Between, PerHour, Span, Detail string
-	Intervals                      int
+	Verdict                          check.Verdict
+	What, Of, Level, Growth, Between string
+	Limit, Span, PerHour, Detail     string
 }
 
 // grown prints a change with its sign.
@@ -247,8 +246,8 @@ func trendRows(res *check.Result) []trendRow {
 			unit = ""
 		}
 		r := trendRow{
-			Verdict: t.Verdict, What: t.What, Of: of, Level: quantityOr(t.Level, unit), Growth: grown(t.Growth, unit), Limit: grown(t.Limit, unit), PerHour: grown(t.PerHour, unit),
-			Span: span(time.Duration(t.Span)), Intervals: t.Points, Between: none,
+			Verdict: t.Verdict, What: t.What, Of: of, Level: quantityOr(t.Level, unit), Growth: grown(t.Growth, unit), Limit: grown(t.Limit, unit),
+			Span: span(time.Duration(t.Span)),
 		}
 		if t.GrowthLo != nil && t.GrowthHi != nil {
 			r.Between = grown(t.GrowthLo, unit) + " to " + grown(t.GrowthHi, unit)
