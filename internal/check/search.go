@@ -12,9 +12,9 @@ import (
 const (
 	// passTwice is how often the highest rate must pass: once may be luck, and everything else that is said rests on it.
 	passTwice = 2
-	// openTwice is how often a rate that could not be judged is tried before the search takes it as the end of what the harness
+	// openMost is how often a rate that could not be judged is tried before the search takes it as the end of what the harness
 	// can do: a machine that was busy for a moment is not a limit.
-	openTwice = 2
+	openMost = 3
 	// askedMost is how often one rate is tried at all.
 	askedMost = 4
 )
@@ -102,7 +102,7 @@ func NextTry(c *scenario.Search, tries []Try) (rate float64, ok bool) {
 	b := bracketOf(tries)
 	upper := b.upper()
 	switch {
-	case b.open > 0 && b.byRate[b.open].open() < openTwice:
+	case b.open > 0 && b.byRate[b.open].open() < openMost:
 		return b.open, true
 	case b.passed == 0:
 		return 0, false // the lowest rate does not pass

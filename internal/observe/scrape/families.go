@@ -87,6 +87,8 @@ func Families(component string) []Family {
 			{"kafka_connect_connector_task_status", RoleError, "count", KindGauge, "1 for the task's present status"},
 			{"kafka_connect_worker_task_count", RoleInfo, "count", KindGauge, "tasks on the worker"},
 			{"process_start_time_seconds", RoleStart, "seconds", KindGauge, "start of the process"},
+			{"process_resident_memory_bytes", RoleInfo, "bytes", KindGauge, "memory of the process, for the trend"},
+			{"process_open_fds", RoleInfo, "count", KindGauge, "open file descriptors, for the trend"},
 		}
 	case "kafka":
 		return []Family{
@@ -101,6 +103,8 @@ func Families(component string) []Family {
 			{"kafka_controller_kafkacontroller_activecontrollercount", RoleInfo, "count", KindGauge, "1 on the active controller"},
 			{"kafka_log_log_size", RoleBuffer, "bytes", KindGauge, "bytes per partition"},
 			{"process_start_time_seconds", RoleStart, "seconds", KindGauge, "start of the process"},
+			{"process_resident_memory_bytes", RoleInfo, "bytes", KindGauge, "memory of the process, for the trend"},
+			{"process_open_fds", RoleInfo, "count", KindGauge, "open file descriptors, for the trend"},
 		}
 	case "prometheus":
 		return []Family{
@@ -122,6 +126,8 @@ func Families(component string) []Family {
 			{"prometheus_tsdb_out_of_bound_samples_total", RoleLost, "samples", KindCounter, "samples refused as out of bounds"},
 			{"prometheus_tsdb_too_old_samples_total", RoleLost, "samples", KindCounter, "samples refused as too old"},
 			{"process_start_time_seconds", RoleStart, "seconds", KindGauge, "start of the process"},
+			{"process_resident_memory_bytes", RoleInfo, "bytes", KindGauge, "memory of the process, for the trend"},
+			{"process_open_fds", RoleInfo, "count", KindGauge, "open file descriptors, for the trend"},
 		}
 	case "node":
 		return []Family{
