@@ -17,6 +17,7 @@ type figure struct {
 	Plot            template.HTML
 	Said            string      // the same in words
 	Data            template.JS // for the values under the pointer
+	Marks           bool        // it has an axis on the left and no curves
 }
 
 // key is one entry of a legend.

@@ -188,7 +188,7 @@ func gateChart(id string, c *check.Capacity, gate int, name string) (figure, boo
 	s.f(`</svg>`)
 	return figure{
 		ID: id, Title: capital(name) + " by rate", Lead: "Gate: " + text + ". ✓ passed, ✗ failed, ! the harness was the limit, ? could not be told. The line of a mark is the interval in which the figure lies.",
-		Plot: s.html(), Said: capital(strings.Join(said, "; ")) + ".",
+		Marks: true, Plot: s.html(), Said: capital(strings.Join(said, "; ")) + ".",
 	}, true
 }
 
