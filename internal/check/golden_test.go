@@ -56,13 +56,14 @@ func TestRejudge(t *testing.T) {
 	}
 }
 
-// With -update the saved runs are made from histories that have no run of their own.
+// With -update the runs of the present format are made from histories. Those of older formats stay as they were written:
+// their directories bear no format (the first) or an older one.
 func TestSaveRuns(t *testing.T) {
 	if !*update {
 		t.Skip("only with -update")
 	}
 	for _, name := range []string{"clean", "recovery", "hop-collect-dropped-but-delivered"} {
-		to := filepath.Join("testdata/runs", name)
+		to := filepath.Join("testdata/runs", fmt.Sprintf("%s-format%d", name, evidence.Schema))
 		if err := os.RemoveAll(to); err != nil {
 			t.Fatal(err)
 		}

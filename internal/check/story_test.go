@@ -224,7 +224,13 @@ func (st *story) writeHists(w *evidence.Writer, fail func(error)) {
 		w.Hists.Record(id, due, v)
 	}
 	for _, x := range st.streams {
+		last := time.Duration(0)
 		for q, due := range x.due {
+			// Written every second, as in a run: what lies before damage is read.
+			if s := due.Truncate(time.Second); s != last {
+				last = s
+				fail(w.Hists.Flush())
+			}
 			seq := uint64(q)
 			if !x.set(evidence.Acked).Has(seq) {
 				continue
@@ -255,6 +261,7 @@ func (st *story) writeHists(w *evidence.Writer, fail func(error)) {
 	}
 }
 
+// writeSeries writes every second, as a run does.
 func (st *story) writeSeries(w *evidence.Writer, fail func(error)) {
 	all := slices.Clone(st.samples)
 	type bin struct {
@@ -289,6 +296,9 @@ func (st *story) writeSeries(w *evidence.Writer, fail func(error)) {
 			batch = append(batch, all[k].Sample)
 		}
 		fail(w.Series.Add(all[i].at, batch...))
+		if k < len(all) && all[k].at/time.Second != all[i].at/time.Second {
+			fail(w.Series.Flush())
+		}
 		i = k
 	}
 }

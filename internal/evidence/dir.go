@@ -256,7 +256,7 @@ func (w *Writer) Flush() error {
 		ls = append(ls, l)
 	}
 	w.mu.Unlock()
-	errs := []error{w.Hists.Flush()}
+	errs := []error{w.Hists.Flush(), w.Series.Flush()}
 	for _, l := range ls {
 		errs = append(errs, l.Flush(now))
 	}

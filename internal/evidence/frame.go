@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,10 +26,11 @@ const maxFrame = 16 << 20
 // frameFile appends frames. It is safe for concurrent use; a frame reaches the kernel in one write, so that kill -9
 // tears at most the last one.
 type frameFile struct {
-	mu  sync.Mutex
-	f   *os.File
-	buf []byte
-	err error
+	mu     sync.Mutex
+	f      *os.File
+	buf    []byte
+	packed packer
+	err    error
 }
 
 func createFrames(path string) (*frameFile, error) {
@@ -47,9 +49,14 @@ func createFrames(path string) (*frameFile, error) {
 func (w *frameFile) append(kind byte, payload []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return w.err
+	if err := w.emitLocked(); err != nil { // the order of writing is the order of reading
+		return err
 	}
+	return w.write(kind, payload)
+}
+
+// write writes one frame, for whoever holds the lock.
+func (w *frameFile) write(kind byte, payload []byte) error {
 	b := binary.AppendUvarint(w.buf[:0], uint64(len(payload)+1))
 	b = append(b, kind)
 	b = append(b, payload...)
@@ -79,7 +86,8 @@ func (w *frameFile) failed() error {
 func (w *frameFile) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(w.err, w.f.Sync(), w.f.Close())
+	err := w.emitLocked()
+	return errors.Join(err, w.f.Sync(), w.f.Close())
 }
 
 // Damage is what a reader found wrong in one file.
@@ -110,11 +118,12 @@ func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) err
 	if n, err := io.ReadFull(br, head[:]); err != nil {
 		return &Damage{name, true, int64(n), "the header is incomplete"}, nil
 	}
-	if head != magic {
+	if v := head[len(head)-1]; !bytes.Equal(head[:len(head)-1], magic[:len(magic)-1]) || v < 1 || v > Schema {
 		return &Damage{name, false, 0, "not an evidence file of a known version"}, nil
 	}
 	at := int64(len(head))
 	var buf, lenBytes []byte
+	var packed unpacker
 	for {
 		size, lb, err := readLength(br, lenBytes[:0])
 		lenBytes = lb
@@ -139,7 +148,12 @@ func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) err
 		if sum != binary.LittleEndian.Uint32(buf[size:]) {
 			return &Damage{name, false, at, "a frame's checksum is wrong"}, nil
 		}
-		if err := fn(buf[0], buf[1:size]); err != nil {
+		if buf[0] == framePacked {
+			err = packed.unpack(buf[1:size], fn)
+		} else {
+			err = fn(buf[0], buf[1:size])
+		}
+		if err != nil {
 			return &Damage{name, false, at, err.Error()}, nil
 		}
 		at += int64(len(lenBytes) + need)

@@ -6,8 +6,9 @@ import (
 	"triad/internal/scenario"
 )
 
-// Schema is the version of the evidence format. Readers accept it and all before it.
-const Schema = 1
+// Schema is the version of the evidence format. Readers accept it and all before it: 1 had no packed frames and no
+// compact histograms.
+const Schema = 2
 
 // Header is run.json: what a reader must know before it opens another file.
 type Header struct {
@@ -37,6 +38,7 @@ type Header struct {
 	Metrics     *MetricsPath        `json:"metrics,omitempty"`
 	Clock       map[string]ClockErr `json:"clock,omitempty"` // by cluster; absent: the harness's own clock
 	Tries       []Try               `json:"tries,omitempty"` // of a search: what the runs before this one found
+	Budget      *CPUBudget          `json:"cpu_budget,omitempty"`
 }
 
 // Try is what an earlier run of a search found about one rate. The figures are kept beside the verdict, so that judging again
@@ -54,6 +56,24 @@ type TryGate struct {
 	Lo      *float64 `json:"lo"` // the figure lies in [lo, hi]; null: no data
 	Hi      *float64 `json:"hi"`
 	Detail  string   `json:"detail"`
+}
+
+// CPUBudget is how many processors the load was expected to take, from what a record cost on this machine just before.
+// It is an estimate for people; nothing is judged by it: CPUSeries says what was used.
+type CPUBudget struct {
+	Cores  int         `json:"cores"`          // that the process may use
+	Idle   float64     `json:"idle_cores"`     // that the system took before the load
+	Peak   float64     `json:"peak_rate"`      // highest scheduled rate of all loads together, in records/s
+	Need   float64     `json:"need_cores"`     // at that rate, with what was idle
+	Stages []StageCost `json:"stages"`         // what the estimate is made of
+	Warn   string      `json:"warn,omitempty"` // not empty: the load will probably saturate the machine
+}
+
+// StageCost is what one stage of the pipeline costs for each record that goes through it.
+type StageCost struct {
+	Name      string        `json:"name"`
+	PerRecord time.Duration `json:"ns_per_record"`
+	Peak      float64       `json:"peak_rate"` // records/s that go through it
 }
 
 // Host is the machine of the harness.

@@ -1,7 +1,10 @@
 package evidence
 
 import (
+	"cmp"
 	"encoding/binary"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +27,9 @@ type HistKey struct {
 }
 
 const (
-	frameKey  byte = 1
-	frameHist byte = 2
+	frameKey     byte = 1
+	frameHist    byte = 2 // of format 1
+	frameCompact byte = 3
 )
 
 // Hists appends histograms. A record counts in the window of its scheduled time, however late it is seen: windows are
@@ -37,7 +41,13 @@ type Hists struct {
 	mu     sync.Mutex
 	ids    map[HistKey]uint64
 	open   map[histAt]*stats.Hist
+	recent []recentHist // by key: the window recorded into last, because the next record is nearly always in it
 	free   []*stats.Hist
+}
+
+type recentHist struct {
+	window int64
+	hist   *stats.Hist
 }
 
 type histAt struct {
@@ -66,17 +76,45 @@ func (h *Hists) Key(k HistKey) (uint64, error) {
 	for _, s := range []string{k.Metric, k.Source, k.Topic, k.Bound} {
 		b = appendText(b, s)
 	}
-	if err := h.file.append(frameKey, b); err != nil {
+	if err := h.file.pack(frameKey, b); err != nil {
 		return 0, err
 	}
 	h.ids[k] = id
+	h.recent = append(h.recent, recentHist{})
 	return id, nil
+}
+
+// Timed is one value of a family.
+type Timed struct {
+	Key   uint64
+	Value time.Duration
 }
 
 // Record counts value for a record that was scheduled at the given time.
 func (h *Hists) Record(key uint64, scheduled, value time.Duration) {
-	at := histAt{key, int64(max(scheduled, 0) / h.window)}
+	window := int64(max(scheduled, 0) / h.window)
 	h.mu.Lock()
+	h.at(key, window).Record(value)
+	h.mu.Unlock()
+}
+
+// RecordAll counts several values for one record, under one lock.
+func (h *Hists) RecordAll(scheduled time.Duration, values ...Timed) {
+	window := int64(max(scheduled, 0) / h.window)
+	h.mu.Lock()
+	for _, v := range values {
+		h.at(v.Key, window).Record(v.Value)
+	}
+	h.mu.Unlock()
+}
+
+// at returns the open histogram of a window, for whoever holds the lock.
+func (h *Hists) at(key uint64, window int64) *stats.Hist {
+	r := &h.recent[key]
+	if r.hist != nil && r.window == window {
+		return r.hist
+	}
+	at := histAt{key, window}
 	hist := h.open[at]
 	if hist == nil {
 		if k := len(h.free); k > 0 {
@@ -86,8 +124,8 @@ func (h *Hists) Record(key uint64, scheduled, value time.Duration) {
 		}
 		h.open[at] = hist
 	}
-	hist.Record(value)
-	h.mu.Unlock()
+	*r = recentHist{window, hist}
+	return hist
 }
 
 // Flush writes all open windows.
@@ -98,19 +136,25 @@ func (h *Hists) Flush() error {
 	h.mu.Lock()
 	open := h.open
 	h.open = make(map[histAt]*stats.Hist, len(open))
+	clear(h.recent)
 	h.mu.Unlock()
 	var b []byte
-	for at, hist := range open {
+	// Families of one window are often equal (nothing was blocked, nothing was late): side by side they pack well.
+	order := slices.SortedFunc(maps.Keys(open), func(a, b histAt) int {
+		return cmp.Or(cmp.Compare(a.window, b.window), cmp.Compare(a.key, b.key))
+	})
+	for _, at := range order {
+		hist := open[at]
 		b = binary.AppendUvarint(b[:0], at.key)
 		b = binary.AppendUvarint(b, uint64(at.window))
-		var err error
-		if b, err = hist.AppendBinary(b); err != nil {
-			return err
-		}
-		if err := h.file.append(frameHist, b); err != nil {
+		b = hist.AppendCompact(b)
+		if err := h.file.pack(frameCompact, b); err != nil {
 			return err
 		}
 		hist.Reset()
+	}
+	if err := h.file.emit(); err != nil {
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -144,13 +188,17 @@ func ReadHists(path, name string, window time.Duration, fn func(k HistKey, from 
 				return errPayload
 			}
 			keys[id] = k
-		case frameHist:
+		case frameHist, frameCompact:
 			k, ok := keys[u.next()]
 			w := u.next()
 			if u.bad || !ok || w > 1<<40 {
 				return errPayload
 			}
-			h, _, err := stats.ReadHist(u.b)
+			read := stats.ReadCompact
+			if kind == frameHist {
+				read = stats.ReadHist
+			}
+			h, _, err := read(u.b)
 			if err != nil {
 				return err
 			}

@@ -47,13 +47,9 @@ func (w *Writer) Import(dir, name string) error {
 
 // merge adds a whole histogram to a window.
 func (h *Hists) merge(key uint64, from time.Duration, o *stats.Hist) {
-	at := histAt{key, int64(from / h.window)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.open[at] == nil {
-		h.open[at] = &stats.Hist{}
-	}
-	h.open[at].Merge(o)
+	h.at(key, int64(from/h.window)).Merge(o)
 }
 
 // IsGenerator reports whether a point is a generator's ledger.

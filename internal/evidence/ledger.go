@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -54,7 +55,7 @@ type Entry struct {
 type Ledger struct {
 	file    *frameFile
 	mu      sync.Mutex // guards pending
-	pending map[uint32][]run
+	pending map[uint32]*[]run
 	flush   sync.Mutex        // one Flush at a time; guards next
 	next    map[uint32]uint64 // by stream: where the last written entry ended, to code the usual next one in a byte
 }
@@ -70,7 +71,7 @@ func CreateLedger(path string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{file: f, pending: map[uint32][]run{}, next: map[uint32]uint64{}}, nil
+	return &Ledger{file: f, pending: map[uint32]*[]run{}, next: map[uint32]uint64{}}, nil
 }
 
 // Intent records, before anything is attempted, that everything due before until may be attempted from now on. After a
@@ -89,11 +90,15 @@ func (l *Ledger) MarkSpan(c Class, stream uint32, s stats.Span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	runs := l.pending[stream]
-	if k := len(runs) - 1; k >= 0 && runs[k].class == c && runs[k].span.Hi == s.Lo {
-		runs[k].span.Hi = s.Hi
+	if runs == nil {
+		runs = new([]run)
+		l.pending[stream] = runs
+	}
+	if k := len(*runs) - 1; k >= 0 && (*runs)[k].class == c && (*runs)[k].span.Hi == s.Lo {
+		(*runs)[k].span.Hi = s.Hi
 		return
 	}
-	l.pending[stream] = append(runs, run{c, s})
+	*runs = append(*runs, run{c, s})
 }
 
 // Flush writes what was marked since the last Flush, at time now.
@@ -103,7 +108,7 @@ func (l *Ledger) Flush(now time.Duration) error {
 	// Marking never waits for the disk: what was marked is taken out first and written then.
 	l.mu.Lock()
 	pending := l.pending
-	l.pending = make(map[uint32][]run, len(pending))
+	l.pending = make(map[uint32]*[]run, len(pending))
 	l.mu.Unlock()
 	if len(pending) == 0 {
 		return nil
@@ -113,13 +118,13 @@ func (l *Ledger) Flush(now time.Duration) error {
 	head := len(b)
 	var last uint32
 	for _, s := range slices.Sorted(maps.Keys(pending)) {
-		for _, r := range pending[s] {
+		for _, r := range *pending[s] {
 			b = binary.AppendUvarint(b, uint64(s-last)<<4|uint64(r.class))
 			b = binary.AppendUvarint(b, zigzag(int64(r.span.Lo-l.next[s])))
 			b = binary.AppendUvarint(b, r.span.Len())
 			last, l.next[s] = s, r.span.Hi
 			if len(b) > limit {
-				if err := l.file.append(frameEntries, b); err != nil {
+				if err := l.write(b); err != nil {
 					return err
 				}
 				b, last = b[:head], 0
@@ -129,7 +134,18 @@ func (l *Ledger) Flush(now time.Duration) error {
 	if len(b) == head {
 		return nil
 	}
-	return l.file.append(frameEntries, b)
+	return l.write(b)
+}
+
+// packFrom is the size from which entries are packed. A history without gaps has a few bytes a second for each stream and
+// needs no packer, of which every ledger would have one.
+const packFrom = 4 << 10
+
+func (l *Ledger) write(entries []byte) error {
+	if len(entries) < packFrom {
+		return l.file.append(frameEntries, entries)
+	}
+	return errors.Join(l.file.pack(frameEntries, entries), l.file.emit())
 }
 
 // Close flushes, syncs and closes.

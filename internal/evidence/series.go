@@ -63,16 +63,22 @@ func (l Labels) String() string {
 
 const (
 	frameSeries  byte = 1
-	frameSamples byte = 2
+	frameSamples byte = 2 // of format 1: numbers of series and values as they are
+	frameDeltas  byte = 3 // numbers as differences within the frame, whole values as differences to the last one
 )
 
 // SeriesFile appends samples of named series; a sample equal to the last of its series is left out, so a reader holds
 // values until the next one. Safe for concurrent use.
 type SeriesFile struct {
-	file *frameFile
-	mu   sync.Mutex
-	ids  map[string]*series
+	file    *frameFile
+	mu      sync.Mutex
+	ids     map[string]*series
+	emitted time.Time
 }
+
+// seriesEvery is how long samples wait to be written together, at most while samples come: packed alone each would be
+// larger than unpacked.
+const seriesEvery = time.Second
 
 type series struct {
 	id   uint64
@@ -102,6 +108,7 @@ func (s *SeriesFile) Add(at time.Duration, samples ...Sample) error {
 	defer s.mu.Unlock()
 	b := binary.AppendUvarint(nil, uint64(max(at, 0)))
 	head := len(b)
+	var id uint64
 	for _, x := range samples {
 		key := x.Name + x.Labels.String()
 		sr := s.ids[key]
@@ -112,26 +119,52 @@ func (s *SeriesFile) Add(at time.Duration, samples ...Sample) error {
 			for _, k := range slices.Sorted(maps.Keys(x.Labels)) {
 				d = appendText(appendText(d, k), x.Labels[k])
 			}
-			if err := s.file.append(frameSeries, d); err != nil {
+			if err := s.file.pack(frameSeries, d); err != nil {
 				return err
 			}
 		}
 		if sr.has && sr.last == x.Value && x.Name != PulseSeries {
 			continue
 		}
-		sr.has, sr.last = true, x.Value
-		if v := int64(x.Value); float64(v) == x.Value {
-			b = binary.AppendUvarint(b, sr.id<<1)
-			b = binary.AppendUvarint(b, zigzag(v))
+		step := zigzag(int64(sr.id-id)) << 1
+		id = sr.id
+		if v, whole := integer(x.Value); whole {
+			base, _ := integer(sr.last)
+			b = binary.AppendUvarint(b, step)
+			b = binary.AppendUvarint(b, zigzag(v-base))
 		} else {
-			b = binary.AppendUvarint(b, sr.id<<1|1)
+			b = binary.AppendUvarint(b, step|1)
 			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x.Value))
 		}
+		sr.has, sr.last = true, x.Value
 	}
 	if len(b) == head {
 		return nil
 	}
-	return s.file.append(frameSamples, b)
+	if err := s.file.pack(frameDeltas, b); err != nil {
+		return err
+	}
+	if now := time.Now(); now.Sub(s.emitted) >= seriesEvery {
+		s.emitted = now
+		return s.file.emit()
+	}
+	return nil
+}
+
+// integer returns a value as a whole number; 0 when it is none.
+func integer(f float64) (v int64, whole bool) {
+	if v = int64(f); float64(v) == f {
+		return v, true
+	}
+	return 0, false
+}
+
+// Flush writes the samples that wait.
+func (s *SeriesFile) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.emitted = time.Now()
+	return s.file.emit()
 }
 
 // Close syncs and closes.
@@ -139,7 +172,7 @@ func (s *SeriesFile) Close() error { return s.file.close() }
 
 // ReadSeries calls fn for every sample in the order of writing.
 func ReadSeries(path, name string, fn func(at time.Duration, s Sample) error) (*Damage, error) {
-	known := map[uint64]Sample{}
+	known := map[uint64]*Sample{} // with the last value
 	return readFrames(path, name, func(kind byte, payload []byte) error {
 		u := &uvarints{b: payload}
 		switch kind {
@@ -150,24 +183,37 @@ func ReadSeries(path, name string, fn func(at time.Duration, s Sample) error) (*
 				k := u.text()
 				s.Labels[k] = u.text()
 			}
-			known[id] = s
-		case frameSamples:
+			known[id] = &s
+		case frameSamples, frameDeltas:
 			at := time.Duration(u.next())
+			var id uint64
 			for len(u.b) > 0 && !u.bad {
-				id := u.next()
-				s, ok := known[id>>1]
-				if !ok {
+				h := u.next()
+				var base int64
+				if kind == frameDeltas {
+					id += uint64(unzigzag(h >> 1))
+				} else {
+					id = h >> 1
+				}
+				s := known[id]
+				if s == nil {
 					return errPayload
 				}
-				if id&1 == 0 {
-					s.Value = float64(unzigzag(u.next()))
+				if kind == frameDeltas {
+					base, _ = integer(s.Value)
+				}
+				if h&1 == 0 {
+					s.Value = float64(base + unzigzag(u.next()))
 				} else if len(u.b) >= 8 {
 					s.Value = math.Float64frombits(binary.LittleEndian.Uint64(u.b))
 					u.b = u.b[8:]
 				} else {
 					return errPayload
 				}
-				if err := fn(at, s); err != nil {
+				if u.bad {
+					return errPayload
+				}
+				if err := fn(at, *s); err != nil {
 					return err
 				}
 			}

@@ -182,6 +182,69 @@ func (h *Hist) AppendBinary(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+// AppendCompact appends the form that ReadCompact reads. It is smaller than that of AppendBinary, which is kept for what
+// was written before: the extremes are told from their buckets, and the sum is a whole number of nanoseconds.
+func (h *Hist) AppendCompact(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(h.counts)))
+	if len(h.counts) == 0 {
+		return b
+	}
+	idx := h.sorted()
+	var last uint32
+	for _, i := range idx {
+		b = binary.AppendUvarint(b, uint64(i-last))
+		b = binary.AppendUvarint(b, h.counts[i])
+		last = i
+	}
+	first, _ := edges(idx[0])
+	end, _ := edges(last)
+	b = binary.AppendUvarint(b, uint64(h.min-first))
+	b = binary.AppendUvarint(b, uint64(h.max-end))
+	return binary.AppendUvarint(b, uint64(min(h.sum, math.MaxInt64)))
+}
+
+// ReadCompact decodes one histogram from the front of b and returns the rest.
+func ReadCompact(b []byte) (*Hist, []byte, error) {
+	bad := false
+	next := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			bad, b = true, nil
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	n := next()
+	switch {
+	case bad || n > uint64(len(b))/2: // every bucket takes at least two bytes
+		return nil, nil, errHist
+	case n == 0:
+		return &Hist{}, b, nil
+	}
+	h := &Hist{counts: make(map[uint32]uint64, n)}
+	var at, first uint64
+	for k := range n {
+		at += next()
+		c := next()
+		if bad || at > math.MaxUint32 || c == 0 || h.total+c < h.total {
+			return nil, nil, errHist
+		}
+		if k == 0 {
+			first = at
+		}
+		h.counts[uint32(at)] += c
+		h.total += c
+	}
+	lo, loEnd := edges(uint32(first))
+	hi, hiEnd := edges(uint32(at))
+	h.min, h.max, h.sum = lo+time.Duration(next()), hi+time.Duration(next()), float64(next())
+	if bad || h.min < lo || h.min >= loEnd || h.max < hi || h.max >= hiEnd {
+		return nil, nil, errHist
+	}
+	return h, b, nil
+}
+
 var errHist = errors.New("histogram: truncated or malformed")
 
 // ReadHist decodes one histogram from the front of b and returns the rest.

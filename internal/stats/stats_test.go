@@ -38,6 +38,20 @@ func TestHistQuantileAgainstSort(t *testing.T) {
 		if err != nil || len(rest) != 0 || back.Count() != h.Count() || back.Max() != h.Max() {
 			t.Fatalf("decode: %v rest %d", err, len(rest))
 		}
+		compact := a.AppendCompact(nil)
+		again, rest, err := ReadCompact(append(compact, 7))
+		if err != nil || len(rest) != 1 || again.Min() != h.Min() || again.Mean() != back.Mean() || len(compact) > len(enc) {
+			t.Fatalf("decode compact: %v rest %d, %d bytes after %d", err, len(rest), len(compact), len(enc))
+		}
+		second, _ := again.AppendBinary(nil)
+		if !slices.Equal(second, enc) {
+			t.Fatalf("the compact form tells another histogram: %x, %x", second, enc)
+		}
+		for n := range compact {
+			if _, _, err := ReadCompact(compact[:n]); err == nil {
+				t.Fatalf("cut at %d of %d: no error", n, len(compact))
+			}
+		}
 	})
 }
 
@@ -90,6 +104,23 @@ func FuzzReadHist(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		if h, _, err := ReadHist(b); err == nil {
 			h.Quantile(0.5)
+		}
+	})
+}
+
+func FuzzReadCompact(f *testing.F) {
+	var h Hist
+	h.Record(time.Millisecond)
+	h.Record(time.Hour)
+	f.Add(h.AppendCompact(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, rest, err := ReadCompact(b)
+		if err != nil {
+			return
+		}
+		h.Quantile(0.5)
+		if h.Count() > 0 && h.Min() > h.Max() || len(rest) > len(b) {
+			t.Errorf("min %v max %v, %d of %d bytes left", h.Min(), h.Max(), len(rest), len(b))
 		}
 	})
 }
