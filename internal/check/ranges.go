@@ -22,7 +22,7 @@ func (a *account) longest(r *evidence.Run, pick func(*streamAccount) *stats.Set)
 	}
 	var all []piece
 	for _, s := range a.streams {
-		for _, sp := range pick(s).Spans() {
+		for sp := range pick(s).All() {
 			all = append(all, piece{s, sp})
 		}
 		if len(all) > 8*maxRanges { // keep the memory bounded by what is listed, not by what was lost

@@ -61,7 +61,7 @@ func (t *Tracker) Count() uint64 {
 func (t *Tracker) Gaps() int {
 	n := 0
 	for _, s := range t.streams {
-		n += max(len(s.seen.Spans())-1, 0)
+		n += s.seen.Gaps()
 	}
 	return n
 }
