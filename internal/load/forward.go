@@ -31,7 +31,13 @@ type ForwardSink struct {
 	done    chan struct{}
 }
 
-var _ Sink = (*ForwardSink)(nil)
+var (
+	_ Sink   = (*ForwardSink)(nil)
+	_ Copier = (*ForwardSink)(nil)
+)
+
+// CopiesLines says that the queue has its own copy.
+func (f *ForwardSink) CopiesLines() {}
 
 // NewForwardSink starts a sink that sends with the given tag; the sink owns the client.
 func NewForwardSink(c *forward.Client, tag, host string) *ForwardSink {

@@ -1,11 +1,11 @@
 package load
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,7 +38,7 @@ type Record struct {
 	Stream    *scenario.Stream
 	Seq       uint64
 	Scheduled time.Duration
-	Line      []byte // valid until done was called
+	Line      []byte // valid until done was called; with a Copier until Send returns
 }
 
 // Sink is where records enter. Send may block: the time in it is the system's doing. It calls done exactly once, from
@@ -49,6 +49,9 @@ type Sink interface {
 	// Close waits until every outcome is known or ctx ends.
 	Close(ctx context.Context) error
 }
+
+// Copier is a Sink that does not look at a record's line after Send returned, whenever it is done.
+type Copier interface{ CopiesLines() }
 
 // Evidence is where a generator writes. Ledger must be its own; the others may be shared.
 type Evidence struct {
@@ -86,6 +89,8 @@ type Generator struct {
 	planned   uint64
 	frozen    atomic.Bool
 	pending   atomic.Int64 // records whose outcome is not known yet
+	copies    bool         // the sink is a Copier
+	outcomes  sync.Pool    // of *outcome
 }
 
 type genKeys struct{ lag, block, corrected, uncorrected uint64 }
@@ -104,21 +109,44 @@ type streamState struct {
 	size   int
 }
 
+// streamHeap is a binary heap by due time. It is not container/heap, whose calls through an interface cost more than
+// the rest of a step.
 type streamHeap []*streamState
 
-func (h streamHeap) Len() int           { return len(h) }
-func (h streamHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+// down restores the heap below i, whose due time has grown.
+func (h streamHeap) down(i int) {
+	s := h[i]
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			break
+		}
+		if c+1 < len(h) && h[c+1].due < h[c].due {
+			c++
+		}
+		if s.due <= h[c].due {
+			break
+		}
+		h[i] = h[c]
+		i = c
+	}
+	h[i] = s
+}
 
-// Push is for container/heap.
-func (h *streamHeap) Push(x any) { *h = append(*h, x.(*streamState)) }
+func (h streamHeap) init() {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
 
-// Pop is for container/heap.
-func (h *streamHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
+// pop removes the first stream.
+func (h *streamHeap) pop() {
+	k := len(*h) - 1
+	(*h)[0] = (*h)[k]
+	*h = (*h)[:k]
+	if k > 0 {
+		h.down(0)
+	}
 }
 
 // New checks cfg and returns a generator.
@@ -139,7 +167,8 @@ func New(cfg Config) (*Generator, error) {
 			g.queue = append(g.queue, s)
 		}
 	}
-	heap.Init(&g.queue)
+	g.queue.init()
+	_, g.copies = cfg.Sink.(Copier)
 	for _, f := range cfg.Scenario.Faults {
 		if f.Kind == "cluster-freeze" && f.Cluster == cfg.Streams[0].Cluster {
 			at := cfg.Scenario.Phases.Resolve(f.At)
@@ -239,42 +268,49 @@ func (g *Generator) drive(ctx context.Context) error {
 	defer timer.Stop()
 	promised := newPromise(g.cfg.Evidence.Ledger)
 	defer promised.close()
+	now := g.now() // read again only where time can have passed that matters: the clock is a good part of a record's cost
 	for len(g.queue) > 0 {
 		s := g.queue[0]
-		if wait := s.due - g.now(); wait > 0 {
+		if s.due > now {
+			now = g.now()
+		}
+		if wait := s.due - now; wait > 0 {
 			blocked = 0
 			if !sleep(ctx, timer, wait) {
 				return g.dropRest(g.now())
 			}
+			now = g.now()
 		}
 		for g.frozen.Load() {
 			if !sleep(ctx, timer, 10*time.Millisecond) {
 				return g.dropRest(g.now())
 			}
+			now = g.now()
 		}
 		if ctx.Err() != nil {
 			return g.dropRest(g.now())
 		}
-		at := g.now()
-		late := max(at-s.due, 0)
+		late := max(now-s.due, 0)
 		block := min(late, blocked)
 		lag := late - block
-		if lag > maxLag || at > end {
+		if lag > maxLag || now > end {
 			g.drop(s)
 			g.step(s)
+			now = g.now()
 			continue
 		}
-		if err := promised.cover(max(s.due, at)); err != nil {
+		if err := promised.cover(max(s.due, now)); err != nil {
 			return err
 		}
 		// Making the line is the generator's own time: it is lag, and none of it is the system's doing.
 		r, times := g.prepare(s, line)
-		at = g.now()
+		at := g.now()
 		late = max(at-s.due, 0)
 		block = min(late, blocked)
 		g.cfg.Evidence.Hists.Record(g.keys.lag, s.due, late-block)
 		line = g.send(ctx, r, times, at, block)
-		blocked += g.now() - at
+		now = g.now()
+		blocked += now - at
 		g.step(s)
 	}
 	return nil
@@ -292,32 +328,49 @@ func (g *Generator) prepare(s *streamState, line []byte) (r Record, times int) {
 }
 
 // send hands one record to the sink. Lines of asynchronous sinks may be kept until done, so each gets its own buffer;
-// a sink that is done when Send returns gives the buffer back.
+// a sink that is done when Send returns, or that copies, gives the buffer back.
 func (g *Generator) send(ctx context.Context, r Record, times int, at, block time.Duration) []byte {
 	g.attempted.Add(1)
-	o := &outcome{g: g, stream: r.Stream.ID, seq: r.Seq, due: r.Scheduled, at: at, block: block}
+	o, ok := g.outcomes.Get().(*outcome)
+	if !ok {
+		o = &outcome{g: g}
+		o.report = o.done
+	}
+	o.stream, o.seq, o.due, o.at, o.block = r.Stream.ID, r.Seq, r.Scheduled, at, block
 	o.left.Store(int32(max(times, 1)))
+	o.held.Store(2) // by the sink, until it is done, and by this function
 	g.pending.Add(1)
 	if times == 0 {
 		o.done(nil)
 	}
 	for range times {
-		g.cfg.Sink.Send(ctx, r, o.done)
+		g.cfg.Sink.Send(ctx, r, o.report)
 	}
-	if o.finished.Load() {
+	if o.release() || g.copies {
 		return r.Line
 	}
 	return nil
 }
 
+// outcome is a record under way.
 type outcome struct {
-	g        *Generator
-	stream   uint32
-	seq      uint64
-	due, at  time.Duration
-	block    time.Duration
-	left     atomic.Int32
-	finished atomic.Bool
+	g       *Generator
+	report  func(error) // done, bound once
+	stream  uint32
+	seq     uint64
+	due, at time.Duration
+	block   time.Duration
+	left    atomic.Int32
+	held    atomic.Int32
+}
+
+// release gives the outcome back when nobody holds it any more, and says whether that was so.
+func (o *outcome) release() bool {
+	if o.held.Add(-1) != 0 {
+		return false
+	}
+	o.g.outcomes.Put(o)
+	return true
 }
 
 func (o *outcome) done(err error) {
@@ -334,11 +387,9 @@ func (o *outcome) done(err error) {
 		g.cfg.Evidence.Pulse.Add(g.source, now, 1)
 	}
 	g.cfg.Evidence.Ledger.Mark(class, o.stream, o.seq)
-	h := g.cfg.Evidence.Hists
-	h.Record(g.keys.block, o.due, now-o.at+o.block)
-	h.Record(g.keys.corrected, o.due, now-o.due)
-	h.Record(g.keys.uncorrected, o.due, now-o.at)
-	o.finished.Store(true)
+	g.cfg.Evidence.Hists.RecordAll(o.due, evidence.Timed{Key: g.keys.block, Value: now - o.at + o.block},
+		evidence.Timed{Key: g.keys.corrected, Value: now - o.due}, evidence.Timed{Key: g.keys.uncorrected, Value: now - o.at})
+	o.release()
 	g.pending.Add(-1)
 }
 
@@ -355,9 +406,9 @@ func (g *Generator) drop(s *streamState) {
 
 func (g *Generator) step(s *streamState) {
 	if s.advance() {
-		heap.Fix(&g.queue, 0)
+		g.queue.down(0)
 	} else {
-		heap.Pop(&g.queue)
+		g.queue.pop()
 	}
 }
 

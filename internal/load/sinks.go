@@ -2,9 +2,12 @@ package load
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math/bits"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -49,15 +52,48 @@ func (f *FileSink) Close(context.Context) error {
 type KafkaSink struct {
 	Client *kgo.Client
 	Host   string // value of the field host
+
+	free sync.Pool // of *kafkaRecord
 }
 
-var _ Sink = (*KafkaSink)(nil)
+var (
+	_ Sink   = (*KafkaSink)(nil)
+	_ Copier = (*KafkaSink)(nil)
+)
+
+// kafkaRecord is a record under way with its own bytes. The client does not look at a record after its promise, so it
+// is used again then: at full rate allocating would cost more than producing.
+type kafkaRecord struct {
+	kgo.Record
+
+	sink     *KafkaSink
+	done     func(error)
+	promise  func(*kgo.Record, error) // settle, bound once
+	key, doc []byte
+}
+
+// CopiesLines says that the document is a copy.
+func (k *KafkaSink) CopiesLines() {}
 
 // Send produces one record; it blocks while the client's buffer is full, which is the system's doing.
 func (k *KafkaSink) Send(ctx context.Context, r Record, done func(error)) {
-	key := strconv.AppendUint([]byte("stream-"), uint64(r.Stream.ID), 10)
-	rec := &kgo.Record{Topic: r.Stream.Topic, Key: key, Value: AppendDocument(make([]byte, 0, len(r.Line)+96), r.Line, k.Host, "")}
-	k.Client.Produce(ctx, rec, func(_ *kgo.Record, err error) { done(err) })
+	rec, ok := k.free.Get().(*kafkaRecord)
+	if !ok {
+		rec = &kafkaRecord{sink: k, key: []byte("stream-"), doc: make([]byte, 0, len(r.Line)+len(r.Line)/4+96)}
+		rec.promise = rec.settle
+	}
+	rec.done = done
+	rec.key = strconv.AppendUint(rec.key[:len("stream-")], uint64(r.Stream.ID), 10)
+	rec.doc = AppendDocument(rec.doc[:0], r.Line, k.Host, "")
+	rec.Record = kgo.Record{Topic: r.Stream.Topic, Key: rec.key, Value: rec.doc}
+	k.Client.Produce(ctx, &rec.Record, rec.promise)
+}
+
+func (r *kafkaRecord) settle(_ *kgo.Record, err error) {
+	done := r.done
+	r.done = nil
+	r.sink.free.Put(r)
+	done(err)
 }
 
 // Close flushes and closes the client.
@@ -85,18 +121,38 @@ func AppendDocument(dst, line []byte, host, file string) []byte {
 	return append(dst, '}')
 }
 
+// appendJSONString goes through eight bytes at a time, because a line has few that need escaping.
 func appendJSONString(dst, s []byte) []byte {
-	const hex = "0123456789abcdef"
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	dst = append(dst, '"')
-	for _, c := range s {
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < 0x20:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			dst = append(dst, c)
+	for len(s) >= 8 {
+		w := binary.LittleEndian.Uint64(s)
+		quote, slash := w^'"'*ones, w^'\\'*ones
+		// The top bit of each byte that is less than 0x20, a quote or a backslash; a borrow can set it in bytes behind such a
+		// one as well, so only the first counts.
+		special := ((w-0x20*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & tops
+		dst = binary.LittleEndian.AppendUint64(dst, w)
+		if special == 0 {
+			s = s[8:]
+			continue
 		}
+		n := bits.TrailingZeros64(special) / 8
+		dst = appendEscaped(dst[:len(dst)-8+n], s[n])
+		s = s[n+1:]
+	}
+	for _, c := range s {
+		dst = appendEscaped(dst, c)
 	}
 	return append(dst, '"')
+}
+
+func appendEscaped(dst []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch {
+	case c == '"' || c == '\\':
+		return append(dst, '\\', c)
+	case c < 0x20:
+		return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+	}
+	return append(dst, c)
 }

@@ -73,6 +73,13 @@ func Seal(line []byte) error {
 	return nil
 }
 
+// SealAt is Seal for who made the line and knows where the checksum stands: at the offset given, which is where the
+// last crcDigits bytes of AppendTime are.
+func SealAt(line []byte, at int) { putCRC(line[at:at+crcDigits], checksum(line, at)) }
+
+// CRCLen is the length of the checksum at the end of a time token.
+const CRCLen = crcDigits
+
 // Parse finds the tag in line, which has no newline, and verifies the checksum over the whole line. It returns
 // ErrNoTag, or ErrCorrupt with the part of the tag that could be read.
 func Parse(line []byte) (Tag, error) {

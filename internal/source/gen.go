@@ -3,6 +3,7 @@ package source
 import (
 	"math/bits"
 	"strconv"
+	"strings"
 	"time"
 
 	"triad/internal/record"
@@ -71,6 +72,7 @@ type gen struct {
 	rng   rng // of this record
 	node  rng // of this stream: the same numbers for each of its records
 	at    stamp
+	crc   int // where the checksum stands in b; 0: nowhere yet
 }
 
 func (g *gen) str(s string) { g.b = append(g.b, s...) }
@@ -117,7 +119,10 @@ func (g *gen) alphabet(r *rng, letters string, n int) {
 
 func (g *gen) id() { g.b = record.AppendID(g.b, g.tag.Run, g.tag.Stream, g.tag.Seq) }
 
-func (g *gen) due() { g.b = record.AppendTime(g.b, g.tag.Scheduled) }
+func (g *gen) due() {
+	g.b = record.AppendTime(g.b, g.tag.Scheduled)
+	g.crc = len(g.b) - record.CRCLen
+}
 
 // ip appends an address of the private range 10/8.
 func (g *gen) ip(r *rng) {
@@ -186,9 +191,36 @@ func (g *gen) bsd() {
 // room returns how many bytes are left before reserve bytes from the end of the line.
 func (g *gen) room(reserve int) int { return g.size - reserve - (len(g.b) - g.start) }
 
+// text is filler: a long stretch of words in a fixed random order, from which lines copy phrases. Copying a phrase costs
+// as much as copying a word, and a large line is mostly filler.
+type text struct {
+	words  string // each with a space in front
+	starts []int  // of the words
+}
+
+const (
+	textLen   = 8 << 10
+	phraseLen = 48 // bytes copied at once; longer ones would repeat themselves for a compressor as no log does
+)
+
+func newText(words ...string) *text {
+	t := &text{}
+	r := newRNG(0, 0, uint64(len(words)))
+	var b strings.Builder
+	for b.Len() < textLen {
+		if b.Len() < textLen-2*phraseLen {
+			t.starts = append(t.starts, b.Len())
+		}
+		b.WriteByte(' ')
+		b.WriteString(r.pick(words))
+	}
+	t.words = b.String()
+	return t
+}
+
 // pad appends exactly n bytes (none when n < 1) of words, with a separator in front, for free text that goes on. Words
 // are lower case, so the text needs no escaping anywhere.
-func (g *gen) pad(n int, words []string) {
+func (g *gen) pad(n int, t *text) {
 	if n < 1 {
 		return
 	}
@@ -196,17 +228,20 @@ func (g *gen) pad(n int, words []string) {
 		g.str("..."[:n])
 		return
 	}
-	end := len(g.b) + n
 	for {
-		w := g.rng.pick(words)
-		left := end - len(g.b)
+		// A phrase of whole words that leaves at least three bytes.
+		from := t.starts[g.rng.below(len(t.starts))]
+		to := from + min(n-3, phraseLen)
+		for t.words[to] != ' ' {
+			to--
+		}
+		g.str(t.words[from:to])
+		n -= to - from
 		// The last word is a short hexadecimal number that fits what is left: 2 to 11 digits.
-		if left < len(w)+4 {
+		if n < 12 || to == from {
 			g.byte(' ')
-			g.hex(&g.rng, left-1)
+			g.hex(&g.rng, n-1)
 			return
 		}
-		g.byte(' ')
-		g.str(w)
 	}
 }

@@ -95,6 +95,6 @@ func (g *gen) metrics() {
 	}
 	g.str(`],"collectors":"`)
 	g.str(g.rng.pick(collectors))
-	g.pad(g.room(2), collectors)
+	g.pad(g.room(2), collectorWords)
 	g.str(`"}`)
 }

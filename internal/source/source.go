@@ -86,8 +86,9 @@ func Append(dst []byte, kind Kind, seed uint64, tag record.Tag, size int) []byte
 	default:
 		panic("source: unknown kind " + string(kind))
 	}
-	if err := record.Seal(g.b[g.start:]); err != nil {
-		panic("source: " + string(kind) + " line without its tag: " + err.Error())
+	if g.crc == 0 {
+		panic("source: " + string(kind) + " line without its tag")
 	}
+	record.SealAt(g.b[g.start:], g.crc-g.start)
 	return g.b
 }

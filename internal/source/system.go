@@ -1,7 +1,7 @@
 package source
 
 // tagged closes a line of free text: the tag as two key=value pairs, then padding.
-func (g *gen) tagged(idKey, timeKey string, words []string) {
+func (g *gen) tagged(idKey, timeKey string, words *text) {
 	g.byte(' ')
 	g.str(idKey)
 	g.byte('=')

@@ -29,11 +29,11 @@ var (
 		"Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "okhttp/5.1.0", "curl/8.14.1", "Go-http-client/2.0",
 		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5) Safari/605.1",
 	}
-	serviceWords = []string{
+	serviceWords = newText(
 		"attempt", "upstream", "shard", "tenant", "item", "queue", "worker", "pool", "latency", "budget", "retry",
 		"token", "batch", "commit", "replica", "index", "lookup", "payload", "quota", "cursor", "lease", "window",
 		"with", "for", "after", "from", "and",
-	}
+	)
 
 	users    = []string{"deploy", "ubuntu", "ansible", "backup", "mkoch", "aschmidt", "jlin", "operator"}
 	badUsers = []string{"admin", "oracle", "test", "guest", "postgres", "ftpuser", "pi", "user1"}
@@ -41,27 +41,27 @@ var (
 		"kubelet.service", "containerd.service", "chrony.service", "rsyslog.service", "logrotate.service",
 		"apt-daily.service", "fstrim.service", "systemd-tmpfiles-clean.service",
 	}
-	authWords = []string{
+	authWords = newText(
 		"policy", "audit", "tty", "login", "key", "agent", "host", "group", "wheel", "shell", "uid", "gid", "limit",
 		"cgroup", "seat", "class", "remote", "local", "ok",
-	}
+	)
 
 	devices     = []string{"eth0", "eth1", "ens5", "cni0", "cilium_host", "flannel.1"}
 	disks       = []string{"nvme0n1", "nvme1n1", "sda", "dm-0"}
 	programs    = []string{"java", "node", "python3", "nginx", "fluentd", "postgres"}
-	kernelWords = []string{
+	kernelWords = newText(
 		"cpu", "irq", "node", "zone", "page", "order", "cache", "flags", "state", "link", "queue", "mode", "sector",
 		"timer", "rcu", "tsc", "acpi", "pci", "memcg", "slab", "up", "down",
-	}
+	)
 
 	pods = []string{
 		"datacenter/service-inputgen-7c9f", "kube-system/coredns-6d4b", "kube-system/kube-proxy-x2k",
 		"datacenter/fluent-bit-9hw", "datacenter/fluentd-0", "kube-system/aws-node-tq8",
 	}
-	syslogWords = []string{
+	syslogWords = newText(
 		"unit", "job", "slice", "scope", "mount", "volume", "image", "layer", "sandbox", "probe", "lease", "source",
 		"offset", "stratum", "timer", "target", "device", "socket", "cache", "sync", "done", "ok",
-	}
+	)
 
 	metricNames = []string{
 		"node_cpu_seconds_total", "node_memory_MemAvailable_bytes", "node_filesystem_avail_bytes",
@@ -72,6 +72,7 @@ var (
 		"cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev", "netstat", "sockstat", "stat", "vmstat",
 		"pressure", "conntrack", "schedstat", "timex",
 	}
+	collectorWords = newText(collectors...)
 )
 
 const base64Letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
