@@ -409,6 +409,9 @@ func (p *page) again(r *evidence.Run, res *check.Result) {
 		add("host", host)
 		add("Go", h.Host.Go)
 	}
+	if b := h.Budget; b != nil {
+		add("processors, estimated", fmt.Sprintf("%.1f of %d at %.0f records/s%s", b.Need, b.Cores, b.Peak, noteIf(b.Warn != "", "; "+b.Warn, "")))
+	}
 	for _, c := range slices.Sorted(maps.Keys(h.Clock)) {
 		add("clock of "+c, fmt.Sprintf("off by %s, known to ± %s", span(h.Clock[c].Offset), span(h.Clock[c].Bound)))
 	}

@@ -248,6 +248,9 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 		return err
 	}
 	r.topology()
+	if err := r.budget(ctx); err != nil {
+		return err
+	}
 	observers, err := r.observe(ctx)
 	if err != nil {
 		return err

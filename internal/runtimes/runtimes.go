@@ -62,6 +62,12 @@ type Env interface {
 	Close(ctx context.Context) error
 }
 
+// Budgeter is an Env in which the system under test shares the processors of the harness, and which can measure what a
+// record costs there. Budget measures for a fraction of a second, with the system up and before anything is sent.
+type Budgeter interface {
+	Budget(ctx context.Context) ([]evidence.StageCost, error)
+}
+
 // Description is what the report must say about a system.
 type Description struct {
 	Components  []evidence.Component
