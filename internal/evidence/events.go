@@ -32,6 +32,7 @@ const (
 	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
 	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
 	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
+	EventConnector  = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
 )
 
 // States of a topology and of a repetition.

@@ -9,6 +9,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/observe"
+	"triad/internal/observe/connect"
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/promapi"
 	"triad/internal/observe/scrape"
@@ -67,6 +68,10 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 	for _, t := range r.env.Targets() {
 		ws.wg.Go(func() { r.scrapeLoop(watch, t) })
 	}
+	if err := r.watchConnect(watch, ws); err != nil {
+		cancel()
+		return nil, err
+	}
 	ws.wg.Go(func() { r.witness(watch) })
 	if m, ok := r.env.(meter); ok {
 		ws.wg.Go(func() { r.measure(watch, m) })
@@ -75,6 +80,24 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		r.event(evidence.Event{Kind: evidence.EventObserver, Name: point, State: "ready"})
 	}
 	return ws, nil
+}
+
+// watchConnect follows the states of connectors and tasks, where the environment has workers to ask.
+func (r *runner) watchConnect(watch context.Context, ws *watchers) error {
+	env, ok := r.env.(runtimes.ConnectWorkers)
+	if !ok || len(env.ConnectWorkers()) == 0 {
+		return nil
+	}
+	o, err := connect.New(connect.Config{Workers: env.ConnectWorkers(), Evidence: r.w.Events, Now: r.w.Now})
+	if err != nil {
+		return err
+	}
+	ws.wg.Go(func() {
+		if err := o.Run(watch); err != nil {
+			r.Logger.Debug("connector states", "error", err) // the evidence failed, and watchEvidence says so
+		}
+	})
+	return nil
 }
 
 // event writes an event now. A failure to write ends the run by watchEvidence, which says it once.

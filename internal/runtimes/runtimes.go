@@ -10,6 +10,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/load"
+	"triad/internal/observe/connect"
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/scrape"
 	"triad/internal/scenario"
@@ -97,6 +98,9 @@ type PrometheusAccess struct {
 	URL    string
 	Client *http.Client
 }
+
+// ConnectWorkers is implemented by an Env whose Kafka Connect can be asked for the state of its connectors.
+type ConnectWorkers interface{ ConnectWorkers() []connect.Worker }
 
 // Target is one metrics endpoint with the client that reaches it.
 type Target struct {

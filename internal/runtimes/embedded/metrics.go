@@ -9,6 +9,7 @@ import (
 
 	"triad/internal/evidence"
 	prom "triad/internal/model/prometheus"
+	"triad/internal/observe/connect"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -138,6 +139,15 @@ func (s *system) Targets() []runtimes.Target {
 		out = append(out, runtimes.Target{Target: t.Target, Client: clients[t.Cluster]})
 	}
 	return out
+}
+
+// ConnectWorkers is the one worker that there is.
+func (s *system) ConnectWorkers() []connect.Worker {
+	addr := s.ports.addr("connect", "8083")
+	if addr == "" {
+		return nil
+	}
+	return []connect.Worker{{URL: "http://" + addr, Client: s.httpClient(scenario.Monitoring)}}
 }
 
 // Prometheus says how the central Prometheus is queried.

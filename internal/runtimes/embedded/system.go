@@ -69,7 +69,10 @@ type system struct {
 	closed sync.Once
 }
 
-var _ runtimes.Env = (*system)(nil)
+var (
+	_ runtimes.Env            = (*system)(nil)
+	_ runtimes.ConnectWorkers = (*system)(nil)
+)
 
 func newSystem(cfg *config, s runtimes.Session) (*system, error) {
 	sys := &system{cfg: cfg, session: s, logger: s.Logger, root: filepath.Join(s.Dir, "system"), net: newNetwork(), ports: newPorts(), procs: map[string]*proc{}, sink: &sinkHolder{}}

@@ -199,7 +199,10 @@ type env struct {
 	compared *comparison // nil: the run compares no topologies
 }
 
-var _ runtimes.Env = (*env)(nil)
+var (
+	_ runtimes.Env            = (*env)(nil)
+	_ runtimes.ConnectWorkers = (*env)(nil)
+)
 
 // Connect looks up addresses and credentials.
 func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {

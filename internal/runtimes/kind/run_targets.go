@@ -13,6 +13,7 @@ import (
 	"triad/internal/model/fluentbit"
 	"triad/internal/model/fluentd"
 	prom "triad/internal/model/prometheus"
+	"triad/internal/observe/connect"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 )
@@ -57,6 +58,20 @@ func (e *env) findTargets(ctx context.Context) error {
 		return 1
 	})
 	return nil
+}
+
+// connectPort is that of Connect's REST interface.
+const connectPort = 8083
+
+// ConnectWorkers are the workers of Kafka Connect, reached as their metrics are.
+func (e *env) ConnectWorkers() []connect.Worker {
+	var out []connect.Worker
+	for _, t := range e.targets {
+		if t.Component == "connect" {
+			out = append(out, connect.Worker{URL: fmt.Sprintf("http://%s.%s.pod:%d", t.Instance, t.Cluster, connectPort), Client: t.Client})
+		}
+	}
+	return out
 }
 
 // Targets are the metrics endpoints that the harness reads.
