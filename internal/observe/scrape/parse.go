@@ -15,9 +15,10 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// Accept is the Accept header that Scrape sends. The text format comes first because every component of the data path
-// speaks it; OpenMetrics is offered for programs that speak nothing else.
-const Accept = "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
+// Accept is the Accept header that Scrape sends: the text format, which every component of the data path speaks. OpenMetrics
+// must not be named: the JMX exporter of brokers and Connect answers in it whenever it is, whatever its weight, and declares
+// a type (info) that the parser does not know, so that nothing of the exposition can be read.
+const Accept = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
 
 // Kind is the declared type of the family that a sample belongs to.
 type Kind string
