@@ -183,7 +183,7 @@ func (n *Node) Stop() (began, ended time.Time, err error) {
 
 // Log is the end of the broker's log.
 func (n *Node) Log() string {
-	out, err := n.c.Try(`tail -n 40 /tmp/kafka.out`)
+	out, err := n.c.Try(`tail -n 15 /tmp/kafka.out`)
 	if err != nil {
 		return err.Error()
 	}
