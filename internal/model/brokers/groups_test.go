@@ -43,7 +43,7 @@ func TestGroupsFollowTheirCoordinator(t *testing.T) {
 	time.Sleep(time.Second)
 	for victim := range 3 {
 		kill(t, c, victim)
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(2500 * time.Millisecond) // a controller takes up to a second to be missed, and its session as long
 		for _, g := range groups {
 			coord := adm.FindGroupCoordinators(ctx, g)[g]
 			if coord.Err != nil || int(coord.NodeID) == victim {

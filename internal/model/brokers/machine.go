@@ -7,28 +7,42 @@ import (
 	"time"
 )
 
-// The delays below are those of KRaft's own code paths and not settings; each names its source.
+// The delays below are those of KRaft's own code paths and not settings. Most were read off the recordings in testdata/real,
+// which TestModelTakesTheRecordedTimelines holds the machine against; each names its source.
 const (
-	// registerDelay is registration plus the heartbeat that unfences, once the broker is up: two round trips and the
-	// catch-up with the metadata log (BrokerLifecycleManager retries a heartbeat at once while it starts).
-	registerDelay = 300 * time.Millisecond
+	// brokerDelay is from a combined node's vote to the first registration of its broker: the controller comes up first. It is
+	// the speed of a starting process (1 to 3 s on two busy cores) as Config.StartTime is.
+	brokerDelay = 1900 * time.Millisecond
+	// registerRetry is the wait between two registrations of a broker that is refused while its old session lasts.
+	registerRetry = 500 * time.Millisecond
+	// unfenceDelay is from the registration to the heartbeat that unfences: the broker catches up with the metadata log.
+	unfenceDelay = 600 * time.Millisecond
 	// wakeDelay is the overdue heartbeat of a broker that was frozen and not restarted.
 	wakeDelay = 50 * time.Millisecond
-	// joinDelay is the least time from unfenced to in-sync: leaders hear of it, fetchers start, one fetch (500 ms at most)
-	// reaches the end of the log, the leader asks the controller to expand the set.
-	joinDelay = 500 * time.Millisecond
-	// handoffDelay is from SIGTERM to the controller's answer that moves the leaders (the heartbeat is sent at once).
-	handoffDelay = 50 * time.Millisecond
-	// exitDelay is from the hand-off to the closed sockets; the next heartbeat, which permits the exit, follows the first
-	// after 50 ms (BrokerLifecycleManager), the rest is closing the log.
-	exitDelay = 300 * time.Millisecond
+	// joinDelay is the least time from unfenced to in-sync and joinSpread what comes on top: leaders hear of it, fetchers
+	// start, one fetch (500 ms at most) reaches the end of the log, the leader asks the controller to expand the set.
+	joinDelay, joinSpread = 150 * time.Millisecond, 600 * time.Millisecond
+	// handoffDelay is from SIGTERM to the controller's answer that moves the leaders.
+	handoffDelay = 150 * time.Millisecond
+	// releaseDelay is what comes on top of a heartbeat interval until the heartbeat that permits the exit, with which the
+	// controller fences the broker: a broker in controlled shutdown beats as always.
+	releaseDelay = 300 * time.Millisecond
+	// exitDelay is from that to the closed sockets: logs are closed and synced.
+	exitDelay = 900 * time.Millisecond
 	// stuckExit is when a broker that cannot reach a controller gives up its controlled shutdown. Kafka's limit is minutes;
 	// what stops it in practice is the container's termination grace period of 30 s.
 	stuckExit = 30 * time.Second
-	// raftPoll is the longest time between two fetches of an idle voter (500 ms), so the age of the last successful fetch.
+	// raftPoll is the longest time between two fetches of an idle voter (500 ms).
 	raftPoll = 500 * time.Millisecond
-	// resignDelay is from the exit of an active controller, which says goodbye, to its successor.
-	resignDelay = 100 * time.Millisecond
+	// resignDelay is from the goodbye of an active controller, whose broker has stopped, to its successor; the process ends
+	// lingerDelay after that.
+	resignDelay, lingerDelay = 400 * time.Millisecond, 200 * time.Millisecond
+	// earlyFetch is from a combined node's vote to the first fetches of its replicas when its old session lasts: it knows
+	// itself as a member of the cluster from its own copy of the metadata log and need not be registered for them.
+	earlyFetch = 1500 * time.Millisecond
+	// sessionChecks is how often in a session the active controller looks for brokers whose session is over
+	// (QuorumController, maybeFenceStaleBroker); a broker is fenced at the first look after its end.
+	sessionChecks = 8
 )
 
 // What names an event.
@@ -95,6 +109,8 @@ type node struct {
 	shutting bool          // in controlled shutdown: never elected
 	clean    bool          // the last exit was controlled
 	caughtUp bool          // has everything; may join in-sync sets
+	doomed   bool          // a controller decided to fence it and could not commit that
+	early    bool          // restarted inside its session: its replicas fetch, and nobody knows of the new process
 	phase    time.Duration // of its heartbeats
 	contact  time.Duration // earliest last contact: activation of the controller or a wake-up
 	silent   time.Duration // when it stopped sending heartbeats and fetching
@@ -102,13 +118,15 @@ type node struct {
 	expands  int           // and let in
 	life     int           // counts kills, freezes, starts: timers of an earlier life do nothing
 	since    time.Duration
+	upSince  time.Duration // when its process came up
 }
 
 // beats reports whether the broker sends heartbeats.
 func (n *node) beats() bool { return n.proc == up && n.joined }
 
-// fetches reports whether the broker's replica fetchers run.
-func (n *node) fetches() bool { return n.proc == up && n.joined && !n.fenced }
+// fetches reports whether the broker's replica fetchers run: those of a restarted process do before its registration is
+// accepted, as long as the old one lasts.
+func (n *node) fetches() bool { return n.proc == up && !n.fenced && (n.joined || n.early) }
 
 // partition is one partition as the machine sees it.
 type partition struct {
@@ -145,8 +163,13 @@ type machine struct {
 	parts []*partition
 	index map[tp]*partition
 
+	// look is the time between two looks for sessions that are over, and lookPhase when the active controller began; 0: a
+	// session's end is seen at once.
+	look, lookPhase time.Duration
+
 	controller int // active controller, -1: none
 	formerly   int // the one before, while nobody has replaced it
+	ahead      int // a controller that resigned for want of a majority: its log is the longest, so it is elected again; -1: none
 	term       int // counts controllers: timers of an earlier term do nothing
 	electing   bool
 	resigning  bool
@@ -160,7 +183,8 @@ type machine struct {
 }
 
 func newMachine(cfg Config, rng *rand.Rand) *machine {
-	m := &machine{cfg: cfg, rng: rng, index: map[tp]*partition{}, controller: -1, formerly: -1, backlog: func(int) int64 { return 0 }}
+	m := &machine{cfg: cfg, rng: rng, look: cfg.SessionTimeout / sessionChecks, index: map[tp]*partition{}, controller: -1, formerly: -1, ahead: -1, backlog: func(int) int64 { return 0 }}
+	m.lookPhase = -m.upTo(m.look)
 	for id := range cfg.Nodes {
 		m.nodes = append(m.nodes, &node{
 			id: id, listens: true, joined: true, caughtUp: true,
@@ -238,6 +262,14 @@ func (m *machine) lastContact(n *node, t time.Duration) time.Duration {
 	return max(last, n.contact)
 }
 
+// seen is when the active controller looks for the first time at or after t.
+func (m *machine) seen(t time.Duration) time.Duration {
+	if m.look <= 0 || t <= m.lookPhase {
+		return t
+	}
+	return m.lookPhase + (t-m.lookPhase+m.look-1)/m.look*m.look
+}
+
 // kill is kill -9 of a broker. It reports whether there was a process to kill.
 func (m *machine) kill(now time.Duration, id int) bool {
 	n := m.nodes[id]
@@ -247,7 +279,7 @@ func (m *machine) kill(now time.Duration, id int) bool {
 	if n.beats() {
 		n.silent = now // else it has been silent for longer
 	}
-	n.proc, n.listens, n.clean, n.caughtUp, n.shutting, n.since = down, false, false, false, false, now
+	n.proc, n.listens, n.clean, n.caughtUp, n.early, n.shutting, n.since = down, false, false, false, false, false, now
 	n.life++
 	m.emit(now, id, Killed, "")
 	m.fellSilent(now, n)
@@ -312,8 +344,9 @@ func (m *machine) start(now time.Duration, id int) bool {
 		if n.life != life {
 			return
 		}
-		n.proc = up
+		n.proc, n.upSince = up, now
 		m.emit(now, id, ProcessUp, "")
+		m.after(now+earlyFetch, func(time.Duration) { n.early = n.life == life && !n.joined && !n.fenced })
 		m.quorumChanged(now)
 		m.register(now, n)
 	})
@@ -343,9 +376,9 @@ func (m *machine) shutdown(now time.Duration, id int) bool {
 		if m.canCommit() {
 			m.leave(now, n)
 		}
-		m.after(now+exitDelay, func(now time.Duration) {
+		m.after(now+m.cfg.HeartbeatInterval+releaseDelay, func(now time.Duration) {
 			if n.life == life {
-				m.exit(now, n)
+				m.release(now, n)
 			}
 		})
 	}
@@ -354,18 +387,38 @@ func (m *machine) shutdown(now time.Duration, id int) bool {
 	return true
 }
 
+// release is the controller's permission to exit: nothing has to time out. The broker stops, and then, in a combined node
+// that is the active controller, that one says goodbye.
+func (m *machine) release(now time.Duration, n *node) {
+	if m.canCommit() {
+		m.fence(now, n)
+	}
+	life := n.life
+	m.after(now+exitDelay, func(now time.Duration) {
+		if n.life != life {
+			return
+		}
+		if m.controller != n.id || !m.canCommit() {
+			m.exit(now, n)
+			return
+		}
+		m.emit(now, n.id, ControllerResigned, "its process ends")
+		m.replaceController(now + resignDelay)
+		m.after(now+resignDelay+lingerDelay, func(now time.Duration) {
+			if n.life == life {
+				m.exit(now, n)
+			}
+		})
+	})
+}
+
 // exit ends the process after a controlled shutdown.
 func (m *machine) exit(now time.Duration, n *node) {
 	n.proc, n.listens, n.joined, n.caughtUp, n.clean, n.silent, n.since = down, false, false, false, true, now, now
 	n.shutting = false
 	n.life++
 	m.emit(now, n.id, Stopped, "")
-	if m.canCommit() {
-		// The exit was agreed with the controller, so nothing has to time out.
-		m.fence(now, n)
-		if m.controller == n.id {
-			m.replaceController(now + resignDelay)
-		}
+	if n.fenced {
 		m.quorumChanged(now)
 		return
 	}
@@ -386,16 +439,21 @@ func (m *machine) watch(now time.Duration, n *node) {
 	// The timers outlive restarts of the process, because the session of the old incarnation does; so they ask again
 	// whether the broker is silent, and for long enough, when they fire.
 	term := m.term
-	expiry := func() time.Duration { return m.lastContact(n, n.silent) + m.cfg.SessionTimeout }
+	expiry := func() time.Duration { return m.seen(m.lastContact(n, n.silent) + m.cfg.SessionTimeout) }
 	m.after(max(now, expiry()), func(now time.Duration) {
-		if m.term == term && !n.fenced && !n.beats() && now >= expiry() && m.canCommit() {
+		if m.term != term || n.fenced || n.beats() || now < expiry() {
+			return
+		}
+		if m.canCommit() {
 			m.fence(now, n)
+		} else if m.controller >= 0 {
+			n.doomed = true // decided and written, but a controller without a majority cannot commit it
 		}
 	})
 	// Leaders look at their followers every half of replica.lag.time.max.ms.
 	patience := m.cfg.ReplicaLagMax + m.upTo(m.cfg.ReplicaLagMax/2)
 	m.after(max(now, n.silent+patience), func(now time.Duration) {
-		if m.term == term && !n.fenced && !n.beats() && now >= n.silent+patience && m.canCommit() {
+		if m.term == term && !n.fenced && !n.beats() && !n.early && now >= n.silent+patience && m.canCommit() {
 			m.shrink(now, n)
 		}
 	})
@@ -405,26 +463,35 @@ func (m *machine) watch(now time.Duration, n *node) {
 func (m *machine) register(now time.Duration, n *node) {
 	// While the session of the earlier incarnation lasts the controller refuses a second registration of the id
 	// (DUPLICATE_BROKER_REGISTRATION), and fence calls again.
-	if n.proc != up || !n.fenced || !m.canCommit() {
+	if n.proc != up || !n.fenced || n.shutting || !m.canCommit() {
 		return
 	}
-	delay := registerDelay
-	if n.joined {
-		delay = wakeDelay // frozen and fenced: still the same incarnation
+	at := now + wakeDelay // frozen and fenced: still the same incarnation
+	if !n.joined {
+		at = m.nextAttempt(n, now) + unfenceDelay
 	}
 	life, term := n.life, m.term
-	m.after(now+delay, func(now time.Duration) {
+	m.after(at, func(now time.Duration) {
 		if n.life != life || m.term != term || !n.fenced {
 			return
 		}
 		if !m.canCommit() {
 			return
 		}
-		n.fenced, n.joined, n.listens, n.contact, n.since = false, true, true, now, now
+		n.fenced, n.joined, n.early, n.listens, n.contact, n.since = false, true, false, true, now, now
 		m.emit(now, n.id, Unfenced, "")
 		m.reviveOffline(now, n)
 		m.catchUp(now, n)
 	})
+}
+
+// nextAttempt is when a broker whose process came up at n.upSince tries to register for the first time at or after now.
+func (m *machine) nextAttempt(n *node, now time.Duration) time.Duration {
+	first := n.upSince + brokerDelay
+	if first >= now {
+		return first
+	}
+	return first + (now-first+registerRetry-1)/registerRetry*registerRetry
 }
 
 // catchUp lets a broker copy what it missed and join the in-sync sets.
@@ -438,7 +505,7 @@ func (m *machine) catchUp(now time.Duration, n *node) {
 		n.caughtUp = true
 		return
 	}
-	m.after(now+joinDelay+copying, func(now time.Duration) {
+	m.after(now+joinDelay+m.upTo(joinSpread)+copying, func(now time.Duration) {
 		if n.life != life || n.fenced {
 			return
 		}

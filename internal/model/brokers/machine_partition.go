@@ -236,10 +236,10 @@ func (m *machine) status(n *node) Status {
 		return Fenced
 	case n.proc == down:
 		return Dead
+	case n.shutting: // fenced already or not
+		return Stopping
 	case n.fenced:
 		return Fenced
-	case n.shutting:
-		return Stopping
 	case !n.caughtUp:
 		return CatchingUp
 	default:

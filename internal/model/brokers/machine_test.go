@@ -32,6 +32,7 @@ func testMachine(t *testing.T, change func(c *Config)) *machine {
 		}
 		n.contact = -time.Hour
 	}
+	m.look = 0 // sessions end when they end; TestFencedAtALook has the rest
 	if cfg.Controllers == 0 {
 		m.controller = 2
 	}
@@ -92,14 +93,24 @@ func TestTimelines(t *testing.T) {
 			28.8s status 0 running
 			299s = 1[0 1 2] 1[0 1 2] 2[0 1 2]
 			301s = ` + healthy},
-		{"restart inside the session waits for its end", func(c *Config) { c.StartTime = time.Second }, `
+		{"restart inside the session waits for its end, and its replicas do not", func(c *Config) { c.StartTime = time.Second }, `
 			10s kill 0
 			11s start 0
 			12.5s status 0 starting
-			17.69s = 0[0 1 2] 1[0 1 2]! 2[0 1 2]!
+			13.49s = 0[0 1 2] 1[0 1 2]! 2[0 1 2]!
+			13.5s = 0[0 1 2] 1[0 1 2] 2[0 1 2]
+			17.69s = 0[0 1 2] 1[0 1 2] 2[0 1 2]
 			17.7s = 1[1 2] 1[1 2] 2[1 2]
-			18s status 0 catching-up
-			18.5s = 1[0 1 2] 1[0 1 2] 2[0 1 2]`},
+			18s status 0 starting
+			18.5s status 0 catching-up
+			19.5s = 1[0 1 2] 1[0 1 2] 2[0 1 2]`},
+		{"killed again before anybody knew of the restart", func(c *Config) { c.StartTime = time.Second }, `
+			10s kill 0
+			11s start 0
+			13.5s = 0[0 1 2] 1[0 1 2] 2[0 1 2]
+			14s kill 0
+			14s = 0[0 1 2] 1[0 1 2]! 2[0 1 2]!
+			17.7s = 1[1 2] 1[1 2] 2[1 2]`},
 		{"leaders lose patience before the controller does", func(c *Config) { c.ReplicaLagMax = 2 * time.Second }, `
 			10s kill 0
 			11.99s = 0[0 1 2] 1[0 1 2]! 2[0 1 2]!
@@ -107,10 +118,20 @@ func TestTimelines(t *testing.T) {
 			17.7s = 1[1 2] 1[1 2] 2[1 2]`},
 		{"controlled shutdown moves leaders first", nil, `
 			10s shutdown 0
-			10.05s = 1[1 2] 1[1 2] 2[1 2]
-			10.3s status 0 shutting-down
-			10.35s status 0 shut-down
-			10.35s fenced 0`},
+			10.15s = 1[1 2] 1[1 2] 2[1 2]
+			12.44s status 0 shutting-down
+			12.45s fenced 0
+			13.34s status 0 shutting-down
+			13.35s status 0 shut-down
+			30s = 1[1 2] 1[1 2] 2[1 2]`},
+		{"controlled shutdown of the active controller: it says goodbye before its process ends", nil, `
+			10s shutdown 2
+			13.34s controller 2
+			13.35s controller -1
+			13.75s controller some
+			13.94s status 2 shutting-down
+			13.95s status 2 shut-down
+			30s = 0[0 1] 1[0 1] 0[0 1]`},
 		{"two controlled shutdowns leave one in sync: refusal", nil, `
 			10s shutdown 0
 			11s shutdown 1
@@ -233,9 +254,10 @@ func runLine(t *testing.T, m *machine, line string) {
 	}
 }
 
-// TestFencedWithinSession: the session counts from the last heartbeat, so a kill is noticed between session minus
-// interval and session after it.
+// TestFencedWithinSession: the session counts from the last heartbeat, and the controller looks eight times in a session, so
+// a kill is noticed between session minus heartbeat interval and nine eighths of a session after it.
 func TestFencedWithinSession(t *testing.T) {
+	var late time.Duration
 	for seed := range uint64(200) {
 		m := newMachine(Config{}.withDefaults(), rand.New(rand.NewPCG(seed, 0)))
 		victim := (m.controller + 1) % 3
@@ -244,14 +266,19 @@ func TestFencedWithinSession(t *testing.T) {
 		m.kill(at, victim)
 		m.advance(at + time.Minute)
 		fenced := eventTime(t, m.take(), victim, FencedEvent) - at
-		if fenced <= 7*time.Second || fenced > 9*time.Second {
-			t.Fatalf("seed %d: fenced %s after the kill, want (7s, 9s]", seed, fenced)
+		if fenced <= 7*time.Second || fenced > 10125*time.Millisecond {
+			t.Fatalf("seed %d: fenced %s after the kill, want (7s, 10.125s]", seed, fenced)
 		}
+		late = max(late, fenced)
+	}
+	if late < 9*time.Second {
+		t.Errorf("never fenced later than %s after the kill: nobody waits for the controller to look", late)
 	}
 }
 
 // TestControllerKill: nobody fences until a new controller is elected, and that one starts a full session.
 func TestControllerKill(t *testing.T) {
+	second := 0
 	for seed := range uint64(200) {
 		m := newMachine(Config{}.withDefaults(), rand.New(rand.NewPCG(seed, 0)))
 		victim := m.controller
@@ -266,12 +293,18 @@ func TestControllerKill(t *testing.T) {
 				elected = e.at - at
 			}
 		}
-		if elected < 1500*time.Millisecond || elected > 2250*time.Millisecond {
-			t.Fatalf("seed %d: elected %s after the kill, want 1.5s to 2.25s", seed, elected)
+		if elected < 2*time.Second || elected > 4500*time.Millisecond {
+			t.Fatalf("seed %d: elected %s after the kill, want 2s to 4.5s", seed, elected)
 		}
-		if fenced := eventTime(t, ev, victim, FencedEvent) - at; fenced != elected+9*time.Second {
-			t.Fatalf("seed %d: fenced %s after the kill, elected %s", seed, fenced, elected)
+		if elected > 3*time.Second {
+			second++
 		}
+		if fenced := eventTime(t, ev, victim, FencedEvent) - at - elected; fenced < 9*time.Second || fenced > 10125*time.Millisecond {
+			t.Fatalf("seed %d: fenced %s after the election, want a session to nine eighths of one", seed, fenced)
+		}
+	}
+	if second < 20 || second > 180 {
+		t.Errorf("%d of 200 elections took more than one round", second)
 	}
 }
 
@@ -295,8 +328,8 @@ func TestCatchUpTakesBytes(t *testing.T) {
 	m.advance(40 * time.Second)
 	ev := m.take()
 	got := eventTime(t, ev, 0, InSync) - eventTime(t, ev, 0, Unfenced)
-	if want := joinDelay + 5*time.Second; got != want {
-		t.Errorf("caught up after %s, want %s", got, want)
+	if least := joinDelay + 5*time.Second; got < least || got > least+joinSpread {
+		t.Errorf("caught up after %s, want %s and at most %s more", got, least, joinSpread)
 	}
 }
 
