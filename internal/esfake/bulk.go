@@ -229,7 +229,7 @@ func (s *Server) apply(ops []bulkOp) []result {
 			ix.mu.Lock()
 			ix.tick(now)
 		}
-		if b := ix.blocksFor(op.act, blocked); b != nil {
+		if b := ix.blocksFor(blocked); b != nil {
 			res.err = errBlocked(ix.name, b)
 			refused++
 			continue
@@ -263,18 +263,14 @@ func (op *bulkOp) validate() *apiError {
 	return nil
 }
 
-// blocksFor returns the blocks that refuse the action; mu is held.
-func (ix *index) blocksFor(act action, readOnly bool) []block {
+// blocksFor returns the blocks that refuse a write; mu is held.
+func (ix *index) blocksFor(readOnly bool) []block {
 	var out []block
 	if readOnly {
 		out = append(out, blockKinds()[0])
 	}
-	for _, b := range ix.settings.blocks {
-		if act != actDelete || b.del {
-			out = append(out, b)
-		}
-	}
-	return out
+	// What read_only_allow_delete allows is to delete the index, not a document.
+	return append(out, ix.settings.blocks...)
 }
 
 // write does one item; the index is locked and ticked.

@@ -44,7 +44,7 @@ func errBlocked(index string, blocks []block) *apiError {
 		parts[i] = b.text
 	}
 	return &apiError{
-		status: blocks[0].status, typ: "cluster_block_exception", index: index,
+		status: blocks[0].status, typ: "cluster_block_exception",
 		reason: "index [" + index + "] blocked by: [" + strings.Join(parts, "], [") + "];",
 	}
 }

@@ -298,7 +298,7 @@ func (s *Server) refreshIndices(_ http.ResponseWriter, r *http.Request) (any, *a
 		ix.refresh()
 		ix.mu.Unlock()
 	}
-	return map[string]any{"_shards": shards(len(list))}, nil
+	return map[string]any{"_shards": map[string]any{"total": len(list), "successful": len(list), "failed": 0}}, nil
 }
 
 func shards(n int) map[string]any {

@@ -327,6 +327,11 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 		}
 		collected := 0
 		for d := range sh.matches(n, first) {
+			if r.terminate > 0 && collected == r.terminate {
+				r.ended = true // it ended early only if there was more
+				break
+			}
+			collected++
 			if counting {
 				total++
 			}
@@ -338,10 +343,6 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 				} else if hits, err = r.keep(hits, sh, d); err != nil {
 					return nil, 0, false, err
 				}
-			}
-			if collected++; collected == r.terminate {
-				r.ended = true
-				break
 			}
 			if byDoc && len(hits) >= r.from+r.size && (!counting || total > r.track) {
 				break

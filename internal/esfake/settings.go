@@ -19,19 +19,18 @@ type block struct {
 	key    string
 	status int
 	text   string
-	del    bool // refuses deletes too
 }
 
 // blockKinds are the index blocks with the texts and statuses of Elasticsearch 8. The flood-stage block answers 429,
 // the ones set by hand 403.
 func blockKinds() []block {
 	return []block{
-		{"index.blocks.read_only", http.StatusForbidden, "FORBIDDEN/5/index read-only (api)", true},
+		{"index.blocks.read_only", http.StatusForbidden, "FORBIDDEN/5/index read-only (api)"},
 		{
 			"index.blocks.read_only_allow_delete", http.StatusTooManyRequests,
-			"TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block", false,
+			"TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block",
 		},
-		{"index.blocks.write", http.StatusForbidden, "FORBIDDEN/8/index write (api)", true},
+		{"index.blocks.write", http.StatusForbidden, "FORBIDDEN/8/index write (api)"},
 	}
 }
 
