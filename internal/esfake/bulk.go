@@ -147,7 +147,7 @@ func parseAction(l []byte, line int) (op bulkOp, aerr *apiError) {
 		return op, aerr
 	}
 	if err != nil {
-		return op, bad("%v", err)
+		return op, errBadRequest("x_content_parse_exception", "[%d] %v", line, err)
 	}
 	if !seen {
 		return op, bad("expected an action")
