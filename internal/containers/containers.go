@@ -63,7 +63,7 @@ func engine(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }() // it was only asked
 	return p.Health(ctx)
 }
 

@@ -96,7 +96,7 @@ func StartKafka(tb testing.TB, cfg KafkaConfig) *Kafka {
 // cannot choose it.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}

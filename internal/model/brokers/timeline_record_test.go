@@ -161,7 +161,7 @@ func (k *realCluster) view(ctx context.Context, id int) (realView, error) {
 	var v realView
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = kmsg.StringPtr("t")
+	rt.Topic = new("t")
 	req.Topics = append(req.Topics, rt)
 	raw, err := k.clients[id].SeedBrokers()[0].Request(ctx, req)
 	if err != nil {
