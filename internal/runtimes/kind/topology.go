@@ -134,7 +134,7 @@ while until=$(cat "$lease" 2>/dev/null); do
   sleep 1
 done
 [ -f "$lease" ] || exit 0
-for n in "$@"; do "$engine" update --cpu-quota -1 --memory "$memory" --memory-swap -1 "$n" >/dev/null 2>&1; done
+for n in "$@"; do "$engine" update --cpu-quota -1 --memory "$memory" --memory-swap "$memory" "$n" >/dev/null 2>&1; done
 rm -f "$lease"
 `
 
@@ -213,10 +213,12 @@ func (r *Runtime) capsOf(ctx context.Context, node string) (Caps, error) {
 }
 
 // liftCaps gives nodes all of the machine again. An engine takes no cap of memory away from a running container: the whole memory is none.
+// The limit with swap is a number too: with -1 the engine raises the memory first, and the kernel refuses it (cgroup v1).
 func (r *Runtime) liftCaps(ctx context.Context, nodes []string) error {
 	var errs []error
 	for _, n := range nodes {
-		_, err := r.engine.Run(ctx, "update", "--cpu-quota", "-1", "--memory", strconv.FormatInt(r.info.MemoryBytes, 10), "--memory-swap", "-1", n)
+		whole := strconv.FormatInt(r.info.MemoryBytes, 10)
+		_, err := r.engine.Run(ctx, "update", "--cpu-quota", "-1", "--memory", whole, "--memory-swap", whole, n)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
