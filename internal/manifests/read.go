@@ -3,6 +3,7 @@ package manifests
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +158,49 @@ func (r Rendered) Prometheus() (config string, args []string, err error) {
 		return "", nil, err
 	}
 	return strings.ReplaceAll(config, "${TRIAD_CLUSTER}", r.Cluster), w.Args, nil
+}
+
+// Mounted returns the files of the ConfigMaps that a workload mounts, by their path in its first container.
+func (r Rendered) Mounted(workload string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, o := range r.Objects {
+		if o.Name() != workload || !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet", "Job"}, o.Kind()) {
+			continue
+		}
+		v, _ := o.Field("spec", "template", "spec", "volumes")
+		volumes, _ := v.([]any)
+		maps := map[string]string{} // volume -> ConfigMap
+		for _, e := range volumes {
+			m, _ := e.(map[string]any)
+			cm, _ := m["configMap"].(map[string]any)
+			name, _ := m["name"].(string)
+			maps[name], _ = cm["name"].(string)
+		}
+		v, _ = o.Field("spec", "template", "spec", "containers")
+		containers, _ := v.([]any)
+		if len(containers) == 0 {
+			return nil, fmt.Errorf("%s: %s has no container", r.Cluster, o)
+		}
+		first, _ := containers[0].(map[string]any)
+		mounts, _ := first["volumeMounts"].([]any)
+		for _, e := range mounts {
+			m, _ := e.(map[string]any)
+			name, _ := m["name"].(string)
+			at, _ := m["mountPath"].(string)
+			if maps[name] == "" {
+				continue
+			}
+			for _, cm := range r.Objects {
+				if cm.Kind() == "ConfigMap" && cm.Name() == maps[name] {
+					for file, text := range cm.texts("data") {
+						out[path.Join(at, file)] = []byte(text)
+					}
+				}
+			}
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("%s: no workload %q in the manifests", r.Cluster, workload)
 }
 
 // IndexTemplate is what the manifests give Elasticsearch for the indices of one topic.

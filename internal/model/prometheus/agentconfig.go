@@ -123,7 +123,7 @@ func ParseAgent(config []byte, args []string) (AgentConfig, []triad.NotModelled,
 
 	p := &parser{file: "prometheus.yml"}
 	root := p.document(config)
-	c.Jobs, c.ExternalLabels = parseScrape(root)
+	c.Jobs, c.ExternalLabels, _ = parseScrape(root)
 	for i, n := range root.list("remote_write") {
 		c.RemoteWrites = append(c.RemoteWrites, parseRemoteWrite(p.section("remote_write["+itoa(i)+"]", n), i))
 	}
@@ -145,8 +145,9 @@ func ParseAgent(config []byte, args []string) (AgentConfig, []triad.NotModelled,
 }
 
 // parseScrape reads global and scrape_configs, which the agent and the receiver share.
-func parseScrape(root section) ([]ScrapeJob, map[string]string) {
+func parseScrape(root section) ([]ScrapeJob, map[string]string, time.Duration) {
 	interval, timeout := defaultScrapeInterval, defaultScrapeTimeout
+	evaluation := time.Minute // DefaultGlobalConfig
 	g, _ := root.child("global")
 	g.duration("scrape_interval", &interval)
 	_, timeoutSet := g.scalar("scrape_timeout")
@@ -155,7 +156,8 @@ func parseScrape(root section) ([]ScrapeJob, map[string]string) {
 		timeout = min(timeout, interval)
 	}
 	external := g.labels("external_labels")
-	g.accept("evaluation_interval", "query_log_file")
+	g.duration("evaluation_interval", &evaluation)
+	g.accept("query_log_file")
 	g.note("scrape_protocols", "the text format is asked for first, then OpenMetrics")
 	g.rest("not modelled; the default holds")
 	var jobs []ScrapeJob
@@ -169,7 +171,7 @@ func parseScrape(root section) ([]ScrapeJob, map[string]string) {
 		jobs = append(jobs, j)
 	}
 	root.note("scrape_config_files", "jobs in other files are not read")
-	return jobs, external
+	return jobs, external, evaluation
 }
 
 func parseJob(s section, interval, timeout time.Duration) ScrapeJob {

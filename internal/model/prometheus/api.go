@@ -34,28 +34,44 @@ func badData(param string, err error) *apiError {
 }
 
 type envelope struct {
-	Status    string `json:"status"`
-	Data      any    `json:"data,omitempty"`
-	ErrorType string `json:"errorType,omitempty"`
-	Error     string `json:"error,omitempty"`
+	Status    string   `json:"status"`
+	Data      any      `json:"data,omitempty"`
+	ErrorType string   `json:"errorType,omitempty"`
+	Error     string   `json:"error,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
+	Infos     []string `json:"infos,omitempty"`
+}
+
+// answer is what an endpoint has found.
+type answer struct {
+	data            any
+	warnings, infos []string
+}
+
+// plain makes an endpoint of one that has nothing to remark.
+func plain(f func(*http.Request) (any, *apiError)) func(*http.Request) (answer, *apiError) {
+	return func(req *http.Request) (answer, *apiError) {
+		data, err := f(req)
+		return answer{data: data}, err
+	}
 }
 
 // endpoint answers one path of the HTTP API.
-func (r *Receiver) endpoint(f func(*http.Request) (any, *apiError)) http.HandlerFunc {
+func (r *Receiver) endpoint(f func(*http.Request) (answer, *apiError)) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		var e envelope
 		code := http.StatusOK
-		data, err := any(nil), (*apiError)(nil)
+		found, err := answer{}, (*apiError)(nil)
 		if perr := req.ParseForm(); perr != nil {
 			err = badData("", perr)
 		} else {
-			data, err = f(req)
+			found, err = f(req)
 		}
 		if err != nil {
 			code = err.code
 			e = envelope{Status: "error", ErrorType: err.kind, Error: err.msg}
 		} else {
-			e = envelope{Status: "success", Data: data}
+			e = envelope{Status: "success", Data: found.data, Warnings: found.warnings, Infos: found.infos}
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
@@ -72,6 +88,12 @@ type queryData struct {
 	Result     []row  `json:"result"`
 }
 
+// scalarData is the answer of an expression that is no set of series.
+type scalarData struct {
+	ResultType string `json:"resultType"`
+	Result     any    `json:"result"`
+}
+
 type row struct {
 	Metric map[string]string `json:"metric"`
 	Value  *jsonPoint        `json:"value,omitempty"`
@@ -83,12 +105,27 @@ type jsonPoint point
 
 // MarshalJSON writes the pair.
 func (p jsonPoint) MarshalJSON() ([]byte, error) {
-	sec, frac := p.t/1000, p.t%1000
-	out := "[" + strconv.FormatInt(sec, 10)
-	if frac != 0 {
+	return []byte("[" + formatTime(p.t) + `,"` + formatValue(p.v) + `"]`), nil
+}
+
+// jsonText is a string at a time.
+type jsonText struct {
+	t int64
+	v string
+}
+
+// MarshalJSON writes the pair.
+func (p jsonText) MarshalJSON() ([]byte, error) {
+	v, err := json.Marshal(p.v)
+	return append(append(append([]byte("["), formatTime(p.t)...), ','), append(v, ']')...), err
+}
+
+func formatTime(t int64) string {
+	out := strconv.FormatInt(t/1000, 10)
+	if frac := t % 1000; frac != 0 {
 		out += fmt.Sprintf(".%03d", frac)
 	}
-	return []byte(out + `,"` + formatValue(p.v) + `"]`), nil
+	return out
 }
 
 func formatValue(v float64) string {
@@ -99,87 +136,45 @@ func formatValue(v float64) string {
 	return strconv.FormatFloat(v, f, -1, 64)
 }
 
-func (r *Receiver) query(req *http.Request) (any, *apiError) {
+func (r *Receiver) query(req *http.Request) (answer, *apiError) {
 	at, err := parseTime(req.FormValue("time"), "time", time.Now())
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	s, err := parseQuery(req)
-	if err != nil {
-		return nil, err
+	q, qerr := r.engine.NewInstantQuery(req.Context(), r.engine.store, nil, req.FormValue("query"), at)
+	if qerr != nil {
+		return answer{}, badData("query", qerr)
 	}
-	t := at.UnixMilli()
-	if s.window > 0 {
-		d := queryData{ResultType: "matrix", Result: []row{}}
-		for _, f := range r.head.selectPoints(s.matchers, t-s.window.Milliseconds()+1, t) {
-			var vals []jsonPoint
-			for _, p := range f.points {
-				if !isStale(p.v) {
-					vals = append(vals, jsonPoint(p))
-				}
-			}
-			if len(vals) > 0 {
-				d.Result = append(d.Result, row{Metric: f.labels.Map(), Values: vals})
-			}
-		}
-		return d, nil
-	}
-	d := queryData{ResultType: "vector", Result: []row{}}
-	for _, f := range r.head.selectPoints(s.matchers, t-r.cfg.Lookback.Milliseconds()+1, t) {
-		if p := f.points[len(f.points)-1]; !isStale(p.v) {
-			d.Result = append(d.Result, row{Metric: f.labels.Map(), Value: &jsonPoint{t, p.v}})
-		}
-	}
-	return d, nil
+	return r.engine.result(req.Context(), q)
 }
 
-func (r *Receiver) queryRange(req *http.Request) (any, *apiError) {
+func (r *Receiver) queryRange(req *http.Request) (answer, *apiError) {
 	start, err := parseTime(req.FormValue("start"), "start", time.Time{})
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	end, err := parseTime(req.FormValue("end"), "end", time.Time{})
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	if end.Before(start) {
-		return nil, badData("end", errors.New("end timestamp must not be before start time"))
+		return answer{}, badData("end", errors.New("end timestamp must not be before start time"))
 	}
 	step, perr := parseStep(req.FormValue("step"))
 	if perr != nil {
-		return nil, badData("step", perr)
+		return answer{}, badData("step", perr)
 	}
 	if step <= 0 {
-		return nil, badData("step", errors.New("zero or negative query resolution step widths are not accepted. Try a positive integer"))
+		return answer{}, badData("step", errors.New("zero or negative query resolution step widths are not accepted. Try a positive integer"))
 	}
 	if end.Sub(start)/step > maxPoints {
-		return nil, badData("", errors.New("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"))
+		return answer{}, badData("", errors.New("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"))
 	}
-	s, err := parseQuery(req)
-	if err != nil {
-		return nil, err
+	q, qerr := r.engine.NewRangeQuery(req.Context(), r.engine.store, nil, req.FormValue("query"), start, end, step)
+	if qerr != nil {
+		return answer{}, badData("query", qerr)
 	}
-	if s.window > 0 {
-		return nil, badData("query", errors.New(`invalid expression type "range vector" for range query, must be Scalar or instant Vector`))
-	}
-	back := r.cfg.Lookback.Milliseconds()
-	d := queryData{ResultType: "matrix", Result: []row{}}
-	for _, f := range r.head.selectPoints(s.matchers, start.UnixMilli()-back+1, end.UnixMilli()) {
-		var vals []jsonPoint
-		i := -1
-		for t := start.UnixMilli(); t <= end.UnixMilli(); t += step.Milliseconds() {
-			for i+1 < len(f.points) && f.points[i+1].t <= t {
-				i++
-			}
-			if i >= 0 && f.points[i].t > t-back && !isStale(f.points[i].v) {
-				vals = append(vals, jsonPoint{t, f.points[i].v})
-			}
-		}
-		if len(vals) > 0 {
-			d.Result = append(d.Result, row{Metric: f.labels.Map(), Values: vals})
-		}
-	}
-	return d, nil
+	return r.engine.result(req.Context(), q)
 }
 
 func (r *Receiver) seriesList(req *http.Request) (any, *apiError) {
@@ -245,13 +240,9 @@ func (r *Receiver) matched(req *http.Request) ([]Labels, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	var sels [][]matcher
-	for _, m := range req.Form["match[]"] {
-		s, perr := parseSelector(m)
-		if perr != nil || s.window > 0 {
-			return nil, selectorError("match[]", perr)
-		}
-		sels = append(sels, s.matchers)
+	sels, perr := r.engine.parser.ParseMetricSelectors(req.Form["match[]"])
+	if perr != nil {
+		return nil, badData("match[]", perr)
 	}
 	if len(sels) == 0 {
 		// As the real index, this knows series whose only samples were refused.
@@ -273,23 +264,6 @@ func (r *Receiver) matched(req *http.Request) ([]Labels, *apiError) {
 	}
 	slices.SortFunc(out, compareLabels)
 	return out, nil
-}
-
-func parseQuery(req *http.Request) (selector, *apiError) {
-	s, err := parseSelector(req.FormValue("query"))
-	if err != nil {
-		return selector{}, selectorError("query", err)
-	}
-	return s, nil
-}
-
-// selectorError is a bad request for a broken selector, and for what the model cannot evaluate the error that the real program gives
-// when an evaluation fails.
-func selectorError(param string, err error) *apiError {
-	if err == nil || errors.Is(err, errNotModelled) {
-		return &apiError{http.StatusUnprocessableEntity, "execution", errNotModelled.Error()}
-	}
-	return badData(param, err)
 }
 
 func parseTime(v, param string, def time.Time) (time.Time, *apiError) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	plabels "github.com/prometheus/prometheus/model/labels"
 )
 
 // The reasons for which Prometheus refuses a sample, word for word (storage/interface.go).
@@ -44,6 +46,7 @@ type head struct {
 type headSeries struct {
 	ref     uint64
 	labels  Labels
+	prom    plabels.Labels // the same for the engine
 	chunks  []*chunk
 	n       int
 	last    point
@@ -101,7 +104,7 @@ func (h *head) intern(l Labels, ref uint64) *headSeries {
 		if ref == 0 {
 			ref = h.ref + 1
 		}
-		s = &headSeries{ref: ref, labels: l}
+		s = &headSeries{ref: ref, labels: l, prom: promLabels(l)}
 		h.series[k] = s
 		h.sorted = nil
 		h.m.created.Inc()
@@ -371,24 +374,25 @@ func validLabels(in Labels) (Labels, bool) {
 // found is one series of a selection with its samples in ascending time, stale markers included.
 type found struct {
 	labels Labels
+	prom   plabels.Labels
 	points []point
 }
 
 // selectPoints returns the series that match, sorted by labels, with their samples from <= t <= to. Series without any are left out.
-func (h *head) selectPoints(ms []matcher, from, to int64) []found {
+func (h *head) selectPoints(ms []*plabels.Matcher, from, to int64) []found {
 	var out []found
 	for _, s := range h.matching(ms) {
 		h.mu.RLock()
 		pts := s.between(from, to)
 		h.mu.RUnlock()
 		if len(pts) > 0 {
-			out = append(out, found{s.labels, pts})
+			out = append(out, found{s.labels, s.prom, pts})
 		}
 	}
 	return out
 }
 
-func (h *head) matching(ms []matcher) []*headSeries {
+func (h *head) matching(ms []*plabels.Matcher) []*headSeries {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sorted == nil {
@@ -399,7 +403,7 @@ func (h *head) matching(ms []matcher) []*headSeries {
 	}
 	var out []*headSeries
 	for _, s := range h.sorted {
-		if matches(ms, s.labels) {
+		if matchesAll(ms, s.labels) {
 			out = append(out, s)
 		}
 	}

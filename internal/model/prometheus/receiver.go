@@ -29,21 +29,29 @@ type ReceiverOptions struct {
 	Options
 	WebConfig   []byte // text of --web.config.file, nil for none
 	SeriesLimit int    // samples kept per series; 0 means 100,000, the oldest go first
+	// Rules are the texts of rule files by path; those that a pattern of rule_files matches are loaded.
+	Rules map[string][]byte
+	// Absent says of a metric that nothing in this system exposes it. A rule that rests on one is left out and listed: it would
+	// be silent, or fire, for a reason that is not the system's.
+	Absent func(metric string) bool
 }
 
-// Receiver is a Prometheus server that receives remote writes, scrapes its own cluster and answers selectors. New and Run again on the
+// Receiver is a Prometheus server that receives remote writes, scrapes its own cluster, evaluates rules and answers queries. New and Run again on the
 // same Root is the process started again; what was acknowledged is there.
 type Receiver struct {
-	cfg      ReceiverConfig
-	opts     ReceiverOptions
-	logger   *slog.Logger
-	registry *client.Registry
-	metrics  *headMetrics
-	scraper  *scraper
-	web      *webConfig
-	faults   *faults
-	head     *head
-	ready    chan struct{}
+	cfg         ReceiverConfig
+	opts        ReceiverOptions
+	logger      *slog.Logger
+	registry    *client.Registry
+	metrics     *headMetrics
+	ruleMetrics *ruleMetrics
+	scraper     *scraper
+	web         *webConfig
+	faults      *faults
+	head        *head
+	engine      *engine
+	groups      []*ruleGroup
+	ready       chan struct{}
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -62,7 +70,12 @@ func NewReceiver(cfg ReceiverConfig, opts ReceiverOptions) (*Receiver, []triad.N
 		cfg: cfg, opts: opts, logger: opts.logger(), registry: client.NewRegistry(), web: web,
 		faults: &faults{conns: map[*trackedConn]struct{}{}}, ready: make(chan struct{}),
 	}
-	r.metrics = newHeadMetrics(r.registry)
+	r.metrics, r.ruleMetrics = newHeadMetrics(r.registry), newRuleMetrics(r.registry)
+	groups, ruleNotes, err := r.loadRules()
+	if err != nil {
+		return nil, nil, fmt.Errorf("receiver: %w", err)
+	}
+	r.groups, notes = groups, append(notes, ruleNotes...)
 	processMetrics(r.registry, time.Now())
 	r.scraper = &scraper{
 		jobs: cfg.Jobs, given: opts.Targets, files: files{opts.Root}, dial: opts.Dial, timing: opts.Timing.withDefaults(),
@@ -95,7 +108,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 		return fmt.Errorf("receiver: %w", err)
 	}
 	defer h.log.close()
-	r.head, r.scraper.sink = h, h
+	r.head, r.scraper.sink, r.engine = h, h, newEngine(h)
 	tlsConfig, err := r.web.tls(files{r.opts.Root})
 	if err != nil {
 		return fmt.Errorf("receiver: %w", err)
@@ -127,6 +140,9 @@ func (r *Receiver) Run(ctx context.Context) error {
 			stop()
 		}
 	})
+	for _, g := range r.groups {
+		wg.Go(func() { g.run(run) })
+	}
 	close(r.ready)
 	<-run.Done()
 	if !errors.Is(context.Cause(ctx), triad.ErrKilled) {
@@ -160,10 +176,12 @@ func (r *Receiver) handler() http.Handler {
 	for _, m := range []string{"GET ", "POST "} {
 		handle(m+"/api/v1/query", r.endpoint(r.query))
 		handle(m+"/api/v1/query_range", r.endpoint(r.queryRange))
-		handle(m+"/api/v1/series", r.endpoint(r.seriesList))
-		handle(m+"/api/v1/labels", r.endpoint(r.labelNames))
+		handle(m+"/api/v1/series", r.endpoint(plain(r.seriesList)))
+		handle(m+"/api/v1/labels", r.endpoint(plain(r.labelNames)))
 	}
-	handle("GET /api/v1/label/{name}/values", r.endpoint(r.labelValues))
+	handle("GET /api/v1/label/{name}/values", r.endpoint(plain(r.labelValues)))
+	handle("GET /api/v1/rules", r.endpoint(plain(r.rules)))
+	handle("GET /api/v1/alerts", r.endpoint(plain(r.alerts)))
 	handle("GET /metrics", promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{DisableCompression: true}))
 	handle("GET /-/healthy", text("Prometheus Server is Healthy.\n"))
 	handle("GET /-/ready", text("Prometheus Server is Ready.\n"))

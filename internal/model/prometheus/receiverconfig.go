@@ -19,6 +19,9 @@ type ReceiverConfig struct {
 	StoragePath      string            // --storage.tsdb.path
 	ListenAddress    string            // --web.listen-address
 	AcceptWrites     bool              // --web.enable-remote-write-receiver
+	RuleFiles        []string          // rule_files: patterns of paths
+	// EvaluationInterval is global.evaluation_interval, default 1 min: of rule groups that have none of their own.
+	EvaluationInterval time.Duration
 }
 
 // AcceptanceWindow is how much older than the newest sample of all series a sample may be and still be accepted, provided that its series
@@ -29,7 +32,7 @@ func (c ReceiverConfig) AcceptanceWindow() time.Duration {
 }
 
 // ParseReceiver reads prometheus.yml and the arguments of a container that runs Prometheus as a server which receives remote writes.
-// Everything that the model does not honour is listed, rules and alerting among it.
+// Everything that the model does not honour is listed, alerting among it.
 func ParseReceiver(config []byte, args []string) (ReceiverConfig, []triad.NotModelled, error) {
 	c := ReceiverConfig{
 		Retention: 15 * 24 * time.Hour, BlockDuration: 2 * time.Hour, Lookback: 5 * time.Minute, StoragePath: "data/",
@@ -37,7 +40,8 @@ func ParseReceiver(config []byte, args []string) (ReceiverConfig, []triad.NotMod
 	}
 	p := &parser{file: "prometheus.yml"}
 	root := p.document(config)
-	c.Jobs, c.ExternalLabels = parseScrape(root)
+	c.Jobs, c.ExternalLabels, c.EvaluationInterval = parseScrape(root)
+	c.RuleFiles = root.strings("rule_files")
 	if st, ok := root.child("storage"); ok {
 		if db, ok := st.child("tsdb"); ok {
 			db.duration("out_of_order_time_window", &c.OutOfOrderWindow)
@@ -49,8 +53,7 @@ func ParseReceiver(config []byte, args []string) (ReceiverConfig, []triad.NotMod
 		}
 		st.rest("not modelled")
 	}
-	root.note("rule_files", "rules are not evaluated here")
-	root.note("alerting", "alerts are not sent")
+	root.note("alerting", "alerts are evaluated, not sent")
 	root.note("remote_write", "the receiver does not forward")
 	root.note("remote_read", "nothing is read from elsewhere")
 	root.note("otlp", "only remote write 1.0 is received")

@@ -355,19 +355,3 @@ func FuzzWriteRequest(f *testing.F) {
 		}
 	})
 }
-
-func FuzzSelector(f *testing.F) {
-	for _, q := range []string{`up`, `up{a="b",c!~"d.*"}[5m]`, `{__name__=~"x"}`, `sum(up)`, `up{a='b`, "up{a=`\\`}", `a{b="\u00e4"} `} {
-		f.Add(q)
-	}
-	f.Fuzz(func(t *testing.T, q string) {
-		s, err := parseSelector(q)
-		if err != nil {
-			return
-		}
-		if len(s.matchers) == 0 || s.window < 0 {
-			t.Fatalf("%q is no selector: %+v", q, s)
-		}
-		matches(s.matchers, Labels{{metricName, "up"}})
-	})
-}

@@ -31,6 +31,8 @@ type config struct {
 	connect     connect.Config
 	agents      map[string]prom.AgentConfig // by cluster
 	receiver    prom.ReceiverConfig
+	mounted     map[string][]byte // files that the receiver's pod mounts, by path: its rules among them
+	dashboards  []manifests.Query
 	setup       []manifests.SetupCall
 	sinkGroup   string
 	deadLetter  string
@@ -136,6 +138,9 @@ func (c *config) readMonitoring(r manifests.Rendered) error {
 		return fmt.Errorf("central prometheus: %w", err)
 	}
 	c.skip("central prometheus", skipped)
+	if c.mounted, err = r.Mounted("prometheus"); err != nil {
+		return err
+	}
 	c.setup, err = r.SetupCalls()
 	return err
 }

@@ -1,13 +1,16 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/model"
 	prom "triad/internal/model/prometheus"
 	"triad/internal/observe/connect"
 	"triad/internal/observe/scrape"
@@ -15,12 +18,38 @@ import (
 	"triad/internal/scenario"
 )
 
+// absent are the metrics that nothing exposes here: there is no kubelet and no node exporter.
+var absent = regexp.MustCompile(`^(container|machine|node)_`)
+
 func (s *system) startReceiver(_, run context.Context) error {
+	if err := s.secrets(scenario.Monitoring); err != nil {
+		return err
+	}
+	jobs := map[string][]prom.Target{}
+	for i, j := range s.cfg.receiver.Jobs {
+		if i == 0 {
+			jobs[j.Name] = s.targetsOf(scenario.Monitoring)
+		} else if j.Discovered {
+			jobs[j.Name] = nil // nodes and containers: there are none here
+		}
+	}
+	inside := s.net.dialer(scenario.Monitoring, scenario.Monitoring)
+	self := s.ports.via("prometheus", inside)
+	var notes []model.NotModelled
 	var err error
-	s.receiver, _, err = prom.NewReceiver(s.cfg.receiver, prom.ReceiverOptions{Options: prom.Options{
-		Root: s.dir(scenario.Monitoring), Listen: s.ports.listen("prometheus"),
-		Dial: s.net.dialer(scenario.Monitoring, scenario.Monitoring), Logger: s.logger.With("component", "prometheus"), Targets: map[string][]prom.Target{},
-	}})
+	s.receiver, notes, err = prom.NewReceiver(s.cfg.receiver, prom.ReceiverOptions{
+		Options: prom.Options{
+			Root: s.dir(scenario.Monitoring), Listen: s.ports.listen("prometheus"), Logger: s.logger.With("component", "prometheus"), Targets: jobs,
+			Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if host, _, err := net.SplitHostPort(addr); err == nil && host == "localhost" {
+					return self(ctx, network, addr)
+				}
+				return inside(ctx, network, addr)
+			},
+		},
+		Rules: s.cfg.mounted, Absent: absent.MatchString,
+	})
+	s.cfg.skip("central prometheus", notes)
 	if err != nil {
 		return err
 	}
@@ -64,12 +93,7 @@ func (s *system) startAgents(_, _ context.Context) error {
 		if err := s.secrets(cluster); err != nil {
 			return err
 		}
-		var targets []prom.Target
-		for _, t := range s.inside() {
-			if t.Cluster == cluster {
-				targets = append(targets, prom.Target{Address: t.addr, Labels: map[string]string{"__metrics_path__": t.path, "instance": t.Instance, "component": t.Component}})
-			}
-		}
+		targets := s.targetsOf(cluster)
 		jobs := map[string][]prom.Target{}
 		for i, j := range cfg.Jobs {
 			if i == 0 {
@@ -99,6 +123,26 @@ func (s *system) startAgents(_, _ context.Context) error {
 		}
 	}
 	return nil
+}
+
+// components are the names that the manifests' pods carry, where judging has another.
+var components = map[string]string{"connect": "kafka-connect"}
+
+// targetsOf are the endpoints of a cluster as discovery would have found them: relabelling is the configuration's own.
+func (s *system) targetsOf(cluster string) []prom.Target {
+	var out []prom.Target
+	for _, t := range s.inside() {
+		if t.Cluster != cluster {
+			continue
+		}
+		out = append(out, prom.Target{Address: t.addr, Labels: map[string]string{
+			"__meta_kubernetes_pod_container_port_name": "metrics", "__meta_kubernetes_pod_phase": "Running",
+			"__meta_kubernetes_pod_annotation_triad_dev_metrics_path": t.path, "__meta_kubernetes_pod_name": t.Instance,
+			"__meta_kubernetes_pod_label_triad_dev_component": cmp.Or(components[t.Component], t.Component), "__meta_kubernetes_pod_node_name": cluster + "-0",
+			"instance": t.Instance,
+		}})
+	}
+	return out
 }
 
 // endpoint is one metrics endpoint inside the system.

@@ -97,11 +97,11 @@ func (s *system) start(ctx context.Context) error {
 	}{
 		{"brokers", s.startBrokers},
 		{"store", s.startStore},
-		{"central prometheus", s.startReceiver},
 		{"connect", s.startConnect},
 		{"fluentd", s.startFluentd},
 		{"fluent bit", s.startFluentBit},
 		{"synthetic counters", s.startSynthetic},
+		{"central prometheus", s.startReceiver}, // it scrapes connect
 		{"prometheus agents", s.startAgents},
 	} {
 		if err := step.fn(ctx, run); err != nil {
