@@ -26,8 +26,9 @@ const (
 	EventRestart    = "restart"        // a component restarted that no fault declared; Name component
 	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point
 	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic
-	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared
-	EventAlert      = "alert"          // Name: alert; State firing, resolved
+	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
+	EventAlert      = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before, labels
+	EventRule       = "rule"           // Name: rule; State ok, err, unknown, stalled; Detail: its error; Attrs group, type
 	EventRollout    = "rollout"        // Name: a stage below; State; Detail: what differs; Attrs fault, objects and counts
 	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
 	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
@@ -70,6 +71,9 @@ const (
 	RolloutThere      = "there"
 	RolloutMissing    = "missing"
 )
+
+// PointAlerts is the name of the observer of alerts in its events.
+const PointAlerts = "alerts"
 
 // States of a fault event.
 const (

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"triad/internal/promql"
 )
 
 // Problem is one fault of the manifests.
@@ -45,7 +46,8 @@ type Report struct {
 // Validate judges everything that can be judged without a cluster: every file of the folder decodes strictly; both overlays of
 // every cluster render, with and without each component; every object decodes strictly into Kubernetes' own type or fits the
 // schema of its custom resource; names of components, image pins, flows against NetworkPolicies, configuration files (JSON and
-// YAML parse, dashboards have queries of known data sources), and the difference of the overlays. definitions is the folder of
+// YAML parse, rule files and the queries of dashboards by Prometheus's own parser), what views.yaml says of the queries, and the
+// difference of the overlays. definitions is the folder of
 // CustomResourceDefinitions; empty skips that part, by name.
 func (s Set) Validate(definitionsDir string) Report {
 	var r Report
@@ -85,6 +87,10 @@ func (s Set) Validate(definitionsDir string) Report {
 			whole = whole && plain[overlay] != nil
 		}
 		differences = append(differences, Compare(c, plain["kind"], plain["eks"])...)
+	}
+	if objects, err := s.Render("monitoring", "kind"); err == nil {
+		_, err := s.Views(Rendered{Cluster: "monitoring", Overlay: "kind", Objects: objects})
+		r.add(err)
 	}
 	if whole { // else every object of what did not render would be a difference
 		r.add(Judge(differences, allowed).Err())
@@ -279,8 +285,11 @@ func checkFile(name, content string) error {
 			return err
 		}
 		if _, ok := v["panels"]; ok {
-			_, err := dashboardQueries(name, content)
-			return err
+			queries, err := dashboardQueries(name, content)
+			if err != nil {
+				return err
+			}
+			return checkPromQL(queries)
 		}
 	case ".ndjson":
 		for i, line := range strings.Split(strings.TrimSpace(content), "\n") {
@@ -290,79 +299,13 @@ func checkFile(name, content string) error {
 		}
 	case ".yaml", ".yml":
 		var n yaml.Node
-		return yaml.Unmarshal([]byte(content), &n)
+		if err := yaml.Unmarshal([]byte(content), &n); err != nil {
+			return err
+		}
+		if isRules(&n) {
+			_, err := promql.Rules([]byte(content))
+			return err
+		}
 	}
 	return nil
-}
-
-// Query is one query of a dashboard.
-type Query struct {
-	Dashboard  string // file name
-	Panel      string // title
-	Datasource string // prometheus or elasticsearch
-	Expr       string // PromQL, or a Lucene query string
-}
-
-// Queries returns every query of every dashboard, in a fixed order: C7 runs them.
-func (r Rendered) Queries() ([]Query, error) {
-	files, err := r.ConfigFiles("grafana-dashboards")
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(files))
-	for n := range files {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	var out []Query
-	for _, n := range names {
-		q, err := dashboardQueries(n, files[n])
-		if err != nil {
-			return nil, fmt.Errorf("%s: dashboard %s: %w", r.Cluster, n, err)
-		}
-		out = append(out, q...)
-	}
-	return out, nil
-}
-
-func dashboardQueries(name, content string) ([]Query, error) {
-	var d struct {
-		UID    string `json:"uid"`
-		Title  string `json:"title"`
-		Panels []struct {
-			Title   string `json:"title"`
-			Type    string `json:"type"`
-			Targets []struct {
-				Expr       string `json:"expr"`
-				Query      string `json:"query"`
-				Datasource struct {
-					UID string `json:"uid"`
-				} `json:"datasource"`
-			} `json:"targets"`
-		} `json:"panels"`
-	}
-	if err := json.Unmarshal([]byte(content), &d); err != nil {
-		return nil, err
-	}
-	if d.UID == "" || d.Title == "" {
-		return nil, fmt.Errorf("a dashboard has a uid and a title")
-	}
-	var out []Query
-	for _, p := range d.Panels {
-		if len(p.Targets) == 0 {
-			return nil, fmt.Errorf("panel %q has no query", p.Title)
-		}
-		for _, t := range p.Targets {
-			q := Query{name, p.Title, t.Datasource.UID, t.Expr}
-			switch {
-			case q.Datasource == "elasticsearch" && t.Query != "":
-				q.Expr = t.Query
-			case q.Datasource == "prometheus" && t.Expr != "":
-			default:
-				return nil, fmt.Errorf("panel %q: a query is an expression for prometheus or a query for elasticsearch", p.Title)
-			}
-			out = append(out, q)
-		}
-	}
-	return out, nil
 }

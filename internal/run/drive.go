@@ -35,6 +35,7 @@ func (r *runner) drive(ctx, after context.Context) error {
 	board, stopBoard := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { r.status.run(board) })
 	wg.Go(func() { r.phases(ctx) })
+	wg.Go(func() { r.dashboards(ctx) })
 	for i := range r.Scenario.Faults {
 		r.faults.Go(func() { r.fault(ctx, after, i) })
 	}

@@ -76,6 +76,9 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 	if m, ok := r.env.(meter); ok {
 		ws.wg.Go(func() { r.measure(watch, m) })
 	}
+	if r.watchesAlerts() {
+		ws.wg.Go(func() { r.alertsLoop(watch) })
+	}
 	for _, point := range []string{evidence.PointKafka, evidence.PointSearch} {
 		r.event(evidence.Event{Kind: evidence.EventObserver, Name: point, State: "ready"})
 	}

@@ -102,6 +102,18 @@ type PrometheusAccess struct {
 // ConnectWorkers is implemented by an Env whose Kafka Connect can be asked for the state of its connectors.
 type ConnectWorkers interface{ ConnectWorkers() []connect.Worker }
 
+// GrafanaAccess says how Grafana is asked.
+type GrafanaAccess struct {
+	URL            string
+	Client         *http.Client
+	User, Password string
+}
+
+// Dashboarder is an environment that may have a Grafana.
+type Dashboarder interface {
+	Grafana() *GrafanaAccess // nil when there is none
+}
+
 // Target is one metrics endpoint with the client that reaches it.
 type Target struct {
 	scrape.Target

@@ -46,6 +46,9 @@ func Parse(file string, data []byte) (*Scenario, error) {
 	for i := range s.Thresholds {
 		s.ThresholdAt = append(s.ThresholdAt, v.where(fmt.Sprintf("thresholds[%d]", i)))
 	}
+	for i := range s.Alerts {
+		s.AlertAt = append(s.AlertAt, v.where(fmt.Sprintf("alerts[%d].name", i)))
+	}
 	return s, nil
 }
 
@@ -114,6 +117,11 @@ func (s *Scenario) setDefaults() {
 		}
 		if f.Kind == "es-throttle" && f.Ratio == 0 {
 			f.Ratio = 1
+		}
+	}
+	for i := range s.Alerts {
+		if s.Alerts[i].Fault == "" && len(s.Faults) == 1 {
+			s.Alerts[i].Fault = s.Faults[0].Name
 		}
 	}
 	if s.Isolation != nil && s.Isolation.Tolerance == 0 {
@@ -218,7 +226,58 @@ func (v *validator) scenario(s *Scenario) {
 	for i, t := range s.Thresholds {
 		v.threshold(fmt.Sprintf("thresholds[%d]", i), t)
 	}
+	v.alerts(s)
 	v.rest(s)
+}
+
+// alerts judges what is declared for claim C7. Whether a rule of that name exists is the manifests' affair: see cmd/sim.
+func (v *validator) alerts(s *Scenario) {
+	for i, a := range s.Alerts {
+		p := fmt.Sprintf("alerts[%d]", i)
+		if a.Name == "" {
+			v.fail(p+".name", "missing: which alert fires")
+		}
+		if a.Fires <= 0 {
+			v.fail(p+".fires", "must be > 0: how long after the injection it may come")
+		}
+		if a.Clears <= 0 {
+			v.fail(p+".clears", "must be > 0: how long after the fault is healed it may stay")
+		}
+		if slices.ContainsFunc(s.Alerts[:i], func(b Alert) bool { return a.Name == b.Name && a.Fault == b.Fault }) {
+			v.fail(p, "%s is declared twice for the same fault", a.Name)
+		}
+		at := slices.IndexFunc(s.Faults, func(f Fault) bool { return f.Name == a.Fault })
+		switch {
+		case at >= 0:
+		case a.Fault == "" && len(s.Faults) > 0:
+			v.fail(p, "missing fault: which of the %d faults raises %s", len(s.Faults), a.Name)
+			continue
+		case len(s.Faults) == 0:
+			v.fail(p, "the scenario has no fault that could raise %s", a.Name)
+			continue
+		default:
+			v.oneOf(p+".fault", "fault", a.Fault, names(s.Faults, func(f Fault) string { return f.Name }))
+			continue
+		}
+		f := s.Faults[at]
+		if end := s.Phases.Resolve(f.At) + f.For.D() + a.Clears.D(); end > s.Phases.LoadTime() {
+			v.fail(p+".clears", "%s may stay until %v, after the end of the load at %v", a.Name, end, s.Phases.LoadTime())
+		}
+	}
+	if s.Dashboards != nil {
+		at := s.Phases.Resolve(*s.Dashboards)
+		if at <= 0 || at >= s.Phases.LoadTime() {
+			v.fail("dashboards", "%v is outside the load, which lasts %v", at, s.Phases.LoadTime())
+		}
+		for _, f := range s.Faults {
+			if from := s.Phases.Resolve(f.At); at >= from && at <= from+f.For.D() {
+				v.fail("dashboards", "%v lies in fault %s: a panel that is empty then proves nothing", at, f.Name)
+			}
+		}
+	}
+	if i := slices.Index(s.Requires, "one-view"); i >= 0 && s.Dashboards == nil {
+		v.fail(fmt.Sprintf("requires[%d]", i), "one-view is judged by the queries of the dashboards, and the scenario does not say when to ask them; add dashboards: before+30s")
+	}
 }
 
 func (v *validator) phases(s *Scenario) {

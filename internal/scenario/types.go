@@ -56,9 +56,12 @@ type Scenario struct {
 	Search      *Search     `yaml:"search,omitempty" json:"search,omitempty" doc:"search for the highest rate that still passes; every try is a run"`
 	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
 	Probes      []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
+	Alerts      []Alert     `yaml:"alerts,omitempty" json:"alerts,omitempty" doc:"alerts that the faults must raise, and no others"`
+	Dashboards  *Time       `yaml:"dashboards,omitempty" json:"dashboards,omitempty" doc:"when every query of every dashboard is asked, for one-view; nothing is broken then"`
 	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
 	File        string      `yaml:"-" json:"-"`
 	ThresholdAt []Position  `yaml:"-" json:"-"`
+	AlertAt     []Position  `yaml:"-" json:"-"`
 }
 
 // Phases are the lengths of the phases; a scenario without faults may leave during and after away.
@@ -145,6 +148,15 @@ type Fault struct {
 	Bandwidth Size     `yaml:"bandwidth,omitempty" json:"bandwidth,omitempty" doc:"slow-link: bytes a second"`
 	Ratio     float64  `yaml:"ratio,omitempty" json:"ratio,omitempty" doc:"es-throttle: share of items refused, 0 to 1; default 1"`
 	Count     int      `yaml:"count,omitempty" json:"count,omitempty" doc:"noisy-neighbour: busy loops"`
+}
+
+// Alert declares an alert that a fault must raise. What is declared for no fault must not fire.
+type Alert struct {
+	Name   string            `yaml:"name" json:"name" doc:"name of an alerting rule of the manifests"`
+	Fault  string            `yaml:"fault,omitempty" json:"fault,omitempty" doc:"name of the fault that raises it; needed when there is more than one"`
+	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty" doc:"labels that it must have"`
+	Fires  Duration          `yaml:"fires" json:"fires" doc:"it fires this long after the injection at the latest"`
+	Clears Duration          `yaml:"clears" json:"clears" doc:"it has cleared this long after the fault was healed at the latest"`
 }
 
 // Guarantee declares what a segment promises.

@@ -1,12 +1,10 @@
 package prometheus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
 	"maps"
 	"math"
 	"net/url"
@@ -19,13 +17,12 @@ import (
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	plabels "github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/model/value"
-	"github.com/prometheus/prometheus/promql"
-	promparser "github.com/prometheus/prometheus/promql/parser"
+	promengine "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/template"
 
 	triad "triad/internal/model"
+	"triad/internal/promql"
 )
 
 // States of an alert, as the API names them.
@@ -54,6 +51,7 @@ type ruleGroup struct {
 	offset     time.Duration // of the queries, into the past
 	limit      int
 	rules      []*rule
+	parsed     promql.Group // with the rules that were left out
 	r          *Receiver
 
 	mu      sync.Mutex
@@ -64,8 +62,7 @@ type ruleGroup struct {
 
 // rule is a recording or an alerting rule with its state; the group's mu guards what changes.
 type rule struct {
-	rulefmt.Rule
-	expr   promparser.Expr
+	promql.Rule
 	labels plabels.Labels
 
 	health   string
@@ -77,8 +74,6 @@ type rule struct {
 }
 
 func (r *rule) alerting() bool { return r.Alert != "" }
-
-func (r *rule) name() string { return cmp.Or(r.Alert, r.Record) }
 
 // alert is one set of labels for which the expression of an alerting rule holds or held.
 type alert struct {
@@ -125,83 +120,38 @@ func (r *Receiver) loadRules() ([]*ruleGroup, []triad.NotModelled, error) {
 
 // parseRules reads one rule file.
 func parseRules(file string, content []byte) ([]*ruleGroup, error) {
-	p := promparser.NewParser(promparser.Options{})
-	parsed, errs := rulefmt.Parse(content, false, model.UTF8Validation, p, slog.New(slog.DiscardHandler))
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("%s: %w", path.Base(file), errors.Join(errs...))
+	groups, err := promql.Rules(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path.Base(file), err)
 	}
 	var out []*ruleGroup
-	for _, g := range parsed.Groups {
-		x := &ruleGroup{name: g.Name, file: file, interval: time.Duration(g.Interval), limit: g.Limit}
-		if g.QueryOffset != nil {
-			x.offset = time.Duration(*g.QueryOffset)
-		}
+	for _, g := range groups {
+		x := &ruleGroup{name: g.Name, file: file, interval: g.Interval, offset: g.Offset, limit: g.Limit, parsed: g}
 		for _, y := range g.Rules {
-			expr, err := p.ParseExpr(y.Expr)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %s: %w", path.Base(file), cmp.Or(y.Alert, y.Record), err)
-			}
-			labels := maps.Clone(g.Labels)
-			if labels == nil {
-				labels = map[string]string{}
-			}
-			maps.Copy(labels, y.Labels)
-			x.rules = append(x.rules, &rule{Rule: y, expr: expr, labels: plabels.FromMap(labels), health: healthUnknown, active: map[uint64]*alert{}})
+			x.rules = append(x.rules, &rule{Rule: y, labels: plabels.FromMap(y.Labels), health: healthUnknown, active: map[uint64]*alert{}})
 		}
 		out = append(out, x)
 	}
 	return out, nil
 }
 
-// leaveOut removes the rules that rest on a metric that nothing exposes, directly or by way of a recording rule that was left out.
+// leaveOut removes the rules that rest on a metric that nothing exposes, directly or by way of a recording rule.
 func leaveOut(groups []*ruleGroup, absent func(string) bool) []triad.NotModelled {
-	gone := map[string]string{} // recorded name -> the metric it rests on
-	rests := func(r *rule) string {
-		for _, name := range Selected(r.expr) {
-			if absent(name) {
-				return name
-			}
-			if m := gone[name]; m != "" {
-				return m
-			}
-		}
-		return ""
+	var all []promql.Group
+	for _, g := range groups {
+		all = append(all, g.parsed)
 	}
 	var notes []triad.NotModelled
-	for again := true; again; {
-		again = false
-		for _, g := range groups {
-			g.rules = slices.DeleteFunc(g.rules, func(r *rule) bool {
-				m := rests(r)
-				if m == "" {
-					return false
-				}
-				if r.Record != "" {
-					gone[r.Record] = m
-				}
-				again = true
-				notes = append(notes, triad.NotModelled{File: path.Base(g.file), Line: 1, Key: g.name + "." + r.name(), Why: "not evaluated: it rests on " + m + ", which nothing here exposes"})
-				return true
-			})
-		}
+	for _, g := range groups {
+		g.rules = slices.DeleteFunc(g.rules, func(r *rule) bool {
+			m, gone := promql.Rests(r.Expr, all, absent)
+			if gone {
+				notes = append(notes, triad.NotModelled{File: path.Base(g.file), Line: 1, Key: g.name + "." + r.Name(), Why: "not evaluated: it rests on " + m + ", which nothing here exposes"})
+			}
+			return gone
+		})
 	}
 	return notes
-}
-
-// Selected returns the names of the metrics that an expression selects by name.
-func Selected(expr promparser.Expr) []string {
-	var out []string
-	promparser.Inspect(expr, func(n promparser.Node, _ []promparser.Node) error {
-		if v, ok := n.(*promparser.VectorSelector); ok {
-			for _, m := range v.LabelMatchers {
-				if m.Name == plabels.MetricName && m.Type == plabels.MatchEqual && !slices.Contains(out, m.Value) {
-					out = append(out, m.Value)
-				}
-			}
-		}
-		return nil
-	})
-	return out
 }
 
 // run evaluates at the group's own phase of its interval, so that groups do not all come at once.
@@ -266,7 +216,7 @@ func (g *ruleGroup) one(ctx context.Context, x *rule, ts time.Time) {
 	began := time.Now()
 	m := g.r.ruleMetrics
 	m.evaluations.WithLabelValues(g.key()).Inc()
-	vector, err := g.r.engine.vector(ctx, x.expr.String(), ts.Add(-g.offset))
+	vector, err := g.r.engine.vector(ctx, x.Expr.String(), ts.Add(-g.offset))
 	if err == nil {
 		if x.alerting() {
 			vector, err = g.alerts(ctx, x, vector, ts)
@@ -283,14 +233,14 @@ func (g *ruleGroup) one(ctx context.Context, x *rule, ts time.Time) {
 	if err != nil {
 		x.health = healthErr
 		m.failures.WithLabelValues(g.key()).Inc()
-		g.r.logger.Debug("evaluating rule failed", "rule", x.name(), "err", err)
+		g.r.logger.Debug("evaluating rule failed", "rule", x.Name(), "err", err)
 	}
 }
 
 var errSameLabels = errors.New("vector contains metrics with the same labelset after applying rule labels")
 
 // recorded gives the samples their names and labels.
-func (g *ruleGroup) recorded(x *rule, v promql.Vector) (promql.Vector, error) {
+func (g *ruleGroup) recorded(x *rule, v promengine.Vector) (promengine.Vector, error) {
 	b := plabels.NewBuilder(plabels.EmptyLabels())
 	for i := range v {
 		b.Reset(v[i].Metric)
@@ -308,7 +258,7 @@ func (g *ruleGroup) recorded(x *rule, v promql.Vector) (promql.Vector, error) {
 }
 
 // alerts moves the alerts of a rule on by one evaluation and returns the series ALERTS and ALERTS_FOR_STATE (rules/alerting.go, Eval).
-func (g *ruleGroup) alerts(ctx context.Context, x *rule, v promql.Vector, ts time.Time) (promql.Vector, error) {
+func (g *ruleGroup) alerts(ctx context.Context, x *rule, v promengine.Vector, ts time.Time) (promengine.Vector, error) {
 	seen := map[uint64]*alert{}
 	b := plabels.NewBuilder(plabels.EmptyLabels())
 	for _, s := range v {
@@ -337,7 +287,7 @@ func (g *ruleGroup) alerts(ctx context.Context, x *rule, v promql.Vector, ts tim
 		}
 		x.active[h] = a
 	}
-	var out promql.Vector
+	var out promengine.Vector
 	n := 0
 	for h, a := range x.active {
 		if !x.step(h, a, seen[h] != nil, ts) {
@@ -359,11 +309,11 @@ func (x *rule) step(h uint64, a *alert, holds bool, ts time.Time) bool {
 		a.keepSince = time.Time{}
 	} else {
 		keep := false
-		if a.state == stateFiring && x.KeepFiringFor > 0 {
+		if a.state == stateFiring && x.KeepFor > 0 {
 			if a.keepSince.IsZero() {
 				a.keepSince = ts
 			}
-			keep = ts.Sub(a.keepSince) < time.Duration(x.KeepFiringFor)
+			keep = ts.Sub(a.keepSince) < x.KeepFor
 		}
 		if a.state == statePending || !a.resolved.IsZero() && ts.Sub(a.resolved) > resolvedRetention {
 			delete(x.active, h)
@@ -375,26 +325,26 @@ func (x *rule) step(h uint64, a *alert, holds bool, ts time.Time) bool {
 			return false
 		}
 	}
-	if a.state == statePending && ts.Sub(a.activeAt) >= time.Duration(x.For) {
+	if a.state == statePending && ts.Sub(a.activeAt) >= x.For {
 		a.state, a.firedAt = stateFiring, ts
 	}
 	return true
 }
 
 // series are the two series of an active alert.
-func (x *rule) series(a *alert, ts time.Time) promql.Vector {
+func (x *rule) series(a *alert, ts time.Time) promengine.Vector {
 	b := plabels.NewBuilder(x.labels)
 	a.labels.Range(func(l plabels.Label) { b.Set(l.Name, l.Value) })
 	b.Set(plabels.AlertName, x.Alert)
 	b.Set(plabels.MetricName, "ALERTS_FOR_STATE")
-	since := promql.Sample{Metric: b.Labels(), T: ts.UnixMilli(), F: float64(a.activeAt.Unix())}
+	since := promengine.Sample{Metric: b.Labels(), T: ts.UnixMilli(), F: float64(a.activeAt.Unix())}
 	b.Set(plabels.MetricName, "ALERTS")
 	b.Set("alertstate", a.state)
-	return promql.Vector{{Metric: b.Labels(), T: ts.UnixMilli(), F: 1}, since}
+	return promengine.Vector{{Metric: b.Labels(), T: ts.UnixMilli(), F: 1}, since}
 }
 
 // expander fills in the templates of a rule for one sample.
-func (g *ruleGroup) expander(ctx context.Context, x *rule, s promql.Sample, ts time.Time) func(string) string {
+func (g *ruleGroup) expander(ctx context.Context, x *rule, s promengine.Sample, ts time.Time) func(string) string {
 	data := template.AlertTemplateData(s.Metric.Map(), g.r.cfg.ExternalLabels, "", s)
 	const defs = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
 	return func(text string) string {
@@ -410,7 +360,7 @@ func (g *ruleGroup) expander(ctx context.Context, x *rule, s promql.Sample, ts t
 }
 
 // write stores the samples and ends the series that were there last time and are not now.
-func (g *ruleGroup) write(x *rule, v promql.Vector, ts time.Time) error {
+func (g *ruleGroup) write(x *rule, v promengine.Vector, ts time.Time) error {
 	returned := map[string]plabels.Labels{}
 	samples := make([]scraped, 0, len(v))
 	for _, s := range v {

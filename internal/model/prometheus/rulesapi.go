@@ -87,7 +87,7 @@ func (e errUnsupported) Error() string { return "not supported value " + strconv
 // json is one rule; the caller holds its group's mu.
 func (x *rule) json() ruleJSON {
 	j := ruleJSON{
-		Name: x.name(), Query: x.expr.String(), Labels: x.labels.Map(), Health: x.health, EvaluationTime: x.took.Seconds(), LastEvaluation: x.last, Type: "recording",
+		Name: x.Name(), Query: x.Expr.String(), Labels: x.labels.Map(), Health: x.health, EvaluationTime: x.took.Seconds(), LastEvaluation: x.last, Type: "recording",
 	}
 	if x.err != nil {
 		j.LastError = x.err.Error()
@@ -96,7 +96,7 @@ func (x *rule) json() ruleJSON {
 		return j
 	}
 	j.Type, j.State = "alerting", stateInactive
-	j.Duration, j.KeepFiringFor = new(time.Duration(x.For).Seconds()), new(time.Duration(x.KeepFiringFor).Seconds())
+	j.Duration, j.KeepFiringFor = new(x.For.Seconds()), new(x.KeepFor.Seconds())
 	j.Annotations, j.Alerts = maps.Clone(x.Annotations), x.current()
 	if x.last.IsZero() {
 		j.State = stateUnknown

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/elastic/go-elasticsearch/v8/esapi"
@@ -148,6 +149,72 @@ func (c *Client) Found(ctx context.Context, index string, tokens []string) ([]bo
 		found[i] = r.Hits.Total.Value > 0
 	}
 	return found, nil
+}
+
+// RefusedError is a search that the store answered with an error.
+type RefusedError struct {
+	Status int
+	Reason string
+}
+
+// Error prints status and reason.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("elasticsearch refused the search with %d: %s", e.Status, e.Reason)
+}
+
+// Matching counts the documents of an index pattern that match a query string, lie in a time range and have every one of the fields.
+// It asks by _msearch, the only way that Grafana lets through.
+func (c *Client) Matching(ctx context.Context, index, query, timeField string, from, to time.Time, fields []string) (uint64, error) {
+	filter := []any{map[string]any{"range": map[string]any{timeField: map[string]any{"gte": from.UnixMilli(), "lte": to.UnixMilli(), "format": "epoch_millis"}}}}
+	// The two forms that need no query string: everything, and everything of some indices.
+	if in, ok := strings.CutPrefix(query, "_index:"); ok && !strings.ContainsAny(in, " ()\"") {
+		index, query = in, "*"
+	}
+	if query != "*" {
+		filter = append(filter, map[string]any{"query_string": map[string]any{"query": query, "analyze_wildcard": true}})
+	}
+	for _, f := range fields {
+		if !strings.HasPrefix(f, "_") { // fields of the store itself are in every document
+			filter = append(filter, map[string]any{"exists": map[string]any{"field": f}})
+		}
+	}
+	head, err := json.Marshal(map[string]any{"index": index, "ignore_unavailable": true, "allow_no_indices": true})
+	if err != nil {
+		return 0, err
+	}
+	body, err := json.Marshal(map[string]any{"size": 0, "track_total_hits": true, "query": map[string]any{"bool": map[string]any{"filter": filter}}})
+	if err != nil {
+		return 0, err
+	}
+	var out struct {
+		Responses []struct {
+			Status int `json:"status"`
+			Hits   struct {
+				Total struct {
+					Value uint64 `json:"value"`
+				} `json:"total"`
+			} `json:"hits"`
+			Shards shards `json:"_shards"`
+			Error  struct {
+				Type   string `json:"type"`
+				Reason string `json:"reason"`
+			} `json:"error"`
+		} `json:"responses"`
+	}
+	if err := c.do(ctx, "elasticsearch msearch", esapi.MsearchRequest{Body: strings.NewReader(string(head) + "\n" + string(body) + "\n")}, &out); err != nil {
+		return 0, err
+	}
+	if len(out.Responses) != 1 {
+		return 0, fmt.Errorf("elasticsearch msearch: %d answers to one search", len(out.Responses))
+	}
+	r := out.Responses[0]
+	if r.Error.Type != "" {
+		return 0, &RefusedError{r.Status, r.Error.Type + ": " + r.Error.Reason}
+	}
+	if r.Shards.Failed > 0 {
+		return 0, fmt.Errorf("elasticsearch msearch: %d shards failed", r.Shards.Failed)
+	}
+	return r.Hits.Total.Value, nil
 }
 
 // Hit is one document of the final reading.

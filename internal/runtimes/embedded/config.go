@@ -16,6 +16,7 @@ import (
 	prom "triad/internal/model/prometheus"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
+	"triad/internal/view"
 )
 
 // overlay is the one whose manifests the embedded runtime models.
@@ -32,7 +33,7 @@ type config struct {
 	agents      map[string]prom.AgentConfig // by cluster
 	receiver    prom.ReceiverConfig
 	mounted     map[string][]byte // files that the receiver's pod mounts, by path: its rules among them
-	dashboards  []manifests.Query
+	shown       view.Shown        // what the dashboards of the manifests show
 	setup       []manifests.SetupCall
 	sinkGroup   string
 	deadLetter  string
@@ -139,6 +140,9 @@ func (c *config) readMonitoring(r manifests.Rendered) error {
 	}
 	c.skip("central prometheus", skipped)
 	if c.mounted, err = r.Mounted("prometheus"); err != nil {
+		return err
+	}
+	if c.shown, err = view.Read(c.committed, r); err != nil {
 		return err
 	}
 	c.setup, err = r.SetupCalls()

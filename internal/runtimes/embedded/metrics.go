@@ -4,19 +4,43 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"regexp"
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/load"
 	"triad/internal/model"
 	prom "triad/internal/model/prometheus"
 	"triad/internal/observe/connect"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
+	"triad/internal/view"
 )
+
+// writeOutcomes writes what the generators of a cluster say of themselves, as those in pods do.
+func (s *system) writeOutcomes(w io.Writer, cluster string) {
+	s.genMu.Lock()
+	defer s.genMu.Unlock()
+	var p load.Progress
+	for _, g := range s.gens {
+		if g.Cluster() == cluster {
+			q := g.Progress()
+			p.Planned, p.Attempted, p.Acked = p.Planned+q.Planned, p.Attempted+q.Attempted, p.Acked+q.Acked
+			p.Unknown, p.Dropped = p.Unknown+q.Unknown, p.Dropped+q.Dropped
+		}
+	}
+	fmt.Fprintln(w, "# TYPE triad_inputgen_records gauge")
+	for _, o := range []struct {
+		name string
+		n    uint64
+	}{{"planned", p.Planned}, {"attempted", p.Attempted}, {"acknowledged", p.Acked}, {"unknown", p.Unknown}, {"dropped", p.Dropped}} {
+		fmt.Fprintf(w, "triad_inputgen_records{outcome=%q} %d\n", o.name, o.n)
+	}
+}
 
 // absent are the metrics that nothing exposes here: there is no kubelet and no node exporter.
 var absent = regexp.MustCompile(`^(container|machine|node)_`)
@@ -77,6 +101,7 @@ func (s *system) startSynthetic(_, run context.Context) error {
 		srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 			fmt.Fprintf(w, "# TYPE triad_synthetic_total counter\ntriad_synthetic_total %d\n", int64(time.Since(began)/time.Second))
+			s.writeOutcomes(w, c)
 		})}
 		s.wg.Go(func() { _ = srv.Serve(l) }) // ends with Close below
 		s.wg.Go(func() {
@@ -198,6 +223,17 @@ func (s *system) ConnectWorkers() []connect.Worker {
 func (s *system) Prometheus() *runtimes.PrometheusAccess {
 	return &runtimes.PrometheusAccess{URL: "http://" + s.ports.addr("prometheus", "9090"), Client: s.httpClient(scenario.Monitoring)}
 }
+
+var (
+	_ view.Source  = (*system)(nil)
+	_ view.Lacking = (*system)(nil)
+)
+
+// Shown is what the dashboards of the manifests show.
+func (s *system) Shown() (view.Shown, error) { return s.cfg.shown, nil }
+
+// Lacks says which metrics have no program here.
+func (s *system) Lacks(metric string) bool { return absent.MatchString(metric) }
 
 // metricsPath is what the horizon of the metrics path rests on.
 func (s *system) metricsPath() *evidence.MetricsPath {
