@@ -174,7 +174,7 @@ func alertsCheck(j *judge) *judged {
 	if len(j.s.Alerts) == 0 && !slices.Contains(j.s.Requires, "alerts") {
 		return nil
 	}
-	c := &judged{files: []string{evidence.EventsFile}, interim: true, onFaults: len(j.faults) > 0}
+	c := &judged{files: []string{evidence.EventsFile}, interim: true, onFaults: len(j.faults) > 0, phases: []string{scenario.Before, scenario.During, scenario.After}}
 	c.Unit, c.Limit = "alerts", new(0.0)
 	h := j.alertHistory()
 	if !h.ready {

@@ -12,6 +12,15 @@ import (
 func oneViewCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.EventsFile}, interim: true}
 	c.Unit, c.Limit = "queries", new(0.0)
+	if j.s.Dashboards != nil {
+		// An empty panel proves nothing where the machine was too slow to fill it.
+		at := j.s.Phases.Resolve(*j.s.Dashboards)
+		for _, w := range j.s.Phases.Windows() {
+			if at >= w.From && at < w.To {
+				c.phases = []string{w.Name}
+			}
+		}
+	}
 	n, quiet := 0, 0
 	var wrong, unasked, absent []string
 	direct := false
@@ -20,6 +29,10 @@ func oneViewCheck(j *judge) *judged {
 			continue
 		}
 		n++
+		if from, to, acted := j.outage(); acted && e.At >= from && e.At <= to {
+			unasked = append(unasked, e.Name+": it was asked while a fault was there")
+			continue
+		}
 		direct = direct || e.Attrs["via"] != "grafana"
 		switch e.State {
 		case "answered":

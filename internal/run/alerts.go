@@ -19,6 +19,8 @@ import (
 const (
 	alertsEvery = time.Second
 	rulesEvery  = 5 * time.Second
+	// alertsTime is how long an answer may take: a slow one makes the interval of a change wide, none at all leaves a hole.
+	alertsTime = 5 * time.Second
 	// ruleSlack is how late an evaluation may be beyond two of its intervals before its rule counts as stalled.
 	ruleSlack = 5 * time.Second
 )
@@ -68,7 +70,7 @@ func (w *alertWatch) state(state, detail string) {
 }
 
 func (w *alertWatch) read(ctx context.Context) {
-	ask, cancel := context.WithTimeout(ctx, alertsEvery-50*time.Millisecond)
+	ask, cancel := context.WithTimeout(ctx, alertsTime)
 	asked := w.r.w.Now()
 	list, err := w.client.Alerts(ask)
 	cancel()
@@ -108,7 +110,7 @@ func (w *alertWatch) read(ctx context.Context) {
 
 // readRules writes the health of each rule when it changes.
 func (w *alertWatch) readRules(ctx context.Context) {
-	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ask, cancel := context.WithTimeout(ctx, alertsTime)
 	defer cancel()
 	list, err := w.client.Rules(ask)
 	if err != nil {

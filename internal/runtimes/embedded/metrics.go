@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"triad/internal/evidence"
@@ -42,8 +43,9 @@ func (s *system) writeOutcomes(w io.Writer, cluster string) {
 	}
 }
 
-// absent are the metrics that nothing exposes here: there is no kubelet and no node exporter.
-var absent = regexp.MustCompile(`^(container|machine|node)_`)
+// absent are the metrics that nothing exposes here: there is no kubelet and no node exporter, and the brokers' model has no times of
+// its own to tell.
+var absent = regexp.MustCompile(`^(container|machine|node)_|^kafka_network_requestmetrics_|^kafka_server_kafkarequesthandlerpool_`)
 
 func (s *system) startReceiver(_, run context.Context) error {
 	if err := s.secrets(scenario.Monitoring); err != nil {
@@ -68,7 +70,7 @@ func (s *system) startReceiver(_, run context.Context) error {
 				if host, _, err := net.SplitHostPort(addr); err == nil && host == "localhost" {
 					return self(ctx, network, addr)
 				}
-				return inside(ctx, network, addr)
+				return s.scrapeDialer(inside)(ctx, network, addr)
 			},
 		},
 		Rules: s.cfg.mounted, Absent: absent.MatchString,
@@ -129,9 +131,9 @@ func (s *system) startAgents(_, _ context.Context) error {
 		}
 		// A dialer that knows the central Prometheus by its port, and everything else as it is.
 		dial := s.ports.via("prometheus", s.net.dialer(cluster, scenario.Monitoring))
-		own := s.net.dialer(cluster, cluster)
+		own := s.scrapeDialer(s.net.dialer(cluster, cluster))
 		route := func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if _, port, err := net.SplitHostPort(addr); err == nil && port == "9090" {
+			if host, port, err := net.SplitHostPort(addr); err == nil && port == "9090" && !strings.HasPrefix(host, "prometheus-agent-") {
 				return dial(ctx, network, addr)
 			}
 			return own(ctx, network, addr)
@@ -153,59 +155,89 @@ func (s *system) startAgents(_, _ context.Context) error {
 // components are the names that the manifests' pods carry, where judging has another.
 var components = map[string]string{"connect": "kafka-connect"}
 
-// targetsOf are the endpoints of a cluster as discovery would have found them: relabelling is the configuration's own.
+// targetsOf are the endpoints of a cluster as discovery would have found them: relabelling is the configuration's own. They are named,
+// not numbered, because a component may open its port later than the scraper starts, and again after a kill; see scrapeDialer.
 func (s *system) targetsOf(cluster string) []prom.Target {
 	var out []prom.Target
-	for _, t := range s.inside() {
-		if t.Cluster != cluster {
+	for _, t := range s.endpoints() {
+		if t.cluster != cluster {
 			continue
 		}
-		out = append(out, prom.Target{Address: t.addr, Labels: map[string]string{
+		addr := t.fixed
+		if addr == "" {
+			addr = t.owner + ":" + t.port
+		}
+		out = append(out, prom.Target{Address: addr, Labels: map[string]string{
 			"__meta_kubernetes_pod_container_port_name": "metrics", "__meta_kubernetes_pod_phase": "Running",
-			"__meta_kubernetes_pod_annotation_triad_dev_metrics_path": t.path, "__meta_kubernetes_pod_name": t.Instance,
-			"__meta_kubernetes_pod_label_triad_dev_component": cmp.Or(components[t.Component], t.Component), "__meta_kubernetes_pod_node_name": cluster + "-0",
-			"instance": t.Instance,
+			"__meta_kubernetes_pod_annotation_triad_dev_metrics_path": t.path, "__meta_kubernetes_pod_name": t.instance,
+			"__meta_kubernetes_pod_label_triad_dev_component": cmp.Or(components[t.component], t.component), "__meta_kubernetes_pod_node_name": cluster + "-0",
+			"instance": t.instance,
 		}})
 	}
 	return out
 }
 
-// endpoint is one metrics endpoint inside the system.
-type endpoint struct {
-	scrape.Target
-	addr, path string
+// scrapeDialer resolves the names of targets.
+func (s *system) scrapeDialer(dial dialer) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range s.endpoints() {
+			if t.fixed != "" || t.owner != host || t.port != port {
+				continue
+			}
+			if addr = s.ports.addr(t.owner, t.port); addr == "" {
+				return nil, fmt.Errorf("%s does not listen yet", t.owner)
+			}
+			break
+		}
+		return dial(ctx, network, addr)
+	}
 }
 
-// inside lists the endpoints of every component.
-func (s *system) inside() []endpoint {
-	var out []endpoint
-	add := func(cluster, component, instance, addr, path string) {
-		if addr != "" {
-			out = append(out, endpoint{scrape.Target{Cluster: cluster, Component: component, Instance: instance, URL: "http://" + addr + path}, addr, path})
-		}
+// listed is one metrics endpoint of the system: of a component by its configured port, or at a fixed address.
+type listed struct {
+	cluster, component, instance, path string
+	owner, port                        string
+	fixed                              string
+}
+
+// endpoints lists every endpoint, whether it listens yet or not.
+func (s *system) endpoints() []listed {
+	out := []listed{
+		{scenario.Datacenter, "fluent-bit", "fluent-bit-0", "/api/v2/metrics/prometheus", "fluent-bit", "2020", ""},
+		{scenario.Datacenter, "fluentd", "fluentd-0", "/metrics", "fluentd", "24231", ""},
+		{scenario.Datacenter, "inputgen", "inputgen-0", "/metrics", "synthetic-" + scenario.Datacenter, "9400", ""},
+		{scenario.Kafka, "inputgen", "inputgen-kafka", "/metrics", "synthetic-" + scenario.Kafka, "9400", ""},
 	}
-	add(scenario.Datacenter, "fluent-bit", "fluent-bit-0", s.ports.addr("fluent-bit", "2020"), "/api/v2/metrics/prometheus")
-	add(scenario.Datacenter, "fluentd", "fluentd-0", s.ports.addr("fluentd", "24231"), "/metrics")
-	add(scenario.Datacenter, "inputgen", "inputgen-0", s.ports.addr("synthetic-"+scenario.Datacenter, "9400"), "/metrics")
-	add(scenario.Kafka, "inputgen", "inputgen-kafka", s.ports.addr("synthetic-"+scenario.Kafka, "9400"), "/metrics")
 	for i, addr := range s.brokers.MetricsAddrs() {
-		add(scenario.Kafka, "kafka", fmt.Sprintf("triad-broker-%d", i), addr, "/metrics")
+		out = append(out, listed{scenario.Kafka, "kafka", fmt.Sprintf("triad-broker-%d", i), "/metrics", "", "", addr})
 	}
-	add(scenario.Monitoring, "connect", "sink-connect-0", s.ports.addr("connect", "9404"), "/metrics")
-	add(scenario.Datacenter, "prometheus", "prometheus-agent-datacenter", s.ports.addr("prometheus-agent-"+scenario.Datacenter, "9090"), "/metrics")
-	add(scenario.Kafka, "prometheus", "prometheus-agent-kafka", s.ports.addr("prometheus-agent-"+scenario.Kafka, "9090"), "/metrics")
-	return out
+	return append(
+		out, listed{scenario.Monitoring, "connect", "sink-connect-0", "/metrics", "connect", "9404", ""},
+		listed{scenario.Datacenter, "prometheus", "prometheus-agent-datacenter", "/metrics", "prometheus-agent-" + scenario.Datacenter, "9090", ""},
+		listed{scenario.Kafka, "prometheus", "prometheus-agent-kafka", "/metrics", "prometheus-agent-" + scenario.Kafka, "9090", ""},
+	)
 }
 
 // Targets are the endpoints that the harness reads.
 func (s *system) Targets() []runtimes.Target {
 	clients := map[string]*http.Client{}
 	var out []runtimes.Target
-	for _, t := range s.inside() {
-		if clients[t.Cluster] == nil {
-			clients[t.Cluster] = s.httpClient(t.Cluster)
+	for _, t := range s.endpoints() {
+		addr := t.fixed
+		if addr == "" {
+			addr = s.ports.addr(t.owner, t.port)
 		}
-		out = append(out, runtimes.Target{Target: t.Target, Client: clients[t.Cluster]})
+		if addr == "" {
+			continue
+		}
+		if clients[t.cluster] == nil {
+			clients[t.cluster] = s.httpClient(t.cluster)
+		}
+		out = append(out, runtimes.Target{Target: scrape.Target{Cluster: t.cluster, Component: t.component, Instance: t.instance, URL: "http://" + addr + t.path}, Client: clients[t.cluster]})
 	}
 	return out
 }
