@@ -18,6 +18,7 @@ type between struct{ after, at time.Duration }
 // episode is one life of one alert that fired.
 type episode struct {
 	name   string
+	stood  bool // it was there when the first reading was made
 	labels map[string]string
 	fired  between
 	ended  *between
@@ -95,7 +96,7 @@ func (h *alertHistory) alert(e evidence.Event, open map[string]int) {
 	if ns, err := strconv.ParseInt(e.Attrs["after_ns"], 10, 64); err == nil {
 		s.after = time.Duration(ns)
 	}
-	x := episode{name: e.Name, labels: labels, fired: s}
+	x := episode{name: e.Name, stood: yes(e.Attrs["standing"]), labels: labels, fired: s}
 	i, is := open[x.String()]
 	switch e.State {
 	case "firing":
@@ -219,7 +220,7 @@ func (j *judge) assign(e episode, all []declared, mine [][]episode, v *verdicts)
 	}
 	// What an earlier run left behind may end before anything is done; nothing is known of its beginning.
 	from, _, acted := j.outage()
-	if e.fired.at == e.fired.after && e.fired.at <= 0 && e.ended != nil && (!acted || e.ended.at <= from) {
+	if e.stood && e.ended != nil && (!acted || e.ended.at <= from) {
 		return
 	}
 	if slices.ContainsFunc(all, func(d declared) bool { return d.fits(e) && d.ok }) {

@@ -27,7 +27,7 @@ const (
 	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point
 	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic
 	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
-	EventAlert      = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before, labels
+	EventAlert      = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before; standing: it was there at the first; label_*
 	EventRule       = "rule"           // Name: rule; State ok, err, unknown, stalled; Detail: its error; Attrs group, type
 	EventRollout    = "rollout"        // Name: a stage below; State; Detail: what differs; Attrs fault, objects and counts
 	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node

@@ -97,6 +97,9 @@ func (w *alertWatch) read(ctx context.Context) {
 		for k, v := range c.Labels {
 			attrs["label_"+k] = v
 		}
+		if c.Standing {
+			attrs["standing"] = "true"
+		}
 		if !c.ActiveAt.IsZero() {
 			attrs["active_ns"] = strconv.FormatInt(int64(w.r.w.Since(c.ActiveAt)), 10)
 		}

@@ -113,6 +113,7 @@ type Change struct {
 	Labels   map[string]string // without alertname
 	State    string
 	After    time.Duration // the reading before; At for an alert that was there at the first reading
+	Standing bool          // it was there at the first reading
 	At       time.Duration
 	ActiveAt time.Time // zero when it is not listed any more
 }
@@ -139,7 +140,7 @@ func (f *Follower) Read(asked, at time.Duration, alerts []Alert) []Change {
 	change := func(a Alert, state string) {
 		l := maps.Clone(a.Labels)
 		delete(l, "alertname")
-		c := Change{Name: a.Name(), Labels: l, State: state, After: after, At: at}
+		c := Change{Name: a.Name(), Labels: l, State: state, After: after, At: at, Standing: !f.begun}
 		if state == Pending || state == Firing {
 			c.ActiveAt = a.ActiveAt
 		}
