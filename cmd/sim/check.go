@@ -40,7 +40,11 @@ nearest spelling.`,
 			}
 			var errs []error
 			for _, f := range files {
-				if _, err := scenario.Load(f); err != nil {
+				s, err := scenario.Load(f)
+				if err == nil {
+					err = a.checkAlerts(s)
+				}
+				if err != nil {
 					errs = append(errs, err)
 				}
 			}

@@ -42,6 +42,7 @@ func (a *app) scenarioReference() ([]byte, error) {
 		{"isolation", "Isolation", reflect.TypeFor[scenario.Isolation]()},
 		{"compare", "Compare", reflect.TypeFor[scenario.Compare]()},
 		{"search", "Search", reflect.TypeFor[scenario.Search]()},
+		{"alerts[]", "Alerts", reflect.TypeFor[scenario.Alert]()},
 	} {
 		fmt.Fprintf(&b, "\n## %s", t.what)
 		if t.at != "" {
@@ -144,7 +145,7 @@ func formOf(t reflect.Type) string {
 		return "list of " + formOf(t.Elem())
 	case reflect.Pointer:
 		return formOf(t.Elem())
-	case reflect.Struct:
+	case reflect.Struct, reflect.Map:
 		return "mapping"
 	case reflect.Int, reflect.Int64, reflect.Uint64, reflect.Float64:
 		return "number"

@@ -33,6 +33,8 @@ func (a *app) checkManifests(set manifests.Set) error {
 		_, err := set.RenderAll(overlay)
 		errs = append(errs, err)
 	}
+	_, err := set.AlertNames("kind") // rule files, by Prometheus's own parser
+	errs = append(errs, err)
 	d, err := set.Diff()
 	if err == nil {
 		err = d.Err()

@@ -96,6 +96,9 @@ that is longer); else the phase before.`,
 				return err
 			}
 			s, err := scenario.Load(file)
+			if err == nil {
+				err = a.checkAlerts(s)
+			}
 			if err != nil {
 				return usage(err)
 			}

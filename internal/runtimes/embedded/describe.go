@@ -14,7 +14,7 @@ var limits = []string{
 	"Brokers have no replication: loss of acknowledged records inside Kafka (unclean election, a shrunken in-sync set) cannot happen here and is not tested.",
 	"A frozen cluster is one whose traffic stands still; its timers go on, which those of stopped processes would not.",
 	"There is one node and one instance of each agent; what several instances do to each other is not shown.",
-	"Links between clusters and network policies (C4; the brokers' rights are probed), dashboards (C7) and the processor share of neighbours (C5) need real clusters.",
+	"Links between clusters and network policies (C4; the brokers' rights are probed), that one Grafana shows it all (C7; rules and dashboard queries are evaluated) and the processor share of neighbours (C5) need real clusters.",
 }
 
 // Describe says what is modelled, and what the report must say about it.
