@@ -175,7 +175,7 @@ func alertsCheck(j *judge) *judged {
 	if len(j.s.Alerts) == 0 && !slices.Contains(j.s.Requires, "alerts") {
 		return nil
 	}
-	c := &judged{files: []string{evidence.EventsFile}, interim: true, onFaults: len(j.faults) > 0, phases: []string{scenario.Before, scenario.During, scenario.After}}
+	c := &judged{files: []string{evidence.EventsFile}, interim: true, onFaults: len(j.faults) > 0}
 	c.Unit, c.Limit = "alerts", new(0.0)
 	h := j.alertHistory()
 	if !h.ready {
@@ -197,13 +197,24 @@ func alertsCheck(j *judge) *judged {
 	c.Value = new(float64(len(v.wrong)))
 	switch {
 	case len(v.wrong) > 0:
-		return c.set(Fail, "%s", strings.Join(append(v.wrong, v.unclear...), "; "))
+		return c.set(Fail, "%s", strings.Join(append(v.wrong, v.unclear...), "; ")).unlessBusy(j, scenario.Before, scenario.During, scenario.After)
 	case len(v.unclear) > 0:
 		return c.set(Inconclusive, "%s", strings.Join(append(v.unclear, v.good...), "; "))
 	case len(v.good) == 0:
 		return c.set(Pass, "no alert was expected and none fired; %d alerting rules were evaluated", len(h.rules))
 	}
 	return c.set(Pass, "%s; nothing else fired, %d alerting rules were evaluated", strings.Join(v.good, "; "), len(h.rules))
+}
+
+// unlessBusy makes a fail invalid in phases in which the machine had no time left: what came late or not at all then is the machine's
+// affair. What passed in spite of it has passed.
+func (c *judged) unlessBusy(j *judge, phases ...string) *judged {
+	for _, p := range phases {
+		if why := j.busy[p]; why != "" && c.Verdict == Fail {
+			c.set(Invalid, "in phase %s %s (else: %s)", p, why, c.Detail)
+		}
+	}
+	return c
 }
 
 // assign gives an episode to the declaration whose fault came last before it; what belongs to none is a false alarm.
