@@ -205,7 +205,7 @@ func (a *app) printLogs(ctx context.Context, rt *kind.Runtime, component string,
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil // Ctrl-C is how following ends
+		return nil //nolint:nilerr // Ctrl-C is how following ends
 	}
 	return errors.Join(all...)
 }

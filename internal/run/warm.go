@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"triad/internal/evidence"
@@ -33,23 +34,23 @@ func (r *runner) warm(ctx context.Context) error {
 	return r.step("warm path", func() (string, error) {
 		limited, cancel := context.WithTimeoutCause(ctx, warmTime, fmt.Errorf("the path was not warm within %v", warmTime))
 		defer cancel()
-		said := ""
+		var said []string
 		for round := 1; ; round++ {
 			n, took, err := w.Warm(limited, round)
 			switch {
 			case ctx.Err() != nil:
-				return "", ctx.Err()
+				return "", context.Cause(ctx)
 			case err != nil:
-				said += fmt.Sprintf("round %d: %v", round, err)
+				said = append(said, fmt.Sprintf("round %d: %v", round, err))
 			default:
-				said += fmt.Sprintf("round %d: %d records searchable %v after they were due", round, n, took.Round(100*time.Millisecond))
+				said = append(said, fmt.Sprintf("round %d: %d records searchable %v after they were due", round, n, took.Round(100*time.Millisecond)))
 			}
 			if err != nil || took <= warmEnough || limited.Err() != nil {
 				break
 			}
-			said += "; "
 		}
-		r.note(evidence.EventNote, "warm path", said)
-		return said, nil
+		text := strings.Join(said, "; ")
+		r.note(evidence.EventNote, "warm path", text)
+		return text, nil
 	})
 }

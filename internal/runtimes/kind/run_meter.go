@@ -16,12 +16,15 @@ import (
 	"triad/internal/runtimes"
 )
 
+// ticksScript adds up the processor time of processes, in ticks of a hundredth of a second.
+const ticksScript = `ticks() { for p in "$@"; do sed 's/.*) //' /proc/$p/stat 2>/dev/null; done | awk '{n += $12 + $13} END {print n + 0}'; }
+`
+
 // meterScript prints what a node has used, in nanoseconds, and its generators and API server, in ticks of a hundredth of a second
 // (the kernel's unit in /proc, whatever its own). A node sees its own control group as the root of all.
 const meterScript = `if [ -f /sys/fs/cgroup/cpuacct/cpuacct.usage ]; then echo "nodes $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage)"
 else awk '$1 == "usage_usec" {print "nodes", $2 "000"}' /sys/fs/cgroup/cpu.stat; fi
-ticks() { for p in "$@"; do sed 's/.*) //' /proc/$p/stat 2>/dev/null; done | awk '{n += $12 + $13} END {print n + 0}'; }
-echo "apiserver $(ticks $(pidof kube-apiserver))"
+` + ticksScript + `echo "apiserver $(ticks $(pidof kube-apiserver))"
 echo "generator $(ticks $(grep -slz '^inputgen$' /proc/[0-9]*/cmdline | cut -d/ -f3))"
 `
 
