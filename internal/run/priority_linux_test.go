@@ -29,6 +29,7 @@ func TestPriorityIsGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Log(got)
 	if got == "the lowest real-time priority" {
 		for _, p := range policies() {
 			if p != schedRR {
