@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -271,9 +272,20 @@ func (e *env) StopStore(ctx context.Context, d time.Duration) (fault.Active, err
 	return e.strike(ctx, Monitoring, "app.kubernetes.io/name=elasticsearch", d)
 }
 
-// KillStore kills Elasticsearch's process; the kubelet restarts it.
+// KillStore kills Elasticsearch's process; the kubelet restarts it, and it is gone when the server answers again.
 func (e *env) KillStore(ctx context.Context) (fault.Active, error) {
-	return e.strike(ctx, Monitoring, "app.kubernetes.io/name=elasticsearch", 0)
+	c, err := e.pod(ctx, Monitoring, "app.kubernetes.io/name=elasticsearch", "")
+	if err != nil {
+		return nil, err
+	}
+	f, err := e.Kill(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &nodeFault{f: f, gone: func(ctx context.Context) (bool, error) {
+		status, _, err := e.ask(ctx, http.MethodGet, "/", "")
+		return err == nil && status == http.StatusOK, err
+	}}, nil
 }
 
 // StopReceiver keeps the central Prometheus's process stopped.
