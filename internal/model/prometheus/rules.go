@@ -73,7 +73,7 @@ type rule struct {
 	returned map[string]plabels.Labels // series of the last evaluation
 }
 
-func (r *rule) alerting() bool { return r.Alert != "" }
+func (x *rule) alerting() bool { return x.Alert != "" }
 
 // alert is one set of labels for which the expression of an alerting rule holds or held.
 type alert struct {
@@ -244,7 +244,7 @@ func (g *ruleGroup) recorded(x *rule, v promengine.Vector) (promengine.Vector, e
 	b := plabels.NewBuilder(plabels.EmptyLabels())
 	for i := range v {
 		b.Reset(v[i].Metric)
-		b.Set(plabels.MetricName, x.Record)
+		b.Set(model.MetricNameLabel, x.Record)
 		x.labels.Range(func(l plabels.Label) { b.Set(l.Name, l.Value) })
 		v[i].Metric = b.Labels()
 	}
@@ -264,7 +264,7 @@ func (g *ruleGroup) alerts(ctx context.Context, x *rule, v promengine.Vector, ts
 	for _, s := range v {
 		expand := g.expander(ctx, x, s, ts)
 		b.Reset(s.Metric)
-		b.Del(plabels.MetricName)
+		b.Del(model.MetricNameLabel)
 		x.labels.Range(func(l plabels.Label) { b.Set(l.Name, expand(l.Value)) })
 		b.Set(plabels.AlertName, x.Alert)
 		notes := map[string]string{}
@@ -336,9 +336,9 @@ func (x *rule) series(a *alert, ts time.Time) promengine.Vector {
 	b := plabels.NewBuilder(x.labels)
 	a.labels.Range(func(l plabels.Label) { b.Set(l.Name, l.Value) })
 	b.Set(plabels.AlertName, x.Alert)
-	b.Set(plabels.MetricName, "ALERTS_FOR_STATE")
+	b.Set(model.MetricNameLabel, "ALERTS_FOR_STATE")
 	since := promengine.Sample{Metric: b.Labels(), T: ts.UnixMilli(), F: float64(a.activeAt.Unix())}
-	b.Set(plabels.MetricName, "ALERTS")
+	b.Set(model.MetricNameLabel, "ALERTS")
 	b.Set("alertstate", a.state)
 	return promengine.Vector{{Metric: b.Labels(), T: ts.UnixMilli(), F: 1}, since}
 }

@@ -61,7 +61,7 @@ func (r *Receiver) alerts(*http.Request) (any, *apiError) {
 func (r *Receiver) rules(req *http.Request) (any, *apiError) {
 	kind := strings.ToLower(req.FormValue("type"))
 	if kind != "" && kind != "alert" && kind != "record" {
-		return nil, badData("type", errUnsupported(kind))
+		return nil, badData("type", unsupportedError(kind))
 	}
 	out := []groupJSON{}
 	for _, g := range r.groups {
@@ -80,9 +80,9 @@ func (r *Receiver) rules(req *http.Request) (any, *apiError) {
 	return map[string]any{"groups": out}, nil
 }
 
-type errUnsupported string
+type unsupportedError string
 
-func (e errUnsupported) Error() string { return "not supported value " + strconv.Quote(string(e)) }
+func (e unsupportedError) Error() string { return "not supported value " + strconv.Quote(string(e)) }
 
 // json is one rule; the caller holds its group's mu.
 func (x *rule) json() ruleJSON {

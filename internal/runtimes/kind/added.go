@@ -243,7 +243,10 @@ func (r *Runtime) leftOver(ctx context.Context) (bool, error) {
 		return true, nil //nolint:nilerr // no lease, no holder
 	}
 	until, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return err != nil || time.Now().Unix() >= until, nil
+	if err != nil {
+		return true, nil //nolint:nilerr // a lease that cannot be read has no holder either
+	}
+	return time.Now().Unix() >= until, nil
 }
 
 // dropLeftOver removes an added cluster that a harness which died has left.

@@ -429,7 +429,7 @@ func untar(r io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read through
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,9 +112,7 @@ func (r *Runtime) compare(ctx context.Context) (*comparison, error) {
 
 func (c *comparison) event() evidence.Event {
 	e := evidence.Event{Kind: evidence.EventTopology, Name: c.topology, State: c.state, Detail: c.why, Attrs: map[string]string{}}
-	for n, v := range c.caps {
-		e.Attrs[n] = v
-	}
+	maps.Copy(e.Attrs, c.caps)
 	return e
 }
 
