@@ -292,13 +292,23 @@ func TestSecondInterrupt(t *testing.T) {
 // A disk that fills up ends the run at once, with the reason and what to do, and seals nothing.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
+	// Room for less than the directory, for the directory alone, and for some seconds of evidence.
+	for _, size := range []string{"64k", "88k", "124k"} {
+		t.Run(size, func(t *testing.T) {
+			t.Parallel()
+			diskFull(t, size)
+		})
+	}
+}
+
+func diskFull(t *testing.T, size string) {
+	t.Helper()
 	dir := t.TempDir()
 	small := filepath.Join(dir, "small")
 	if err := os.Mkdir(small, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Room for the directory and a second of evidence.
-	if err := syscall.Mount("triad-test", small, "tmpfs", 0, "size=88k"); err != nil {
+	if err := syscall.Mount("triad-test", small, "tmpfs", 0, "size="+size); err != nil {
 		t.Skipf("no tmpfs can be mounted here: %v", err)
 	}
 	defer func() {
@@ -306,7 +316,7 @@ func TestDiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	long := strings.Replace(tinyScenario, "before: 1s", "before: 60s", 1)
+	long := strings.NewReplacer("before: 1s", "before: 120s", "rate: 50/s, streams: 2", "rate: 400/s, streams: 40").Replace(tinyScenario)
 	p := sim(t, dir, "run", file(t, dir, "tiny.yaml", long), "--reports", small, "-r", "embedded")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

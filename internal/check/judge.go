@@ -183,7 +183,7 @@ func (j *judge) checks() []*judged {
 		if c == nil {
 			continue
 		}
-		c.Name, c.Claim, c.Always = k.Name, k.Claim, k.Always
+		c.Name, c.Claim, c.Always = k.Name, claimOf(k, j.s), k.Always
 		j.depend(c)
 		if k.Name != "evidence" && k.Name != "load" && k.Name != "faults" {
 			c.Rests = rests
@@ -198,6 +198,16 @@ func (j *judge) checks() []*judged {
 		out = append(out, c)
 	}
 	return out
+}
+
+// claimOf is the claim that a check of a scenario is about. Victims of a failure are C1's; victims of a neighbour that does nothing worse
+// than work are C5's.
+func claimOf(k scenario.CheckKind, s *scenario.Scenario) string {
+	working := func(f scenario.Fault) bool { return f.Kind == "noisy-neighbour" }
+	if k.Name == "fault-isolation" && len(s.Faults) > 0 && !slices.ContainsFunc(s.Faults, func(f scenario.Fault) bool { return !working(f) }) {
+		return "C5"
+	}
+	return k.Claim
 }
 
 // rests are the parts that were not real.

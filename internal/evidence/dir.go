@@ -52,6 +52,7 @@ type Writer struct {
 	header  Header
 	start   time.Time // the header's, with the monotonic reading that UTC and JSON strip
 	ledgers map[string]*Ledger
+	broken  error // a file that is written whole could not be
 }
 
 // Size is how many bytes the files of the evidence have so far; logs and reports do not count.
@@ -166,12 +167,17 @@ func writeWhole(path string, data []byte) error {
 	return nil
 }
 
+// writeHeader keeps a failure, so that the directory is not sealed: the caller holds the lock.
 func (w *Writer) writeHeader() error {
 	b, err := json.MarshalIndent(w.header, "", "  ")
 	if err != nil {
 		return err
 	}
-	return w.WriteFile(HeaderFile, append(b, '\n'))
+	err = w.WriteFile(HeaderFile, append(b, '\n'))
+	if w.broken == nil {
+		w.broken = err
+	}
+	return err
 }
 
 // Header returns a copy of the header as it stands.
@@ -213,7 +219,7 @@ func (w *Writer) Since(t time.Time) time.Duration {
 func (w *Writer) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	errs := []error{w.Events.failed(), w.Series.file.failed(), w.Hists.file.failed()}
+	errs := []error{w.broken, w.Events.failed(), w.Series.file.failed(), w.Hists.file.failed()}
 	for _, l := range w.ledgers {
 		errs = append(errs, l.file.failed())
 	}
@@ -268,7 +274,7 @@ func (w *Writer) Close(interrupted string) error {
 	now := w.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	errs := []error{w.Events.Close(), w.Series.Close(), w.Hists.Close()}
+	errs := []error{w.broken, w.Events.Close(), w.Series.Close(), w.Hists.Close()}
 	for _, l := range w.ledgers {
 		errs = append(errs, l.Close(now))
 	}

@@ -30,6 +30,9 @@ func (w *Writer) Manifests(byCluster map[string][]byte) error {
 			return fmt.Errorf("manifests of %s: %w", cluster, err)
 		}
 		if err := w.WriteFile(manifestsDir+"/"+cluster+manifestsExt, b.Bytes()); err != nil {
+			w.mu.Lock()
+			w.broken = err
+			w.mu.Unlock()
 			return err
 		}
 	}
