@@ -97,6 +97,10 @@ test-kind: build ## scenarios and probes on real kind clusters: needs a containe
 	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(GO) test -count=1 -p 1 -timeout 60m -v \
 	  -run '^TestKind($(kindtests))$$' ./cmd/sim ./internal/probe
 
+.PHONY: test-catalogue
+test-catalogue: ## every shipped scenario on the embedded runtime, held against the verdict that its file expects; a quarter of an hour
+	TRIAD_CATALOGUE=1 $(GO) test -count=1 -timeout 80m -v -run '^TestCatalogue$$' ./cmd/sim
+
 .PHONY: test-containers
 test-containers: ## observers and sender against single real programs: needs a container engine and TRIAD_IMAGES, some minutes
 	TESTCONTAINERS_RYUK_DISABLED=true $(GO) test -count=1 -p 1 -timeout 12m -v -run '^TestContainers' ./internal/observe

@@ -75,8 +75,14 @@ func scratchFor(t *testing.T) string {
 // code waits for the end and returns the exit code, -1 for a signal; a program that hangs is killed.
 func (p *program) code(t *testing.T) int {
 	t.Helper()
-	guard := time.AfterFunc(hung, func() {
-		t.Errorf("it hung for %v", hung)
+	return p.codeWithin(t, hung)
+}
+
+// codeWithin is code for a program that takes long.
+func (p *program) codeWithin(t *testing.T, limit time.Duration) int {
+	t.Helper()
+	guard := time.AfterFunc(limit, func() {
+		t.Errorf("it hung for %v", limit)
 		_ = p.Process.Kill() // it may have ended in this moment
 	})
 	defer guard.Stop()

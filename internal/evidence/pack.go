@@ -69,7 +69,7 @@ func (w *frameFile) emitLocked() error {
 
 // unpacker is the reading side.
 type unpacker struct {
-	piece bytes.Reader // what is left of the present frame; a flushed piece needs nothing from behind it
+	piece bytes.Reader // what is left of the present frame, and at most the end of the one before
 	flate io.ReadCloser
 	buf   []byte
 }
@@ -80,7 +80,15 @@ func (u *unpacker) unpack(payload []byte, fn func(kind byte, payload []byte) err
 	if n <= 0 || size == 0 || size > maxFrame {
 		return errPayload
 	}
-	u.piece.Reset(payload[n:])
+	if left := u.piece.Len(); left > 0 {
+		// The frame before ended where the decoder's window of 32 KiB was full: it gave its last byte before it read the end of
+		// its piece, which it still needs.
+		piece := make([]byte, left, left+len(payload)-n)
+		_, _ = u.piece.Read(piece) // a bytes.Reader gives what it has
+		u.piece.Reset(append(piece, payload[n:]...))
+	} else {
+		u.piece.Reset(payload[n:])
+	}
 	if u.flate == nil {
 		u.flate = flate.NewReader(&u.piece)
 	}

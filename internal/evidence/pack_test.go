@@ -141,3 +141,39 @@ func FuzzReadPacked(f *testing.F) {
 		}
 	})
 }
+
+// A decoder hands out its window of 32 KiB when that is full, before it has read the end of the piece that filled it.
+func TestPackedFramesThatFillTheWindow(t *testing.T) {
+	for total := 32<<10 - 8; total <= 32<<10+8; total++ {
+		path := filepath.Join(t.TempDir(), "f")
+		f, err := createFrames(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(uint64(total), 1))
+		first := make([]byte, total-4) // a length of three bytes and a kind come with it
+		for i := range first {
+			first[i] = "abcdefgh"[r.IntN(8)]
+		}
+		want := []string{string(first), "the next", "and one more"}
+		for _, p := range want {
+			if err := f.pack(1, []byte(p)); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.emit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.close(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		d, err := readFrames(path, "f", func(_ byte, payload []byte) error {
+			got = append(got, string(payload))
+			return nil
+		})
+		if err != nil || d != nil || !slices.Equal(got, want) {
+			t.Errorf("%d bytes: %d of %d messages, %v %v", total, len(got), len(want), d, err)
+		}
+	}
+}

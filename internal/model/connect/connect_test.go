@@ -187,7 +187,7 @@ func TestMalformedGoesToDeadLetters(t *testing.T) {
 	}
 	var n float64
 	for task := range 2 {
-		v, _ := w.metric(fmt.Sprintf(`kafka_connect_task_error_deadletterqueue_produce_requests{connector="logs",task="%d"}`, task))
+		v, _ := w.metric(fmt.Sprintf(`kafka_connect_task_error_deadletterqueue_produce_requests_total{connector="logs",task="%d"}`, task))
 		n += v
 	}
 	if n != 3 {

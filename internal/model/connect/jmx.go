@@ -216,6 +216,10 @@ func (m Metrics) attribute(w *promtext.Writer, seen map[string]bool, head string
 			help = expand(help)
 		}
 		if rule.Type == "COUNTER" {
+			// The exporter's client library ends every counter so, whatever its rule calls it.
+			if !strings.HasSuffix(name, "_total") {
+				name += "_total"
+			}
 			w.Counter(name, help, v*rule.Factor, labels...)
 		} else {
 			w.Gauge(name, help, v*rule.Factor, labels...)
