@@ -39,7 +39,7 @@ func TestParseStrimzi(t *testing.T) {
 	if c.Key != (Converter{"string", true}) || c.Value != (Converter{"json", false}) || !c.Errors.TolerateAll || c.TasksMax != 2 || !c.AutoRestart.Enabled {
 		t.Errorf("connector: %+v", c)
 	}
-	if cfg.Worker.OffsetFlushInterval != 200*time.Millisecond || !cfg.Metrics.Enabled || len(cfg.Metrics.Rules) != 3 {
+	if cfg.Worker.OffsetFlushInterval != 200*time.Millisecond || !cfg.Metrics.Enabled || len(cfg.Metrics.Rules) != 4 {
 		t.Errorf("worker: %+v", cfg)
 	}
 	var keys []string

@@ -16,10 +16,14 @@ data:
         value: 1
         labels: {Connector: $1, task: $2, status: $3}
         type: GAUGE
-      - pattern: kafka.connect<type=(.+)-metrics, connector=(.+), task=(.+)><>(.+-total|.+-requests|.+-count)
+      - pattern: kafka.connect<type=(.+)-metrics, connector=(.+), task=(.+)><>(.+-total|.+-requests)
         name: kafka_connect_$1_$4
         labels: {connector: $2, task: $3}
         type: COUNTER
+      - pattern: kafka.connect<type=(.+)-metrics, connector=(.+), task=(.+)><>(.+-count)
+        name: kafka_connect_$1_$4
+        labels: {connector: $2, task: $3}
+        type: GAUGE
       - pattern: "kafka.consumer<type=consumer-fetch-manager-metrics, client-id=(.+), topic=(.+), partition=(.+)><>(records-lag):"
         name: kafka_consumer_fetch_manager_$4
         labels: {topic: $2, partition: $3}
