@@ -59,6 +59,7 @@ func TestImportRule(t *testing.T) {
 		"internal/evidence": {"record", "scenario", "stats", "schedule"},
 		"internal/check":    {"evidence", "stats", "scenario", "schedule", "record"},
 		"internal/report":   {"check", "evidence", "stats", "scenario", "schedule", "record"},
+		"internal/fidelity": {"check", "evidence", "stats", "scenario"},
 	}
 	outside := []string{"net/http", "github.com/twmb/", "k8s.io/", "sigs.k8s.io/kind", "sigs.k8s.io/kustomize", "github.com/elastic/", "github.com/prometheus/"}
 	all := imports(t)
