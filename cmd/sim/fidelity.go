@@ -78,7 +78,7 @@ func (a *app) fidelityTable(ctx context.Context, reports []string, reasons strin
 	var dirs []string
 	for _, folder := range reports {
 		found, err := fidelity.Find([]string{folder})
-		if err != nil && !(errors.Is(err, fs.ErrNotExist) && folder == a.reportsFolder("")) {
+		if err != nil && (!errors.Is(err, fs.ErrNotExist) || folder != a.reportsFolder("")) {
 			return nil, usage(err)
 		}
 		dirs = append(dirs, found...)
@@ -99,11 +99,11 @@ func (a *app) fidelityTable(ctx context.Context, reports []string, reasons strin
 	known := a.scenarioNames()
 	t := fidelity.Compare(runs, known, out)
 	if len(t.Scenarios) == 0 {
-		why := ""
+		lines := []string{fmt.Sprintf("no run below %s counts, so nothing can be compared", strings.Join(reports, ", "))}
 		for _, l := range t.Left() {
-			why += "\n  left out: " + l
+			lines = append(lines, "  left out: "+l)
 		}
-		return nil, &exitError{code: exitInvalid, err: fmt.Errorf("no run below %s counts, so nothing can be compared%s", strings.Join(reports, ", "), why)}
+		return nil, &exitError{code: exitInvalid, err: errors.New(strings.Join(lines, "\n"))}
 	}
 	file := reasons
 	if file == "" {

@@ -163,7 +163,9 @@ func TestHopOfModels(t *testing.T) {
 	all := append(runs(Sim, 1), runs(Real, 1, 1, 1, 1, 1)...)
 	for _, r := range all {
 		r.Result.Buffers = []check.BufferFill{
-			{Hop: "forward", Unit: "bytes", Peak: new(100.0)}, {Hop: "forward", Unit: "bytes", Peak: new(300.0)}, {Hop: "forward", Unit: "bytes"},
+			{Hop: "forward", Unit: "bytes", Peak: new(100.0)},
+			{Hop: "forward", Unit: "bytes", Peak: new(300.0)},
+			{Hop: "forward", Unit: "bytes"},
 			{Hop: "broker", Unit: "bytes", Peak: new(7.0)},
 		}
 	}
