@@ -289,14 +289,17 @@ func components(runs []Run) []Component {
 	return out
 }
 
+// own is the name of Triad's image, which every build tags anew: the commit says which it was.
+const own = "sim"
+
 // tag is the version in the reference of an image, without a digest and without where it came from.
 func tag(image string) string {
 	image, _, _ = strings.Cut(image, "@")
-	_, last, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-	if !ok {
+	name, version, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	if name == own {
 		return ""
 	}
-	return last
+	return version
 }
 
 func block(name string, runs []Run) Block {

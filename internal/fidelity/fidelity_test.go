@@ -29,7 +29,7 @@ var parts = map[string][]evidence.Component{
 	Real: {
 		component("datacenter", "fluent-bit", evidence.Model, "example/triad/sim:abc"), component("datacenter", "fluentd", evidence.Model, "example/triad/sim:abc"),
 		component("datacenter", "kafka", evidence.Real, ""), component("kafka", "kafka", evidence.Real, "registry.example:5000/kafka:4.3.1@sha256:00"),
-		component("monitoring", "elasticsearch-sink", evidence.StandIn, ""), component("monitoring", "kibana", evidence.Absent, ""),
+		component("datacenter", "inputgen", evidence.Real, "example/triad/sim:abc"), component("monitoring", "elasticsearch-sink", evidence.StandIn, ""), component("monitoring", "kibana", evidence.Absent, ""),
 	},
 }
 

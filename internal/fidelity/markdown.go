@@ -172,7 +172,7 @@ func (t *Table) named(fidelity string) string {
 			continue
 		}
 		s := c.Name
-		if len(c.Versions) > 0 && fidelity != evidence.Model { // a model's image is Triad's own
+		if len(c.Versions) > 0 {
 			s += " " + strings.Join(c.Versions, " and ")
 		}
 		out = append(out, s)
