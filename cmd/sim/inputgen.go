@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
+	"triad/internal/load"
 	"triad/internal/load/agent"
 )
 
@@ -31,6 +33,7 @@ record below --state. /metrics, /ready, /status, POST /run, POST /stop, /evidenc
 			default:
 				return usage(fmt.Errorf("--source %q: want service or system", source))
 			}
+			runtime.GOMAXPROCS(max(load.Procs, runtime.GOMAXPROCS(0)))
 			var lc net.ListenConfig
 			l, err := lc.Listen(c.Context(), "tcp", listen)
 			if err != nil {

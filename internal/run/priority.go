@@ -5,12 +5,8 @@ import (
 	"runtime"
 
 	"triad/internal/evidence"
+	"triad/internal/load"
 )
-
-// harnessProcs is how many threads may run the harness's goroutines at once, whatever the number of processors. A thread that the
-// kernel has set aside keeps its place among them: with two places on a busy machine, a goroutine that was due waited 20 ms for
-// threads that were not running at all, though the harness used 6 % of one processor.
-const harnessProcs = 16
 
 // hurry asks for a priority above the system under test, where that is not in the harness's own process, and returns what gives it
 // back. The harness sends part of the load and takes the times: what it waits for a processor is its own fault and spoils a run. It
@@ -20,7 +16,7 @@ func (r *runner) hurry() (restore func()) {
 	if _, ok := r.env.(meter); !ok {
 		return func() {} // one process is the harness and the system: there is nothing to prefer
 	}
-	procs := runtime.GOMAXPROCS(max(harnessProcs, runtime.GOMAXPROCS(0)))
+	procs := runtime.GOMAXPROCS(max(load.Procs, runtime.GOMAXPROCS(0)))
 	got, err := prefer(true)
 	if err != nil {
 		r.note(evidence.EventNote, "priority", fmt.Sprintf("the harness runs at the priority of any process: %v", err))
