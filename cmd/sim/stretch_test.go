@@ -9,7 +9,7 @@ import (
 	"triad/internal/scenario"
 )
 
-func load(t *testing.T, name string) *scenario.Scenario {
+func loadShipped(t *testing.T, name string) *scenario.Scenario {
 	t.Helper()
 	s, err := scenario.Load(filepath.Join(root(t), "scenarios", name+".yaml"))
 	if err != nil {
@@ -26,7 +26,7 @@ func TestStretchEveryScenario(t *testing.T) {
 		t.Fatalf("%d scenarios: %v", len(files), err)
 	}
 	for _, f := range files {
-		s := load(t, strings.TrimSuffix(filepath.Base(f), ".yaml"))
+		s := loadShipped(t, strings.TrimSuffix(filepath.Base(f), ".yaml"))
 		out, err := stretch(s, 6*time.Hour)
 		if err != nil {
 			t.Errorf("%s: %v", s.Name, err)
@@ -45,7 +45,7 @@ func TestStretchEveryScenario(t *testing.T) {
 }
 
 func TestStretchRepeatsFaults(t *testing.T) {
-	s := load(t, "soak")
+	s := loadShipped(t, "soak")
 	out, err := stretch(s, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestStretchRepeatsFaults(t *testing.T) {
 }
 
 func TestStretchNothingShorter(t *testing.T) {
-	s := load(t, "soak")
+	s := loadShipped(t, "soak")
 	if _, err := stretch(s, time.Minute); err == nil {
 		t.Error("a scenario was cut short")
 	}
