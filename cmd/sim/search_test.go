@@ -89,7 +89,7 @@ func TestSearchIsNotStretched(t *testing.T) {
 
 // A try of every rate goes through everything that a file goes through, and leaves the search as it was.
 func TestProbe(t *testing.T) {
-	s := load(t, "capacity")
+	s := loadShipped(t, "capacity")
 	before, err := s.YAML()
 	if err != nil {
 		t.Fatal(err)
