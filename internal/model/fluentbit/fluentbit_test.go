@@ -466,7 +466,8 @@ func TestRotationOverrun(t *testing.T) {
 	a := newAgent(t, to, parse(t, quick...))
 	a.start()
 	a.write("/var/log/syslog", numbered("read", 0, 10)...)
-	waitFor(t, "the first lines", func() bool { return to.count() == 10 })
+	// What was sent and not yet acknowledged is sent again after a kill.
+	waitFor(t, "the acknowledgement of the first lines", func() bool { return a.fb.e.out.procRecords.Load() == 10 })
 	a.kill()
 	a.write("/var/log/syslog", numbered("unread", 0, 10)...)
 	a.rotate("/var/log/syslog", 1, "/var/log/syslog", numbered("unread", 10, 10))
