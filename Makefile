@@ -11,6 +11,7 @@ SMALL := $(if $(filter embedded,$(runtime)),1,$(if $(filter auto,$(runtime)),$(s
 # The commit goes into every run's evidence.
 STAMP := -buildvcs=auto
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
+GOTESTSUM := $(GO) tool -modfile=tools/go.mod gotestsum
 TAGS := $(if $(SMALL),-tags embedded_only)
 BIN := bin/sim$(if $(SMALL),-embedded)
 
@@ -47,7 +48,8 @@ test: ## everything that needs no container engine: vet, lint, race tests, smoke
 	$(GO) vet ./...
 	$(GO) vet -tags embedded_only ./cmd/... ./internal/...
 	@$(MAKE) --no-print-directory lint
-	$(GO) test -race -short -timeout 25m ./...
+	@# Some tests wait for real connections and retries: one that a busy machine failed is run once more, and both are printed.
+	$(GOTESTSUM) --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=4 --packages=./... -- -race -short -timeout 25m
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/sim ./cmd/sim
 	bin/sim check
