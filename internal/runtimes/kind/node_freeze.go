@@ -8,29 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
-// The lease of a freeze: the harness renews it while it lives, and the watchdog unfreezes the nodes when it runs out. A frozen node
-// cannot undo anything itself.
-const (
-	leaseTTL   = 15 * time.Second
-	leaseEvery = 5 * time.Second
-)
-
-// watchdogScript unfreezes the nodes ($3...) by the engine ($2) when the deadline in the lease file ($1) has passed. A lease that is
-// gone was healed: the nodes are not touched, another freeze may have begun since. It reads the clock, not a countdown: a machine that slept wakes up late and acts at once.
-const watchdogScript = `lease=$1; engine=$2; shift 2
-while until=$(cat "$lease" 2>/dev/null); do
-  if [ "$(date +%s)" -ge "$until" ]; then break; fi
-  sleep 1
-done
-[ -f "$lease" ] || exit 0
-for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1; done
-rm -f "$lease"
+// unfreezeScript unfreezes nodes: a frozen one cannot undo anything itself.
+const unfreezeScript = `for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1; done
 `
 
 func (r *Runtime) leaseDir() string { return filepath.Join(r.opts.StateDir, "leases") }
@@ -49,43 +32,15 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 	if err != nil {
 		return nil, err
 	}
-	end := time.Now().Add(last + undoGrace)
 	lease := filepath.Join(r.leaseDir(), id)
-	renew := func() error {
-		until := time.Now().Add(leaseTTL)
-		if until.After(end) {
-			until = end
-		}
-		return writeFileAtomic(lease, []byte(strconv.FormatInt(until.Unix(), 10)), 0o600)
-	}
-	if err := renew(); err != nil {
+	// The watchdog is there before the first node is paused: there is no moment in which a dead harness leaves it paused.
+	stop, err := r.lease(lease, last, unfreezeScript, names(nodes))
+	if err != nil {
 		return nil, fmt.Errorf("freeze %s: %w", cluster, err)
 	}
-	// The watchdog is there before the first node is paused: there is no moment in which a dead harness leaves it paused.
-	if err := startDetached("sh", append([]string{"-c", watchdogScript, "triad-watchdog", lease, r.engine.Bin}, names(nodes)...)...); err != nil {
-		_ = os.Remove(lease)
-		return nil, fmt.Errorf("freeze %s: watchdog: %w", cluster, err)
-	}
-	stop := make(chan struct{})
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(leaseEvery):
-				if _, err := os.Stat(lease); err != nil || renew() != nil {
-					return
-				}
-			}
-		}
-	}()
 	f := &Fault{ID: id, Kind: "freeze", Target: cluster, Nodes: names(nodes)}
-	var once sync.Once
 	f.heal = func(ctx context.Context) error {
-		once.Do(func() { close(stop) })
-		<-renewed
+		stop()
 		var errs []error
 		for _, n := range f.Nodes {
 			if _, err := r.engine.Run(ctx, "unpause", n); err != nil && !strings.Contains(err.Error(), "is not paused") {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"triad/internal/evidence"
@@ -125,16 +124,9 @@ func (c *comparison) end(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// liftScript lifts the caps of nodes ($4...) by the engine ($2), to the machine's memory ($3), when the deadline in the lease file ($1) has
-// passed. A lease that is gone means that the harness did it.
-const liftScript = `lease=$1; engine=$2; memory=$3; shift 3
-while until=$(cat "$lease" 2>/dev/null); do
-  if [ "$(date +%s)" -ge "$until" ]; then break; fi
-  sleep 1
-done
-[ -f "$lease" ] || exit 0
+// liftScript lifts the caps of nodes ($2...), to the machine's memory ($1).
+const liftScript = `memory=$1; shift
 for n in "$@"; do "$engine" update --cpu-quota -1 --memory "$memory" --memory-swap "$memory" "$n" >/dev/null 2>&1; done
-rm -f "$lease"
 `
 
 func (r *Runtime) capsLease() string { return filepath.Join(r.opts.StateDir, "caps.lease") }
@@ -159,13 +151,14 @@ func (r *Runtime) capNodes(ctx context.Context) (seen map[string]string, lift fu
 	if r.opts.Caps.Memory > r.info.MemoryBytes {
 		return nil, nothing, fmt.Errorf("a cap of %d MiB caps nothing: the engine has %d MiB", r.opts.Caps.Memory>>20, r.info.MemoryBytes>>20)
 	}
-	stop, err := r.guardCaps(keys(want))
+	capped := slices.Sorted(maps.Keys(want))
+	stop, err := r.guardCaps(capped)
 	if err != nil {
 		return nil, nothing, err
 	}
 	lift = func(ctx context.Context) error {
 		stop()
-		if err := r.liftCaps(ctx, keys(want)); err != nil {
+		if err := r.liftCaps(ctx, capped); err != nil {
 			return err
 		}
 		if err := os.Remove(r.capsLease()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -248,47 +241,4 @@ func (r *Runtime) healCaps(ctx context.Context, nodes []Node) ([]Healed, error) 
 // guardCaps starts the watchdog that lifts the caps when the harness has died, and renews its lease.
 func (r *Runtime) guardCaps(nodes []string) (stop func(), err error) {
 	return r.lease(r.capsLease(), maxComparison, liftScript, append([]string{strconv.FormatInt(r.info.MemoryBytes, 10)}, nodes...))
-}
-
-// lease starts a watchdog with a script, which gets the lease file, the engine and args, and renews the lease until stop.
-func (r *Runtime) lease(file string, longest time.Duration, script string, args []string) (stop func(), err error) {
-	end := time.Now().Add(longest + undoGrace)
-	renew := func() error {
-		until := time.Now().Add(leaseTTL)
-		if until.After(end) {
-			until = end
-		}
-		return writeFileAtomic(file, []byte(strconv.FormatInt(until.Unix(), 10)), 0o600)
-	}
-	if err := renew(); err != nil {
-		return nil, err
-	}
-	if err := startDetached("sh", append([]string{"-c", script, "triad-watchdog", file, r.engine.Bin}, args...)...); err != nil {
-		_ = os.Remove(file)
-		return nil, fmt.Errorf("watchdog: %w", err)
-	}
-	done, renewed := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(renewed)
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(leaseEvery):
-				if _, err := os.Stat(file); err != nil || renew() != nil {
-					return
-				}
-			}
-		}
-	}()
-	return sync.OnceFunc(func() { close(done); <-renewed }), nil
-}
-
-func keys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }
