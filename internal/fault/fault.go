@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"triad/internal/evidence"
@@ -25,6 +26,28 @@ type Target interface{ Target() string }
 // Reporter is an Active that finds things out beside its hits. Report returns what was found since the last call; it
 // becomes events of the run, with the fault's name.
 type Reporter interface{ Report() []evidence.Event }
+
+// Findings is the part of a Reporter that keeps what was found until it is asked for. The zero value is ready.
+type Findings struct {
+	mu    sync.Mutex
+	found []evidence.Event
+}
+
+// Note keeps what was found.
+func (f *Findings) Note(e ...evidence.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.found = append(f.found, e...)
+}
+
+// Report hands out what was found since the last call.
+func (f *Findings) Report() []evidence.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.found
+	f.found = nil
+	return out
+}
 
 // Patience is how long injecting, and how long healing a kind of fault may take: a deployment to three clusters is not
 // done in the minute that suffices for a process.

@@ -39,24 +39,24 @@ const askTime = 3 * time.Second
 // maxDetail is how much of a task's stack trace is kept: its first line says what it is.
 const maxDetail = 400
 
-// part is the state of a connector or a task.
-type part struct {
+// Part is the state of a connector or a task.
+type Part struct {
 	ID     int    `json:"id"`
 	State  string `json:"state"`
 	Worker string `json:"worker_id"`
 	Trace  string `json:"trace"`
 }
 
-// status is the answer for one connector.
-type status struct {
-	Connector part   `json:"connector"`
-	Tasks     []part `json:"tasks"`
+// Status is the answer for one connector.
+type Status struct {
+	Connector Part   `json:"connector"`
+	Tasks     []Part `json:"tasks"`
 }
 
 // Observer follows the states. Create it with New and Run it once.
 type Observer struct {
 	cfg      Config
-	known    map[string]part // by connector, or connector/task
+	known    map[string]Part // by connector, or connector/task
 	restarts map[string]int  // how often each was seen to run again
 	answers  bool
 	asked    bool
@@ -70,7 +70,7 @@ func New(cfg Config) (*Observer, error) {
 	if cfg.Every == 0 {
 		cfg.Every = time.Second
 	}
-	return &Observer{cfg: cfg, known: map[string]part{}, restarts: map[string]int{}}, nil
+	return &Observer{cfg: cfg, known: map[string]Part{}, restarts: map[string]int{}}, nil
 }
 
 // Run asks until ctx ends. Workers that do not answer are not its end; they show as events.
@@ -120,10 +120,12 @@ func (o *Observer) once(ctx context.Context) error {
 }
 
 // ask returns the status of every connector from the first worker that answers.
-func (o *Observer) ask(ctx context.Context) (map[string]status, error) {
+func (o *Observer) ask(ctx context.Context) (map[string]Status, error) {
 	var errs []error
 	for _, w := range o.cfg.Workers {
-		got, err := askWorker(ctx, w)
+		one, cancel := context.WithTimeout(ctx, askTime)
+		got, err := Ask(one, w)
+		cancel()
 		if err == nil {
 			return got, nil
 		}
@@ -132,10 +134,9 @@ func (o *Observer) ask(ctx context.Context) (map[string]status, error) {
 	return nil, errors.Join(errs...)
 }
 
-func askWorker(ctx context.Context, w Worker) (map[string]status, error) {
-	ask, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ask, http.MethodGet, strings.TrimSuffix(w.URL, "/")+"/connectors?expand=status", nil)
+// Ask returns the status of every connector that a worker knows of.
+func Ask(ctx context.Context, w Worker) (map[string]Status, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(w.URL, "/")+"/connectors?expand=status", nil)
 	if err != nil {
 		return nil, fmt.Errorf("connect status: %w", err)
 	}
@@ -152,12 +153,12 @@ func askWorker(ctx context.Context, w Worker) (map[string]status, error) {
 		return nil, fmt.Errorf("connect status: HTTP %d: %.200s", res.StatusCode, body)
 	}
 	var out map[string]struct {
-		Status status `json:"status"`
+		Status Status `json:"status"`
 	}
 	if err := json.Unmarshal(body, &out); err != nil {
 		return nil, fmt.Errorf("connect status: answer: %w", err)
 	}
-	got := map[string]status{}
+	got := map[string]Status{}
 	for name, c := range out {
 		got[name] = c.Status
 	}
@@ -165,8 +166,8 @@ func askWorker(ctx context.Context, w Worker) (map[string]status, error) {
 }
 
 // changes compares with what was known, connectors and tasks in order of their names.
-func (o *Observer) changes(got map[string]status) []evidence.Event {
-	now := map[string]part{}
+func (o *Observer) changes(got map[string]Status) []evidence.Event {
+	now := map[string]Part{}
 	for name, s := range got {
 		now[name] = s.Connector
 		for _, t := range s.Tasks {

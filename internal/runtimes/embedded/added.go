@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"triad/internal/evidence"
@@ -23,11 +22,11 @@ const answerTime = time.Minute
 
 // added is a fourth agent. There is no cluster around it, so it scrapes itself and nothing else.
 type added struct {
-	s     *system
-	hits  int
-	seen  string
-	mu    sync.Mutex
-	found []evidence.Event
+	fault.Findings
+
+	s    *system
+	hits int
+	seen string
 }
 
 var (
@@ -61,10 +60,10 @@ func (s *system) AddCluster(ctx context.Context, _ time.Duration) (fault.Active,
 	} else {
 		a.hits, a.seen = up, fmt.Sprintf("%d target of %s answers in the central Prometheus", up, manifests.Added)
 	}
-	a.found = []evidence.Event{e, {
+	a.Note(e, evidence.Event{
 		Kind: evidence.EventAdded, Name: evidence.AddedElsewhere, State: evidence.AddedUnseen,
 		Detail: "what has to change in the other clusters cannot be seen in one process: it takes real ones (--runtime kind)",
-	}}
+	})
 	return a, nil
 }
 
@@ -157,13 +156,4 @@ func (a *added) Gone(context.Context) (bool, error) {
 	a.s.addMu.Lock()
 	defer a.s.addMu.Unlock()
 	return a.s.added == nil, nil
-}
-
-// Report hands out what was found, once.
-func (a *added) Report() []evidence.Event {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := a.found
-	a.found = nil
-	return out
 }

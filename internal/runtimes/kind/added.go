@@ -43,13 +43,13 @@ func (r *Runtime) addedLease() string { return filepath.Join(r.opts.StateDir, "a
 
 // added is the fourth cluster while it is there.
 type added struct {
-	e     *env
-	rt    *Runtime // of the added cluster alone
-	stop  func()   // ends the renewing of the lease
-	hits  int
-	seen  string
-	mu    sync.Mutex
-	found []evidence.Event
+	fault.Findings
+
+	e    *env
+	rt   *Runtime // of the added cluster alone
+	stop func()   // ends the renewing of the lease
+	hits int
+	seen string
 }
 
 var (
@@ -123,7 +123,7 @@ func (a *added) add(ctx context.Context, before map[string]string) error {
 	} else {
 		a.hits, a.seen = up, fmt.Sprintf("%d targets of %s answer in the central Prometheus", up, manifests.Added)
 	}
-	a.note(series)
+	a.Note(series)
 	now, err := a.e.elsewhere(ctx)
 	if err != nil {
 		return err
@@ -139,28 +139,13 @@ func (a *added) add(ctx context.Context, before map[string]string) error {
 	if len(changed) > 0 {
 		state = evidence.AddedChanged
 	}
-	a.note(evidence.Event{Kind: evidence.EventAdded, Name: evidence.AddedElsewhere, State: state, Detail: named(changed), Attrs: map[string]string{
+	a.Note(evidence.Event{Kind: evidence.EventAdded, Name: evidence.AddedElsewhere, State: state, Detail: named(changed), Attrs: map[string]string{
 		"objects": strconv.Itoa(len(before)), "changed": strconv.Itoa(len(changed)), "flows": strings.Join(flows, ", "),
 	}})
 	return nil
 }
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
-
-func (a *added) note(e evidence.Event) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.found = append(a.found, e)
-}
-
-// Report hands out what was found since the last call.
-func (a *added) Report() []evidence.Event {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := a.found
-	a.found = nil
-	return out
-}
 
 // Target names the cluster.
 func (a *added) Target() string { return "cluster " + manifests.Added }
@@ -265,19 +250,12 @@ func (e *env) elsewhere(ctx context.Context) (map[string]string, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, c := range e.opts.Clusters {
 		g.Go(func() error {
-			objects, err := e.clients[c].Owned(gctx)
-			for i := range objects {
-				if !kept(&objects[i]) {
-					continue
-				}
-				o := kube.Object{Object: kube.Content(&objects[i])}
+			return e.eachOwned(gctx, c, func(live *kube.Object) error {
+				o := kube.Object{Object: kube.Content(live)}
 				b, err := o.MarshalJSON()
-				if err != nil {
-					return err
-				}
 				put(c+" "+o.GetKind()+"/"+o.GetName(), string(b))
-			}
-			return err
+				return err
+			})
 		})
 		g.Go(func() error {
 			nodes, err := e.runningNodes(gctx, c)

@@ -42,6 +42,8 @@ const (
 
 // rollout is a change that was rolled out to every cluster.
 type rollout struct {
+	fault.Findings
+
 	e        *env
 	from, to *Plan
 	toOpts   DeployOptions
@@ -50,7 +52,6 @@ type rollout struct {
 	owned    map[string]bool // objects with a field of Triad's, before
 
 	mu     sync.Mutex
-	events []evidence.Event
 	hits   int
 	seen   string
 	healed bool
@@ -212,23 +213,12 @@ func (r *rollout) Gone(ctx context.Context) (bool, error) {
 	return err == nil && len(rolled) == 0, err
 }
 
-// Report hands out what was found since the last call.
-func (r *rollout) Report() []evidence.Event {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := r.events
-	r.events = nil
-	return out
-}
-
 func (r *rollout) report(stage, state string, what []string, counts map[string]int) {
 	e := evidence.Event{Kind: evidence.EventRollout, Name: stage, State: state, Detail: named(what), Attrs: map[string]string{"to": r.words}}
 	for k, n := range counts {
 		e.Attrs[k] = strconv.Itoa(n)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
+	r.Note(e)
 }
 
 func sameOr(found []string) string {
@@ -316,19 +306,32 @@ func (e *env) owned(ctx context.Context) (map[string]bool, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, c := range e.plan.Clusters {
 		g.Go(func() error {
-			objects, err := e.clients[c].Owned(gctx)
-			mu.Lock()
-			defer mu.Unlock()
-			for i := range objects {
-				if !kept(&objects[i]) {
-					continue
-				}
-				out[c+" "+kube.RefOf(&objects[i]).String()] = true
-			}
-			return err
+			return e.eachOwned(gctx, c, func(o *kube.Object) error {
+				mu.Lock()
+				defer mu.Unlock()
+				out[c+" "+kube.RefOf(o).String()] = true
+				return nil
+			})
 		})
 	}
 	return out, g.Wait()
+}
+
+// eachOwned calls fn for every object of a cluster in which Triad owns a field, and which is kept.
+func (e *env) eachOwned(ctx context.Context, cluster string, fn func(o *kube.Object) error) error {
+	objects, err := e.clients[cluster].Owned(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range objects {
+		if !kept(&objects[i]) {
+			continue
+		}
+		if err := fn(&objects[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // healRolls rolls back what a harness that died had rolled out: it deploys the manifests and deletes what still carries the mark.

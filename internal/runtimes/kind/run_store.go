@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"triad/internal/fault"
+	"triad/internal/observe/connect"
 )
 
 // What is done to Elasticsearch and Connect through their own interfaces.
@@ -204,32 +205,14 @@ func (e *env) sinkStatus(ctx context.Context) (sinkStatus, error) {
 	var st sinkStatus
 	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ask, http.MethodGet, "http://sink-connect-api."+Monitoring+":8083/connectors?expand=status", http.NoBody)
+	c := e.clients[Monitoring].HTTP(5 * time.Second)
+	defer c.CloseIdleConnections()
+	all, err := connect.Ask(ask, connect.Worker{URL: "http://sink-connect-api." + Monitoring + ":8083", Client: c})
 	if err != nil {
 		return st, err
 	}
-	c := e.clients[Monitoring].HTTP(5 * time.Second)
-	defer c.CloseIdleConnections()
-	res, err := c.Do(req)
-	if err != nil {
-		return st, fmt.Errorf("connect worker: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return st, fmt.Errorf("connect worker: HTTP %d", res.StatusCode)
-	}
-	var all map[string]struct {
-		Status struct {
-			Tasks []struct {
-				State string `json:"state"`
-			} `json:"tasks"`
-		} `json:"status"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
-		return st, fmt.Errorf("connect worker: %w", err)
-	}
 	for _, c := range all {
-		for _, t := range c.Status.Tasks {
+		for _, t := range c.Tasks {
 			switch t.State {
 			case "RUNNING":
 				st.running++
