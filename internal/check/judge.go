@@ -50,6 +50,28 @@ func (c *judged) skip(why string) *judged { return c.set(Skipped, "%s", why) }
 // Judge reads a run directory and gives its verdict. now is written into the result and influences nothing else. The
 // error is for evidence that leaves nothing to judge; damage is part of the result.
 func Judge(r *evidence.Run, now time.Time) (*Result, error) {
+	j, err := newJudge(r)
+	if err != nil {
+		return nil, err
+	}
+	j.rec = newRecovery(j)
+	j.fills = newFills(j)
+	j.infl = newInfluence(j)
+	j.capacity = newCapacity(j)
+	if j.judgesTrends() {
+		j.trends = newTrends(j)
+	}
+	checks := j.checks()
+	res := j.result(now)
+	for _, c := range checks {
+		res.Checks = append(res.Checks, c.Check)
+	}
+	j.verdict(res)
+	return res, nil
+}
+
+// newJudge reads what every figure rests on: the account, the series, the faults, and the phases that the harness spoilt.
+func newJudge(r *evidence.Run) (*judge, error) {
 	j := &judge{r: r, s: r.Scenario, late: map[string]string{}, busy: map[string]string{}}
 	var err error
 	if j.acc, err = newAccount(r, j.hasStore()); err != nil {
@@ -60,20 +82,7 @@ func Judge(r *evidence.Run, now time.Time) (*Result, error) {
 	j.att = attribute(r, j.acc, j.ser.counters)
 	j.account()
 	j.timing()
-	j.rec = newRecovery(j)
-	j.fills = newFills(j)
-	j.infl = newInfluence(j)
-	j.capacity = newCapacity(j)
-	if slices.Contains(j.s.Requires, "trend") || j.s.Phases.LoadTime() >= longRun {
-		j.trends = newTrends(j)
-	}
-	checks := j.checks()
-	res := j.result(now)
-	for _, c := range checks {
-		res.Checks = append(res.Checks, c.Check)
-	}
-	j.verdict(res)
-	return res, nil
+	return j, nil
 }
 
 // account fills totals and segments.
@@ -183,7 +192,7 @@ func (j *judge) checks() []*judged {
 		if c == nil {
 			continue
 		}
-		c.Name, c.Claim, c.Always = k.Name, claimOf(k, j.s), k.Always
+		c.Name, c.Claim, c.Always = k.Name, k.ClaimIn(j.s), k.Always
 		j.depend(c)
 		if k.Name != "evidence" && k.Name != "load" && k.Name != "faults" {
 			c.Rests = rests
@@ -198,16 +207,6 @@ func (j *judge) checks() []*judged {
 		out = append(out, c)
 	}
 	return out
-}
-
-// claimOf is the claim that a check of a scenario is about. Victims of a failure are C1's; victims of a neighbour that does nothing worse
-// than work are C5's.
-func claimOf(k scenario.CheckKind, s *scenario.Scenario) string {
-	working := func(f scenario.Fault) bool { return f.Kind == "noisy-neighbour" }
-	if k.Name == "fault-isolation" && len(s.Faults) > 0 && !slices.ContainsFunc(s.Faults, func(f scenario.Fault) bool { return !working(f) }) {
-		return "C5"
-	}
-	return k.Claim
 }
 
 // rests are the parts that were not real.

@@ -1,7 +1,9 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -133,14 +135,7 @@ func (j *judge) everFrozen(cluster string) bool {
 	return slices.ContainsFunc(j.faults, func(f *faultState) bool { return f.Kind == "cluster-freeze" && f.Cluster == cluster })
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // allAgentsCut reports whether the faults cut off every agent at once; it chooses the horizon that the run tests.
 func (j *judge) allAgentsCut() bool {

@@ -31,22 +31,12 @@ func (n Neighbour) Slowdown() float64 { return n.During / n.Before }
 // Neighbours reads the latencies of the monitoring cluster out of a run: those of one repetition. why says that they tell
 // nothing, because the run itself did not hold.
 func Neighbours(r *evidence.Run) (n []Neighbour, why string, err error) {
-	j := &judge{r: r, s: r.Scenario, late: map[string]string{}, busy: map[string]string{}}
-	if j.acc, err = newAccount(r, j.hasStore()); err != nil {
+	j, err := newJudge(r)
+	if err != nil {
 		return nil, "", err
 	}
-	j.ser, j.lat = newSeries(r), newLatencies(r)
-	j.faults = newFaults(r)
-	j.prepare()
 	n, why = j.neighbours()
 	return n, why, nil
-}
-
-// prepare fills what neighbours needs to know about the phases, without judging anything else.
-func (j *judge) prepare() {
-	j.att = attribute(j.r, j.acc, j.ser.counters)
-	j.account()
-	j.timing()
 }
 
 func (j *judge) neighbours() (out []Neighbour, why string) {
@@ -93,7 +83,7 @@ func performanceCheck(j *judge) *judged {
 		return c.skip("no topology was compared: it takes real clusters with caps on processors and memory (--runtime kind)")
 	}
 	logs := map[string][]float64{} // by metric: logarithms of slowdown in three over slowdown in one
-	for _, n := range sortedInts(pairs) {
+	for _, n := range sortedKeys(pairs) {
 		p := pairs[n]
 		switch {
 		case p["three"] == nil && p["one"] == nil:
@@ -209,14 +199,5 @@ func PairFigures(e evidence.Event) []Neighbour {
 			out = append(out, Neighbour{strings.ReplaceAll(m, "_", " "), b, d})
 		}
 	}
-	return out
-}
-
-func sortedInts[V any](m map[int]V) []int {
-	out := make([]int, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
 	return out
 }

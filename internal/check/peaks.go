@@ -15,14 +15,10 @@ type Peak struct {
 // PeakBacklogs reads the largest backlogs out of a run: what a threshold on the backlog is held against. Where the evidence
 // that they rest on is damaged they are null.
 func PeakBacklogs(r *evidence.Run) ([]Peak, error) {
-	j := &judge{r: r, s: r.Scenario, late: map[string]string{}, busy: map[string]string{}}
-	var err error
-	if j.acc, err = newAccount(r, j.hasStore()); err != nil {
+	j, err := newJudge(r)
+	if err != nil {
 		return nil, err
 	}
-	j.ser, j.lat = newSeries(r), newLatencies(r)
-	j.faults = newFaults(r)
-	j.prepare()
 	j.rec = newRecovery(j)
 	var out []Peak
 	for _, s := range j.segs {

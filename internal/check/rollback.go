@@ -14,16 +14,7 @@ func rollbackCheck(j *judge) *judged {
 	// Not onFaults: what a roll left behind is a fail of this check whatever else became of the fault.
 	c := &judged{files: []string{evidence.EventsFile}, interim: true}
 	c.Unit, c.Limit = "differences", new(0.0)
-	events := map[string]map[string]evidence.Event{} // by fault and stage
-	for _, e := range j.r.Events {
-		if e.Kind == evidence.EventRollout {
-			f := e.Attrs["fault"]
-			if events[f] == nil {
-				events[f] = map[string]evidence.Event{}
-			}
-			events[f][e.Name] = e
-		}
-	}
+	events := j.byFault(evidence.EventRollout)
 	var rolls []*faultState
 	for _, f := range j.faults {
 		if f.Kind == "roll-out" {
@@ -114,6 +105,22 @@ func (o *rollOutcome) roll(f *faultState, stages map[string]evidence.Event) {
 	default:
 		o.good = append(o.good, fmt.Sprintf("%s changed %.0f places by %s, and all %.0f objects are as rendered again, none left over", f.Name, attr(forward, "changed"), forward.Attrs["to"], attr(after, "objects")))
 	}
+}
+
+// byFault are the events of a kind by the fault that found them and by their names; the last of a name counts.
+func (j *judge) byFault(kind string) map[string]map[string]evidence.Event {
+	out := map[string]map[string]evidence.Event{}
+	for _, e := range j.r.Events {
+		if e.Kind != kind {
+			continue
+		}
+		f := e.Attrs["fault"]
+		if out[f] == nil {
+			out[f] = map[string]evidence.Event{}
+		}
+		out[f][e.Name] = e
+	}
+	return out
 }
 
 // attr reads a figure of an event, 0 when it has none.

@@ -12,16 +12,7 @@ import (
 func scalabilityCheck(j *judge) *judged {
 	c := &judged{files: []string{evidence.EventsFile}, interim: true}
 	c.Unit = "s"
-	found := map[string]map[string]evidence.Event{} // by fault and part
-	for _, e := range j.r.Events {
-		if e.Kind == evidence.EventAdded {
-			f := e.Attrs["fault"]
-			if found[f] == nil {
-				found[f] = map[string]evidence.Event{}
-			}
-			found[f][e.Name] = e
-		}
-	}
+	found := j.byFault(evidence.EventAdded)
 	var wrong, unclear, skipped, good []string
 	longest, n := 0.0, 0
 	for _, f := range j.faults {

@@ -350,11 +350,13 @@ func (j *judge) backlogGrowth(t scenario.Threshold) measure {
 	}
 	ledger := j.ser.pulse("ledger", nil)
 	var xs, ys []float64
+	var span time.Duration
 	records := 0.0
 	for _, w := range j.lat.phases {
 		if w.Name != t.Labels["phase"] && (t.Labels["phase"] != "" || !judgedPhase(w.Name)) {
 			continue
 		}
+		span += w.To - w.From
 		records += ledger.sum(w.From, w.To)
 		for s := w.From; s+time.Second <= w.To; s += time.Second {
 			v, known := 0.0, true
@@ -370,12 +372,6 @@ func (j *judge) backlogGrowth(t scenario.Threshold) measure {
 	}
 	if records == 0 || len(xs) < 2 {
 		return none("the backlog was not counted%s", labelWords(t))
-	}
-	var span time.Duration
-	for _, w := range j.lat.phases {
-		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
-			span += w.To - w.From
-		}
 	}
 	slope := stats.TheilSen(thinOut(xs, maxTrend), thinOut(ys, maxTrend))
 	rate := records / span.Seconds()

@@ -297,9 +297,14 @@ func signed(v float64, unit string) string {
 	return amount(v, unit)
 }
 
-// trendCheck judges that nothing grows. Only a run that asks for it, or is long enough, is judged.
+// judgesTrends says whether a run asks for trends, or is long enough to be judged by them unasked.
+func (j *judge) judgesTrends() bool {
+	return slices.Contains(j.s.Requires, "trend") || j.s.Phases.LoadTime() >= longRun
+}
+
+// trendCheck judges that nothing grows.
 func trendCheck(j *judge) *judged {
-	if !slices.Contains(j.s.Requires, "trend") && j.s.Phases.LoadTime() < longRun {
+	if !j.judgesTrends() {
 		return nil
 	}
 	c := &judged{files: []string{evidence.SeriesName, evidence.EventsFile}, interim: true}

@@ -163,6 +163,20 @@ var Checks = []CheckKind{
 	{"rollback", "C8", false, "kind and EKS differ only as declared, and rolling forward and back restores what is rendered"},
 }
 
+// ClaimIn is the claim that a check is about in a scenario. Victims of a failure are C1's; victims of a neighbour that does nothing worse
+// than work are C5's.
+func (k CheckKind) ClaimIn(s *Scenario) string {
+	if k.Name != "fault-isolation" || len(s.Faults) == 0 {
+		return k.Claim
+	}
+	for _, f := range s.Faults {
+		if f.Kind != "noisy-neighbour" {
+			return k.Claim
+		}
+	}
+	return "C5"
+}
+
 // ProbeNames are the parts that security-isolation is judged by: links between clusters, rights of the brokers' principals,
 // network policies inside the clusters.
 var ProbeNames = []string{"links", "acls", "policies"}
