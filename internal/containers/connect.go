@@ -74,7 +74,7 @@ func (c *Connect) Start() {
 	c.tb.Helper()
 	c.Shell(`java -Xmx384m -XX:+UseSerialGC -Djava.awt.headless=true -Dlog4j2.configurationFile=/opt/kafka/config/log4j2.properties ` +
 		`-javaagent:/opt/prometheus-jmx-exporter/jmx_prometheus_javaagent.jar=9404:/tmp/metrics.yaml -cp '/opt/kafka/libs/*' ` +
-		`org.apache.kafka.connect.cli.ConnectDistributed /tmp/connect.properties >>/tmp/connect.out 2>&1 </dev/null & echo $! >/tmp/connect.pid`)
+		`org.apache.kafka.connect.cli.ConnectDistributed /tmp/connect.properties >>/tmp/connect.out 2>&1 </dev/null &`)
 	Eventually(c.tb, 3*time.Minute, "connect", func(ctx context.Context) error {
 		status, answer, err := Do(ctx, http.MethodGet, c.URL+"/connectors", "")
 		if err == nil && status != http.StatusOK {
@@ -82,12 +82,6 @@ func (c *Connect) Start() {
 		}
 		return err
 	})
-}
-
-// Kill ends the worker's process as kill -9 does.
-func (c *Connect) Kill() {
-	c.tb.Helper()
-	c.Shell("kill -9 $(cat /tmp/connect.pid)")
 }
 
 // Put makes or changes a connector.

@@ -170,21 +170,11 @@ func expect(a account, stream uint32, seq uint64) {
 // corrupted changes one letter of a line outside of its tag.
 func corrupted(t *testing.T, line []byte) []byte {
 	t.Helper()
-	out := bytes.Clone(line)
-	for i := range out {
-		inTag := false
-		for _, mark := range []string{"tq_", "tt_"} {
-			if at := bytes.Index(out, []byte(mark)); at >= 0 && i >= at && i < at+48 {
-				inTag = true
-			}
-		}
-		if c := out[i]; !inTag && c >= 'a' && c < 'z' {
-			out[i]++
-			return out
-		}
+	out := record.Damage(line)
+	if bytes.Equal(out, line) {
+		t.Fatalf("nothing to change in %s", line)
 	}
-	t.Fatalf("nothing to change in %s", line)
-	return nil
+	return out
 }
 
 // leaky sends what is to leak to another topic of the run.
@@ -457,48 +447,35 @@ func TestContainersElasticsearch(t *testing.T) {
 
 	b := &bulk{t: t, es: es}
 	want := account{}
-	var refreshed uint64 // documents of the index that are searchable before the final reading
-	var tokens, hidden []string
-	for _, st := range r.s.Streams() {
-		sched := schedule.New(r.s, st)
-		for {
-			seq := sched.Seq()
-			due, ok := sched.Next()
-			if !ok {
-				break
-			}
-			if due > seconds*time.Second/2 {
-				continue // the second half is written after the refresh
-			}
-			refreshed += r.store(t, b, st, seq, due)
-			expect(want, st.ID, seq)
-			if sabotaged(seq) == "" && seq%40 == 0 {
-				tokens = append(tokens, string(record.AppendID(nil, runNumber, st.ID, seq)))
+	// write stores what is due in a part of the run, and returns how many documents of the index that makes and identities among them.
+	write := func(part func(due time.Duration) bool) (documents uint64, tokens []string) {
+		for _, st := range r.s.Streams() {
+			sched := schedule.New(r.s, st)
+			for {
+				seq := sched.Seq()
+				due, ok := sched.Next()
+				if !ok {
+					break
+				}
+				if !part(due) {
+					continue
+				}
+				documents += r.store(t, b, st, seq, due)
+				expect(want, st.ID, seq)
+				if sabotaged(seq) == "" && seq%40 == 0 {
+					tokens = append(tokens, string(record.AppendID(nil, runNumber, st.ID, seq)))
+				}
 			}
 		}
+		return documents, tokens
 	}
+	const half = seconds * time.Second / 2 // the second half is written after the refresh
+	refreshed, tokens := write(func(due time.Duration) bool { return due <= half })
 	other := record.Tag{Run: runNumber + 1, Stream: 0, Seq: 3, Scheduled: r.start.UnixNano()}
 	b.add("service-topic", "other run", source.Append(nil, source.Service, 1, other, 256))
 	b.flush()
 	es.Must(http.MethodPost, "/service-topic,system-auth-topic/_refresh", "")
-	for _, st := range r.s.Streams() {
-		sched := schedule.New(r.s, st)
-		for {
-			seq := sched.Seq()
-			due, ok := sched.Next()
-			if !ok {
-				break
-			}
-			if due <= seconds*time.Second/2 {
-				continue
-			}
-			r.store(t, b, st, seq, due)
-			expect(want, st.ID, seq)
-			if sabotaged(seq) == "" && seq%40 == 0 {
-				hidden = append(hidden, string(record.AppendID(nil, runNumber, st.ID, seq)))
-			}
-		}
-	}
+	_, hidden := write(func(due time.Duration) bool { return due > half })
 	b.flush()
 	want.add(evidence.Phantom, 0, 1<<30)
 	b.add("service-topic", "phantom", r.line(r.s.Streams()[0], 1<<30, 0))

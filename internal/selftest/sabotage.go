@@ -1,7 +1,6 @@
 package selftest
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"sync"
 
@@ -209,7 +208,7 @@ func (s *saboteur) produce(r *kgo.Record) []*kgo.Record {
 		s.held[tag.Stream] = r
 		return nil
 	case "corrupt":
-		return []*kgo.Record{again(r, r.Topic, load.AppendDocument(nil, corrupt(line), "", ""))}
+		return []*kgo.Record{again(r, r.Topic, load.AppendDocument(nil, record.Damage(line), "", ""))}
 	case "leak":
 		return []*kgo.Record{r, again(r, "system-auth-topic", r.Value)}
 	case "phantom":
@@ -230,24 +229,6 @@ func (s *saboteur) forge(tag record.Tag) []byte {
 
 func again(r *kgo.Record, topic string, value []byte) *kgo.Record {
 	return &kgo.Record{Topic: topic, Key: r.Key, Value: value, Headers: r.Headers, Timestamp: r.Timestamp, Context: r.Context}
-}
-
-// corrupt changes one letter of a line outside of its tag.
-func corrupt(line []byte) []byte {
-	out := bytes.Clone(line)
-	for i := range out {
-		inTag := false
-		for _, mark := range []string{"tq_", "tt_"} {
-			if at := bytes.Index(out, []byte(mark)); at >= 0 && i >= at && i < at+48 {
-				inTag = true
-			}
-		}
-		if c := out[i]; !inTag && c >= 'a' && c < 'z' {
-			out[i]++
-			return out
-		}
-	}
-	return out
 }
 
 func (s *saboteur) document(_, _ string, doc []byte) ([]byte, int) {
@@ -271,5 +252,5 @@ func (s *saboteur) document(_, _ string, doc []byte) ([]byte, int) {
 	case "double":
 		return doc, 2
 	}
-	return load.AppendDocument(nil, corrupt(line), "", ""), 1
+	return load.AppendDocument(nil, record.Damage(line), "", ""), 1
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -77,31 +76,11 @@ func (c Client) Rules(ctx context.Context) ([]Rule, error) {
 }
 
 func (c Client) get(ctx context.Context, path string, into any) error {
-	resp, err := c.do(ctx, http.MethodGet, path, nil)
+	data, err := c.ask(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
-	if err != nil {
-		return fmt.Errorf("prometheus answer: %w", err)
-	}
-	if len(body) > answerLimit {
-		return ErrTooLarge
-	}
-	var a struct {
-		Status    string          `json:"status"`
-		ErrorType string          `json:"errorType"`
-		Error     string          `json:"error"`
-		Data      json.RawMessage `json:"data"`
-	}
-	if err := json.Unmarshal(body, &a); err != nil {
-		return fmt.Errorf("prometheus answer with HTTP status %d: %w", resp.StatusCode, err)
-	}
-	if a.Status != "success" {
-		return &Error{Status: resp.StatusCode, Type: a.ErrorType, Msg: a.Error}
-	}
-	if err := json.Unmarshal(a.Data, into); err != nil {
+	if err := json.Unmarshal(data, into); err != nil {
 		return fmt.Errorf("prometheus answer: %w", err)
 	}
 	return nil

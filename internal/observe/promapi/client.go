@@ -147,13 +147,39 @@ func (c Client) do(ctx context.Context, method, path string, form url.Values) (*
 }
 
 type answer struct {
-	Status    string `json:"status"`
-	ErrorType string `json:"errorType"`
-	Error     string `json:"error"`
-	Data      struct {
-		ResultType string          `json:"resultType"`
-		Result     json.RawMessage `json:"result"`
-	} `json:"data"`
+	Status    string          `json:"status"`
+	ErrorType string          `json:"errorType"`
+	Error     string          `json:"error"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// ask makes a request and returns the data of its answer.
+func (c Client) ask(ctx context.Context, method, path string, form url.Values) (json.RawMessage, error) {
+	resp, err := c.do(ctx, method, path, form)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
+	if err != nil {
+		return nil, fmt.Errorf("prometheus answer: %w", err)
+	}
+	if len(body) > answerLimit {
+		return nil, ErrTooLarge
+	}
+	return open(resp.StatusCode, body)
+}
+
+// open takes the data out of an answer.
+func open(status int, body []byte) (json.RawMessage, error) {
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, fmt.Errorf("prometheus answer with HTTP status %d: %w", status, err)
+	}
+	if a.Status != "success" {
+		return nil, &Error{Status: status, Type: a.ErrorType, Msg: a.Error}
+	}
+	return a.Data, nil
 }
 
 type point struct {
@@ -183,45 +209,37 @@ func (p *point) UnmarshalJSON(b []byte) error {
 }
 
 func (c Client) call(ctx context.Context, path string, form url.Values) ([]Series, error) {
-	resp, err := c.do(ctx, http.MethodPost, path, form)
+	data, err := c.ask(ctx, http.MethodPost, path, form)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
-	if err != nil {
-		return nil, fmt.Errorf("prometheus answer: %w", err)
-	}
-	if len(body) > answerLimit {
-		return nil, ErrTooLarge
-	}
-	return decode(resp.StatusCode, body)
+	return decode(data)
 }
 
-func decode(status int, body []byte) ([]Series, error) {
-	var a answer
-	if err := json.Unmarshal(body, &a); err != nil {
-		return nil, fmt.Errorf("prometheus answer with HTTP status %d: %w", status, err)
+func decode(data json.RawMessage) ([]Series, error) {
+	var d struct {
+		ResultType string          `json:"resultType"`
+		Result     json.RawMessage `json:"result"`
 	}
-	if a.Status != "success" {
-		return nil, &Error{Status: status, Type: a.ErrorType, Msg: a.Error}
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, fmt.Errorf("prometheus answer: %w", err)
 	}
-	if a.Data.ResultType == "scalar" {
+	if d.ResultType == "scalar" {
 		var p point
-		if err := json.Unmarshal(a.Data.Result, &p); err != nil {
+		if err := json.Unmarshal(d.Result, &p); err != nil {
 			return nil, fmt.Errorf("prometheus answer: %w", err)
 		}
 		return []Series{{Samples: []Sample{p.sample()}}}, nil
 	}
-	if a.Data.ResultType != "vector" && a.Data.ResultType != "matrix" {
-		return nil, fmt.Errorf("prometheus answer: result type %q is not read", a.Data.ResultType)
+	if d.ResultType != "vector" && d.ResultType != "matrix" {
+		return nil, fmt.Errorf("prometheus answer: result type %q is not read", d.ResultType)
 	}
 	var rows []struct {
 		Metric map[string]string `json:"metric"`
 		Value  *point            `json:"value"`
 		Values []point           `json:"values"`
 	}
-	if err := json.Unmarshal(a.Data.Result, &rows); err != nil {
+	if err := json.Unmarshal(d.Result, &rows); err != nil {
 		return nil, fmt.Errorf("prometheus answer: %w", err)
 	}
 	out := make([]Series, 0, len(rows))

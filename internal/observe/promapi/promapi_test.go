@@ -209,7 +209,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"b"},"values":[[1,"1"]]}]}}`))
 	f.Add([]byte(`{"status":"error"}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		s, err := decode(200, in)
+		data, err := open(200, in)
+		if err != nil {
+			return
+		}
+		s, err := decode(data)
 		if err != nil && s != nil {
 			t.Fatal("series beside an error")
 		}
