@@ -321,7 +321,7 @@ func (j *judge) rulesEvaluated(h *alertHistory, v *verdicts) {
 		}
 	}
 	if len(bad) > 0 {
-		v.unsure("rules that were not evaluated: %s", strings.Join(first(bad, 5), "; "))
+		v.unsure("rules that were not evaluated: %s", strings.Join(evidence.Few(bad, 5), "; "))
 	}
 }
 

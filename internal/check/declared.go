@@ -2,7 +2,6 @@ package check
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"triad/internal/evidence"
@@ -46,16 +45,9 @@ func securityCheck(j *judge) *judged {
 	case n == 0:
 		return nil
 	case len(wrong) > 0:
-		return c.set(Fail, "%d of %d paths are not as declared: %s", len(wrong), n, strings.Join(first(wrong, 5), "; "))
+		return c.set(Fail, "%d of %d paths are not as declared: %s", len(wrong), n, strings.Join(evidence.Few(wrong, 5), "; "))
 	case len(unclear) > 0:
-		return c.set(Inconclusive, "%d of %d probes gave no answer: %s", len(unclear), n, strings.Join(first(unclear, 5), "; "))
+		return c.set(Inconclusive, "%d of %d probes gave no answer: %s", len(unclear), n, strings.Join(evidence.Few(unclear, 5), "; "))
 	}
 	return c.set(Pass, "all %d probed paths are as declared", n)
-}
-
-func first(list []string, n int) []string {
-	if len(list) > n {
-		return append(slices.Clone(list[:n]), fmt.Sprintf("and %d more", len(list)-n))
-	}
-	return list
 }

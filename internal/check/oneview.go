@@ -55,17 +55,17 @@ func oneViewCheck(j *judge) *judged {
 	}
 	var missing []string
 	if len(unasked) > 0 {
-		missing = append(missing, fmt.Sprintf("%d gave no answer: %s", len(unasked), strings.Join(first(unasked, 5), "; ")))
+		missing = append(missing, fmt.Sprintf("%d gave no answer: %s", len(unasked), strings.Join(evidence.Few(unasked, 5), "; ")))
 	}
 	if len(absent) > 0 {
-		missing = append(missing, fmt.Sprintf("%d rest on metrics that nothing exposes in this runtime: %s", len(absent), strings.Join(first(absent, 3), "; ")))
+		missing = append(missing, fmt.Sprintf("%d rest on metrics that nothing exposes in this runtime: %s", len(absent), strings.Join(evidence.Few(absent, 3), "; ")))
 	}
 	if direct {
 		missing = append(missing, "no Grafana here: the data sources were asked directly")
 	}
 	switch {
 	case len(wrong) > 0:
-		return c.set(Fail, "%d of %d dashboard queries show a blind spot: %s", len(wrong), n, strings.Join(first(wrong, 8), "; ")).unlessBusy(j, j.phaseOf(j.s.Dashboards))
+		return c.set(Fail, "%d of %d dashboard queries show a blind spot: %s", len(wrong), n, strings.Join(evidence.Few(wrong, 8), "; ")).unlessBusy(j, j.phaseOf(j.s.Dashboards))
 	case len(missing) > 0:
 		return c.set(Inconclusive, "%s; %s", said, strings.Join(missing, "; "))
 	}

@@ -106,6 +106,20 @@ type Progress struct {
 	Planned, Attempted, Acked, Unknown, Dropped uint64
 }
 
+// Add adds the counts of another generator.
+func (p *Progress) Add(q Progress) {
+	p.Planned += q.Planned
+	p.Attempted += q.Attempted
+	p.Acked += q.Acked
+	p.Unknown += q.Unknown
+	p.Dropped += q.Dropped
+}
+
+// Outcomes are the counts by the names that they have as metrics.
+func (p Progress) Outcomes() map[string]uint64 {
+	return map[string]uint64{"planned": p.Planned, "attempted": p.Attempted, "acknowledged": p.Acked, "unknown": p.Unknown, "dropped": p.Dropped}
+}
+
 type streamState struct {
 	stream *scenario.Stream
 	kind   source.Kind

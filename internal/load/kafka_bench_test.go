@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,11 +117,11 @@ func enterKafka(b *testing.B, c *kfake.Cluster, n, size int, rate float64) (drop
 	}
 	g.cfg.Start = time.Now()
 	from := time.Now()
-	cpu = cpuTime()
+	cpu = ProcessorTime()
 	if err := g.Run(ctx); err != nil {
 		b.Fatal(err)
 	}
-	elapsed, cpu = time.Since(from), cpuTime()-cpu
+	elapsed, cpu = time.Since(from), ProcessorTime()-cpu
 	if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
 		b.Fatal(err)
 	}
@@ -170,10 +169,10 @@ func BenchmarkEnterKafka(b *testing.B) {
 			rounds := 0
 			rate := n / d.Seconds() / 2
 			for b.Loop() {
-				cpu := cpuTime()
+				cpu := ProcessorTime()
 				d = bareLoop(b, c, n, size)
 				bare += d
-				bareCPU += cpuTime() - cpu
+				bareCPU += ProcessorTime() - cpu
 				drop, e, u := enterKafka(b, c, n, size, rate)
 				dropped += drop
 				driven += e
@@ -194,13 +193,4 @@ func BenchmarkEnterKafka(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
-}
-
-// cpuTime is the processor time of this process so far.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -37,10 +36,8 @@ func (r Rendered) Queries() ([]Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := slices.Collect(maps.Keys(files))
-	sort.Strings(names)
 	var out []Query
-	for _, n := range names {
+	for _, n := range slices.Sorted(maps.Keys(files)) {
 		q, err := dashboardQueries(n, files[n])
 		if err != nil {
 			return nil, fmt.Errorf("%s: dashboard %s: %w", r.Cluster, n, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/load"
 	"triad/internal/runtimes"
 )
 
@@ -49,14 +50,14 @@ func (r *runner) budget(ctx context.Context) error {
 
 // idleCores is how many processors the process takes now.
 func idleCores(ctx context.Context) float64 {
-	cpu, at := cpuTime(), time.Now()
+	cpu, at := load.ProcessorTime(), time.Now()
 	t := time.NewTimer(idleTime)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	return (cpuTime() - cpu).Seconds() / max(time.Since(at).Seconds(), 1e-3)
+	return (load.ProcessorTime() - cpu).Seconds() / max(time.Since(at).Seconds(), 1e-3)
 }
 
 // newBudget adds the stages up.

@@ -1,10 +1,8 @@
 package run
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"triad/internal/evidence"
 	"triad/internal/manifests"
@@ -13,9 +11,6 @@ import (
 
 // renderer is an environment that says from which manifests it was made, as committed: without a scenario's settings.
 type renderer interface{ Manifests() manifests.Set }
-
-// mostNamed is how many differences an event names; the rest is counted.
-const mostNamed = 20
 
 // rendered compares the renderings for kind and EKS when the scenario rolls a change out: half of what deploying
 // consistently means can be shown without any cluster.
@@ -51,11 +46,7 @@ func compareRenderings(set manifests.Set) evidence.Event {
 	}
 	e.Attrs = map[string]string{"allowed": strconv.Itoa(len(d.Allowed)), "undeclared": strconv.Itoa(len(wrong))}
 	if len(wrong) > 0 {
-		e.State = evidence.RolloutUndeclared
-		if n := len(wrong); n > mostNamed {
-			wrong = append(wrong[:mostNamed], fmt.Sprintf("and %d more", n-mostNamed))
-		}
-		e.Detail = strings.Join(wrong, "; ")
+		e.State, e.Detail = evidence.RolloutUndeclared, evidence.Named(wrong)
 	}
 	return e
 }

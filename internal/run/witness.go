@@ -7,10 +7,10 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/load"
 	"triad/internal/runtimes"
 )
 
@@ -21,7 +21,7 @@ func (r *runner) witness(ctx context.Context) {
 	defer t.Stop()
 	sample := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
 	var before []uint64
-	lastCPU, lastAt := cpuTime(), time.Now()
+	lastCPU, lastAt := load.ProcessorTime(), time.Now()
 	r.sizes()
 	for n := 1; ; n++ {
 		select {
@@ -39,7 +39,7 @@ func (r *runner) witness(ctx context.Context) {
 			}
 		}
 		before = append(before[:0], h.Counts...)
-		cpu, now := cpuTime(), time.Now()
+		cpu, now := load.ProcessorTime(), time.Now()
 		cores := (cpu - lastCPU).Seconds() / now.Sub(lastAt).Seconds()
 		lastCPU, lastAt = cpu, now
 		if err := r.w.Series.Add(r.w.Now(),
@@ -76,7 +76,7 @@ func (r *runner) measure(ctx context.Context, m meter) {
 		if err != nil {
 			r.Logger.Debug("processor time", "error", err) // what could be read is written all the same
 		}
-		samples := []evidence.Sample{{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "harness"}, Value: cpuTime().Seconds()}}
+		samples := []evidence.Sample{{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "harness"}, Value: load.ProcessorTime().Seconds()}}
 		for _, x := range readings {
 			samples = append(samples, evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": x.Part, "cluster": x.Cluster}, Value: x.Used.Seconds()})
 		}
@@ -126,15 +126,6 @@ func residentBytes() (float64, bool) {
 	}
 	pages, err := strconv.ParseFloat(f[1], 64)
 	return pages * float64(os.Getpagesize()), err == nil
-}
-
-// cpuTime is the processor time of this process so far.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // host describes the machine for run.json.

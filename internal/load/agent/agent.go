@@ -115,19 +115,13 @@ func (a *Agent) Status() Status {
 	s := a.status
 	s.Time = time.Now()
 	for _, g := range a.gens {
-		p := g.Progress()
-		s.Progress.Planned += p.Planned
-		s.Progress.Attempted += p.Attempted
-		s.Progress.Acked += p.Acked
-		s.Progress.Unknown += p.Unknown
-		s.Progress.Dropped += p.Dropped
+		s.Progress.Add(g.Progress())
 	}
 	return s
 }
 
 func (a *Agent) gauge() {
-	p := a.Status().Progress
-	for k, v := range map[string]uint64{"planned": p.Planned, "attempted": p.Attempted, "acknowledged": p.Acked, "unknown": p.Unknown, "dropped": p.Dropped} {
+	for k, v := range a.Status().Progress.Outcomes() {
 		a.records.WithLabelValues(k).Set(float64(v))
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -114,7 +113,7 @@ func costGenerate(_ context.Context, lines [][]byte, dir string) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	from := processTime()
+	from := load.ProcessorTime()
 	var buf, cri []byte
 	for i, l := range lines {
 		buf = source.Append(buf[:0], source.Service, 1, record.Tag{Seq: uint64(i), Scheduled: int64(i)}, len(l))
@@ -123,7 +122,7 @@ func costGenerate(_ context.Context, lines [][]byte, dir string) (time.Duration,
 			return 0, errors.Join(err, f.Close())
 		}
 	}
-	cost := processTime() - from
+	cost := load.ProcessorTime() - from
 	return cost, f.Close()
 }
 
@@ -137,7 +136,7 @@ func costCollect(_ context.Context, lines [][]byte, dir string) (time.Duration, 
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		return 0, err
 	}
-	from := processTime()
+	from := load.ProcessorTime()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
@@ -153,13 +152,28 @@ func costCollect(_ context.Context, lines [][]byte, dir string) (time.Duration, 
 	if err := os.WriteFile(path, chunk, 0o600); err != nil {
 		return 0, err
 	}
-	return processTime() - from, nil
+	return load.ProcessorTime() - from, nil
 }
 
 func appendBudgetEntry(dst, line []byte) []byte {
 	dst = forward.AppendMapLen(forward.AppendEntryHead(dst, time.Unix(1, 0)), 2)
 	dst = forward.AppendString(forward.AppendString(dst, "log"), line)
 	return forward.AppendString(forward.AppendString(dst, "host"), node)
+}
+
+// serving runs a server of the model on a port of its own until stop.
+func serving(ctx context.Context, s interface {
+	Serve(ctx context.Context, ln net.Listener) error
+},
+) (addr string, stop func(), err error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	serve, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.Serve(serve, ln) }) // it ends with its context
+	return ln.Addr().String(), func() { cancel(); wg.Wait() }, nil
 }
 
 // costForward sends chunks to a server that makes documents of them and writes them down, as the aggregator does.
@@ -172,14 +186,6 @@ func costForward(ctx context.Context, lines [][]byte, dir string) (time.Duration
 		}
 		chunks = append(chunks, chunk)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	serve, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
 	handle := func(_ context.Context, m *forward.Message) error {
 		var doc []byte
 		if _, err := forward.Entries(m.Entries, func(e forward.Entry) error {
@@ -190,15 +196,19 @@ func costForward(ctx context.Context, lines [][]byte, dir string) (time.Duration
 		}
 		return os.WriteFile(filepath.Join(dir, "forward"), doc, 0o600)
 	}
-	wg.Go(func() { _ = forward.NewServer(forward.ServerOptions{}, handle).Serve(serve, ln) }) // it ends with ctx
-	c := forward.NewClient(forward.ClientOptions{Addr: ln.Addr().String(), RequireAck: true})
-	from := processTime()
+	addr, stop, err := serving(ctx, forward.NewServer(forward.ServerOptions{}, handle))
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	c := forward.NewClient(forward.ClientOptions{Addr: addr, RequireAck: true})
+	from := load.ProcessorTime()
 	for _, chunk := range chunks {
 		if err := c.Send(ctx, "budget", chunk, budgetBatch); err != nil {
 			return 0, errors.Join(err, c.Close())
 		}
 	}
-	cost := processTime() - from
+	cost := load.ProcessorTime() - from
 	return cost, c.Close()
 }
 
@@ -218,7 +228,7 @@ func costBroker(ctx context.Context, lines [][]byte, _ string) (cost time.Durati
 	if err := p.Ping(ctx); err != nil {
 		return 0, err
 	}
-	from := processTime()
+	from := load.ProcessorTime()
 	var failed atomic.Pointer[error]
 	for i, l := range lines {
 		doc := load.AppendDocument(nil, l, node, "")
@@ -239,7 +249,7 @@ func costBroker(ctx context.Context, lines [][]byte, _ string) (cost time.Durati
 			return 0, err
 		}
 	}
-	return processTime() - from, nil
+	return load.ProcessorTime() - from, nil
 }
 
 func consume(ctx context.Context, addrs []string, n int) error {
@@ -266,19 +276,15 @@ func consume(ctx context.Context, addrs []string, n int) error {
 
 // costStore indexes documents as the sink does, and reads them back as the final reconciliation does.
 func costStore(ctx context.Context, lines [][]byte, _ string) (time.Duration, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	addr, stop, err := serving(ctx, esfake.New(esfake.Options{}))
 	if err != nil {
 		return 0, err
 	}
-	serve, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() { _ = esfake.New(esfake.Options{}).Serve(serve, ln) }) // it ends with ctx
+	defer stop()
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	post := func(path, contentType string, body []byte) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+ln.Addr().String()+path, bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+path, bytes.NewReader(body))
 		if err != nil {
 			return err
 		}
@@ -294,7 +300,7 @@ func costStore(ctx context.Context, lines [][]byte, _ string) (time.Duration, er
 		}
 		return err
 	}
-	from := processTime()
+	from := load.ProcessorTime()
 	for at := 0; at < len(lines); at += budgetBatch {
 		var body []byte
 		for i, l := range lines[at:min(at+budgetBatch, len(lines))] {
@@ -311,14 +317,5 @@ func costStore(ctx context.Context, lines [][]byte, _ string) (time.Duration, er
 	if err := post("/budget/_search", "application/json", fmt.Appendf(nil, `{"query":{"match_all":{}},"size":%d,"_source":["log"],"sort":["_doc"]}`, len(lines))); err != nil {
 		return 0, err
 	}
-	return processTime() - from, nil
-}
-
-// processTime is the processor time of this process so far. Unlike the clock it does not count what others took.
-func processTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return load.ProcessorTime() - from, nil
 }

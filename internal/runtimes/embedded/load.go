@@ -162,12 +162,7 @@ func (g *generation) Wait(ctx context.Context) error {
 func (g *generation) Progress() load.Progress {
 	var p load.Progress
 	for _, gen := range g.gens {
-		q := gen.Progress()
-		p.Planned += q.Planned
-		p.Attempted += q.Attempted
-		p.Acked += q.Acked
-		p.Unknown += q.Unknown
-		p.Dropped += q.Dropped
+		p.Add(gen.Progress())
 	}
 	return p
 }

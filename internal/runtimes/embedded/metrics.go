@@ -29,17 +29,12 @@ func (s *system) writeOutcomes(w io.Writer, cluster string) {
 	var p load.Progress
 	for _, g := range s.gens {
 		if g.Cluster() == cluster {
-			q := g.Progress()
-			p.Planned, p.Attempted, p.Acked = p.Planned+q.Planned, p.Attempted+q.Attempted, p.Acked+q.Acked
-			p.Unknown, p.Dropped = p.Unknown+q.Unknown, p.Dropped+q.Dropped
+			p.Add(g.Progress())
 		}
 	}
 	fmt.Fprintln(w, "# TYPE triad_inputgen_records gauge")
-	for _, o := range []struct {
-		name string
-		n    uint64
-	}{{"planned", p.Planned}, {"attempted", p.Attempted}, {"acknowledged", p.Acked}, {"unknown", p.Unknown}, {"dropped", p.Dropped}} {
-		fmt.Fprintf(w, "triad_inputgen_records{outcome=%q} %d\n", o.name, o.n)
+	for outcome, n := range p.Outcomes() {
+		fmt.Fprintf(w, "triad_inputgen_records{outcome=%q} %d\n", outcome, n)
 	}
 }
 

@@ -139,7 +139,7 @@ func (a *added) add(ctx context.Context, before map[string]string) error {
 	if len(changed) > 0 {
 		state = evidence.AddedChanged
 	}
-	a.Note(evidence.Event{Kind: evidence.EventAdded, Name: evidence.AddedElsewhere, State: state, Detail: named(changed), Attrs: map[string]string{
+	a.Note(evidence.Event{Kind: evidence.EventAdded, Name: evidence.AddedElsewhere, State: state, Detail: evidence.Named(changed), Attrs: map[string]string{
 		"objects": strconv.Itoa(len(before)), "changed": strconv.Itoa(len(changed)), "flows": strings.Join(flows, ", "),
 	}})
 	return nil

@@ -36,8 +36,6 @@ const (
 	rollMark  = rollLabel + "=" + rollValue
 	// pruneTimeout is for deleting what rolling back leaves no place for.
 	pruneTimeout = time.Minute
-	// mostNamed is how many differences are named; the rest is counted.
-	mostNamed = 20
 )
 
 // rollout is a change that was rolled out to every cluster.
@@ -214,7 +212,7 @@ func (r *rollout) Gone(ctx context.Context) (bool, error) {
 }
 
 func (r *rollout) report(stage, state string, what []string, counts map[string]int) {
-	e := evidence.Event{Kind: evidence.EventRollout, Name: stage, State: state, Detail: named(what), Attrs: map[string]string{"to": r.words}}
+	e := evidence.Event{Kind: evidence.EventRollout, Name: stage, State: state, Detail: evidence.Named(what), Attrs: map[string]string{"to": r.words}}
 	for k, n := range counts {
 		e.Attrs[k] = strconv.Itoa(n)
 	}
@@ -226,14 +224,6 @@ func sameOr(found []string) string {
 		return evidence.RolloutDrift
 	}
 	return evidence.RolloutSame
-}
-
-// named joins the first of a list, and counts the rest.
-func named(what []string) string {
-	if n := len(what); n > mostNamed {
-		what = append(slices.Clone(what[:mostNamed]), fmt.Sprintf("and %d more", n-mostNamed))
-	}
-	return strings.Join(what, "; ")
 }
 
 func place(cluster, object string, path []string) string {

@@ -264,20 +264,13 @@ func (g *generation) Wait(ctx context.Context) error {
 // Progress adds what the agents said last and the harness's own generators.
 func (g *generation) Progress() load.Progress {
 	var p load.Progress
-	add := func(q load.Progress) {
-		p.Planned += q.Planned
-		p.Attempted += q.Attempted
-		p.Acked += q.Acked
-		p.Unknown += q.Unknown
-		p.Dropped += q.Dropped
-	}
 	g.mu.Lock()
 	for _, st := range g.last {
-		add(st.Progress)
+		p.Add(st.Progress)
 	}
 	g.mu.Unlock()
 	for _, gen := range g.local {
-		add(gen.Progress())
+		p.Add(gen.Progress())
 	}
 	return p
 }
