@@ -11,7 +11,8 @@ SMALL := $(if $(filter embedded,$(runtime)),1,$(if $(filter auto,$(runtime)),$(s
 # The commit goes into every run's evidence.
 STAMP := -buildvcs=auto
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
-GOTESTSUM := $(GO) tool -modfile=tools/go.mod gotestsum
+# Tests that wait for real connections, programs and clusters: one that a busy machine failed is run once more, and both are printed.
+AGAIN := $(GO) tool -modfile=tools/go.mod gotestsum --rerun-fails=1 --rerun-fails-max-failures=4
 TAGS := $(if $(SMALL),-tags embedded_only)
 BIN := bin/sim$(if $(SMALL),-embedded)
 
@@ -48,8 +49,7 @@ test: ## everything that needs no container engine: vet, lint, race tests, smoke
 	$(GO) vet ./...
 	$(GO) vet -tags embedded_only ./cmd/... ./internal/...
 	@$(MAKE) --no-print-directory lint
-	@# Some tests wait for real connections and retries: one that a busy machine failed is run once more, and both are printed.
-	$(GOTESTSUM) --format standard-quiet --rerun-fails=1 --rerun-fails-max-failures=4 --packages=./... -- -race -short -timeout 25m
+	$(AGAIN) --format standard-quiet --packages=./... -- -race -short -timeout 25m
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -o bin/sim ./cmd/sim
 	bin/sim check
@@ -96,8 +96,8 @@ scenarios ?=
 kindtests ?= Scenarios|SecurityIsolation|RealBroker
 .PHONY: test-kind
 test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, half an hour; scenarios="smoke ..." for some
-	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(GO) test -count=1 -p 1 -timeout 60m -v \
-	  -run '^TestKind($(kindtests))$$' ./cmd/sim ./internal/probe
+	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(AGAIN) --format standard-verbose \
+	  --packages="./cmd/sim ./internal/probe" -- -count=1 -p 1 -timeout 60m -run '^TestKind($(kindtests))$$'
 
 .PHONY: test-catalogue
 test-catalogue: ## every shipped scenario on the embedded runtime, held against the verdict that its file expects; a quarter of an hour
@@ -105,7 +105,7 @@ test-catalogue: ## every shipped scenario on the embedded runtime, held against 
 
 .PHONY: test-containers
 test-containers: ## observers and sender against single real programs: needs a container engine and TRIAD_IMAGES, some minutes
-	TESTCONTAINERS_RYUK_DISABLED=true $(GO) test -count=1 -p 1 -timeout 12m -v -run '^TestContainers' ./internal/observe
+	TESTCONTAINERS_RYUK_DISABLED=true $(AGAIN) --format standard-verbose --packages=./internal/observe -- -count=1 -p 1 -timeout 12m -run '^TestContainers'
 
 .PHONY: test-kind-nodes
 test-kind-nodes: build ## clusters coming, going, half made and foreign, and every node-level fault: nothing else may use the engine
