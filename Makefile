@@ -100,7 +100,7 @@ test-kind: build ## scenarios and probes on real kind clusters: needs a containe
 	  --packages="./cmd/sim ./internal/probe" -- -count=1 -p 1 -timeout 60m -run '^TestKind($(kindtests))$$'
 
 .PHONY: test-catalogue
-test-catalogue: ## every shipped scenario on the embedded runtime, held against the verdict that its file expects; a quarter of an hour
+test-catalogue: ## every shipped scenario on the embedded runtime, held against the verdict that its file expects; twenty minutes
 	TRIAD_CATALOGUE=1 $(GO) test -count=1 -timeout 80m -v -run '^TestCatalogue$$' ./cmd/sim
 
 .PHONY: test-containers

@@ -30,7 +30,7 @@ var timeless = []string{"evidence", "faults", "loss", "corruption", "isolation",
 // what does not must hold all the same.
 func TestCatalogue(t *testing.T) {
 	if os.Getenv("TRIAD_CATALOGUE") == "" {
-		t.Skip("TRIAD_CATALOGUE is not set: takes a quarter of an hour")
+		t.Skip("TRIAD_CATALOGUE is not set: takes twenty minutes")
 	}
 	files, err := filepath.Glob(filepath.Join(root(t), "scenarios", "*.yaml"))
 	if err != nil || len(files) < 20 {

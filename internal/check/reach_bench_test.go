@@ -27,8 +27,8 @@ type adverse struct {
 	lossShare          float64
 }
 
-// fullReach runs the adverse history with 1e8 records as well, which takes about half a minute.
-var fullReach = flag.Bool("reach-full", false, "run the adverse history of 1e8 records")
+// fullReach runs the adverse history with 1e8 records and the good one with 1e9 as well, which takes some minutes.
+var fullReach = flag.Bool("reach-full", false, "run the adverse history of 1e8 records and the good one of 1e9")
 
 func (a adverse) scene(b *testing.B) *scenario.Scenario {
 	length := time.Duration(float64(a.perStream)/a.rate*float64(time.Second)) - 5*time.Second
@@ -99,6 +99,7 @@ func BenchmarkReach(b *testing.B) {
 		{"scattered", adverse{1000, 10_000, 100, 1, 12, 30 * time.Second, 0.01, 0.001}},
 		{"good", adverse{1000, 10_000, 100, 25, 1, 0, 0, 0}},
 		{"adverse-1e8", adverse{1000, 100_000, 100, 25, 12, 30 * time.Second, 0.01, 0.001}},
+		{"good-1e9", adverse{1000, 1_000_000, 100, 25, 1, 0, 0, 0}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			if c.perStream > 10_000 && !*fullReach {

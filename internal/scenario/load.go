@@ -193,13 +193,19 @@ func names[T any](rows []T, name func(T) string) []string {
 	return out
 }
 
+// namedBy says whether a file of this name may hold the scenario: its own name, with a variant behind a dot or without, or the name
+// of the copy that every run directory holds, which can be run again.
+func (s *Scenario) namedBy(base string) bool {
+	return base == s.Name || strings.HasPrefix(base, s.Name+".") || base == "scenario"
+}
+
 func (v *validator) scenario(s *Scenario) {
 	if s.APIVersion != APIVersion {
 		v.fail("apiVersion", "want %s, not %q", APIVersion, s.APIVersion)
 	}
 	if !nameRE.MatchString(s.Name) {
 		v.fail("name", "%q: want lower-case letters, digits and dashes", s.Name)
-	} else if base := strings.TrimSuffix(filepath.Base(v.file), filepath.Ext(v.file)); strings.HasSuffix(v.file, ".yaml") && base != s.Name && !strings.HasPrefix(base, s.Name+".") {
+	} else if base := strings.TrimSuffix(filepath.Base(v.file), filepath.Ext(v.file)); !s.namedBy(base) && strings.HasSuffix(v.file, ".yaml") {
 		v.fail("name", "the file is called %s.yaml, so the name must be %q", base, base)
 	}
 	if s.Title == "" {
