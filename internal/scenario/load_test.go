@@ -29,7 +29,7 @@ func TestGoodFiles(t *testing.T) {
 		again, err := Parse("run/scenario.yaml", b) // the copy in a run directory can be run again
 		if err != nil {
 			t.Errorf("%s resolved: %v\n%s", f, err, b)
-		} else if d := cmp.Diff(s, again, cmpopts.IgnoreFields(Scenario{}, "ThresholdAt", "AlertAt")); d != "" {
+		} else if d := cmp.Diff(s, again, cmpopts.IgnoreFields(Scenario{}, "File", "ThresholdAt", "AlertAt")); d != "" {
 			t.Errorf("%s: resolved file differs: %s", f, d)
 		}
 	}
