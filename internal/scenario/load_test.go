@@ -26,10 +26,13 @@ func TestGoodFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Parse("run/scenario.yaml", b) // the copy in a run directory can be run again
+		if _, err := Parse("run/scenario.yaml", b); err != nil {
+			t.Errorf("%s: the copy in a run directory cannot be run again: %v", f, err)
+		}
+		again, err := Parse(f, b)
 		if err != nil {
 			t.Errorf("%s resolved: %v\n%s", f, err, b)
-		} else if d := cmp.Diff(s, again, cmpopts.IgnoreFields(Scenario{}, "File", "ThresholdAt", "AlertAt")); d != "" {
+		} else if d := cmp.Diff(s, again, cmpopts.IgnoreFields(Scenario{}, "ThresholdAt", "AlertAt")); d != "" {
 			t.Errorf("%s: resolved file differs: %s", f, d)
 		}
 	}
