@@ -24,6 +24,45 @@ func appendBase36(dst []byte, v uint64) []byte {
 	return append(dst, buf[i:]...)
 }
 
+// pairs are all numbers of two digits: a table of 2.6 KB halves the divisions, of which every line has a dozen.
+var pairs = func() (t [36 * 36][2]byte) {
+	for i := range t {
+		t[i] = [2]byte{digits[i/36], digits[i%36]}
+	}
+	return t
+}()
+
+// PutNumber fills dst with the last len(dst) digits of v, with leading zeros: a number of a token is written again in its place as
+// long as it has as many digits (see Digits).
+func PutNumber(dst []byte, v uint64) {
+	for len(dst) >= 6 {
+		end := len(dst) - 6
+		put6((*[6]byte)(dst[end:]), uint32(v%(36*36*36*36*36*36)))
+		dst, v = dst[:end], v/(36*36*36*36*36*36)
+	}
+	for n := uint32(v); len(dst) > 0; n /= 36 {
+		dst[len(dst)-1] = digits[n%36]
+		dst = dst[:len(dst)-1]
+	}
+}
+
+// put6 writes six digits: they fit 32 bits, and none waits for another.
+func put6(dst *[6]byte, v uint32) {
+	a, b, c := v/(36*36*36*36), v/(36*36), v
+	*(*[2]byte)(dst[0:2]) = pairs[a%(36*36)]
+	*(*[2]byte)(dst[2:4]) = pairs[b%(36*36)]
+	*(*[2]byte)(dst[4:6]) = pairs[c%(36*36)]
+}
+
+// Digits is the number of base36 digits of v.
+func Digits(v uint64) int {
+	n := 1
+	for ; v >= 36; v /= 36 {
+		n++
+	}
+	return n
+}
+
 // parseBase36 reads digits from offset i up to the first byte that is none, and returns that offset. It refuses an
 // empty number, a leading zero (there is one way only to write a number) and more than 64 bits.
 func parseBase36(line []byte, i int) (v uint64, end int, ok bool) {

@@ -77,6 +77,9 @@ func Seal(line []byte) error {
 // last crcDigits bytes of AppendTime are.
 func SealAt(line []byte, at int) { putCRC(line[at:at+crcDigits], checksum(line, at)) }
 
+// PutSum writes a checksum into the last CRCLen bytes of a time token.
+func PutSum(dst []byte, sum uint32) { putCRC(dst, sum) }
+
 // CRCLen is the length of the checksum at the end of a time token.
 const CRCLen = crcDigits
 
@@ -193,10 +196,10 @@ func checksum(line []byte, at int) uint32 {
 }
 
 func putCRC(dst []byte, sum uint32) {
-	for i := crcDigits - 1; i >= 0; i-- {
-		dst[i] = digits[sum%36]
-		sum /= 36
-	}
+	const six = 36 * 36 * 36 * 36 * 36 * 36
+	_ = dst[crcDigits-1]
+	dst[0] = byte('0' + sum/six) // at most 1
+	put6((*[6]byte)(dst[1:crcDigits]), sum%six)
 }
 
 func parseCRC(src []byte) (uint32, bool) {
