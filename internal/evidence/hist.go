@@ -35,14 +35,15 @@ const (
 // Hists appends histograms. A record counts in the window of its scheduled time, however late it is seen: windows are
 // written as increments, so a window may come in many frames, and merging them is exact. Safe for concurrent use.
 type Hists struct {
-	file   *frameFile
-	window time.Duration
-	flush  sync.Mutex // one Flush at a time
-	mu     sync.Mutex
-	ids    map[HistKey]uint64
-	open   map[histAt]*stats.Hist
-	recent []recentHist // by key: the window recorded into last, because the next record is nearly always in it
-	free   []*stats.Hist
+	file    *frameFile
+	window  time.Duration
+	flush   sync.Mutex // one Flush at a time
+	mu      sync.Mutex
+	ids     map[HistKey]uint64
+	open    map[histAt]*stats.Hist
+	recent  []recentHist // by key: the window recorded into last, because the next record is nearly always in it
+	free    []*stats.Hist
+	tallied []*Recorder
 }
 
 type recentHist struct {
@@ -84,27 +85,11 @@ func (h *Hists) Key(k HistKey) (uint64, error) {
 	return id, nil
 }
 
-// Timed is one value of a family.
-type Timed struct {
-	Key   uint64
-	Value time.Duration
-}
-
 // Record counts value for a record that was scheduled at the given time.
 func (h *Hists) Record(key uint64, scheduled, value time.Duration) {
 	window := int64(max(scheduled, 0) / h.window)
 	h.mu.Lock()
 	h.at(key, window).Record(value)
-	h.mu.Unlock()
-}
-
-// RecordAll counts several values for one record, under one lock.
-func (h *Hists) RecordAll(scheduled time.Duration, values ...Timed) {
-	window := int64(max(scheduled, 0) / h.window)
-	h.mu.Lock()
-	for _, v := range values {
-		h.at(v.Key, window).Record(v.Value)
-	}
 	h.mu.Unlock()
 }
 
@@ -133,6 +118,12 @@ func (h *Hists) Flush() error {
 	h.flush.Lock()
 	defer h.flush.Unlock()
 	// Recording never waits for the disk: the open windows are taken out first and written then.
+	h.mu.Lock()
+	tallied := h.tallied
+	h.mu.Unlock()
+	for _, r := range tallied {
+		r.drain()
+	}
 	h.mu.Lock()
 	open := h.open
 	h.open = make(map[histAt]*stats.Hist, len(open))

@@ -38,6 +38,9 @@ func NewPulse(s *SeriesFile, point string, every time.Duration) *Pulse {
 	return &Pulse{series: s, point: point, every: every, counts: map[string]*pulseCounts{}}
 }
 
+// Every is the length of a bucket.
+func (p *Pulse) Every() time.Duration { return p.every }
+
 // Add counts n records of a source at time t.
 func (p *Pulse) Add(source string, t time.Duration, n uint64) {
 	bucket := int64(max(t, 0) / p.every)

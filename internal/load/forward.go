@@ -25,19 +25,13 @@ type ForwardSink struct {
 	mu      sync.Mutex
 	entries []byte
 	count   int
-	waiting []func(error)
+	waiting []Outcome
 	kick    chan struct{}
 	stop    chan struct{}
 	done    chan struct{}
 }
 
-var (
-	_ Sink   = (*ForwardSink)(nil)
-	_ Copier = (*ForwardSink)(nil)
-)
-
-// CopiesLines says that the queue has its own copy.
-func (f *ForwardSink) CopiesLines() {}
+var _ Sink = (*ForwardSink)(nil)
 
 // NewForwardSink starts a sink that sends with the given tag; the sink owns the client.
 func NewForwardSink(c *forward.Client, tag, host string) *ForwardSink {
@@ -47,7 +41,7 @@ func NewForwardSink(c *forward.Client, tag, host string) *ForwardSink {
 }
 
 // Send queues one record. It never blocks: the queue is the generator's own and bounded by its schedule.
-func (f *ForwardSink) Send(_ context.Context, r Record, done func(error)) {
+func (f *ForwardSink) Send(_ context.Context, r Record, o Outcome) {
 	f.mu.Lock()
 	f.entries = forward.AppendEntryHead(f.entries, time.Now())
 	f.entries = forward.AppendMapLen(f.entries, 3)
@@ -56,7 +50,7 @@ func (f *ForwardSink) Send(_ context.Context, r Record, done func(error)) {
 		f.entries = forward.AppendString(f.entries, kv[1])
 	}
 	f.count++
-	f.waiting = append(f.waiting, done)
+	f.waiting = append(f.waiting, o)
 	full := f.count >= forwardBatch
 	f.mu.Unlock()
 	if full {
@@ -94,8 +88,8 @@ func (f *ForwardSink) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), forwardTime)
 	err := f.client.Send(ctx, f.tag, entries, n)
 	cancel()
-	for _, done := range waiting {
-		done(err)
+	for _, o := range waiting {
+		o.Done(err)
 	}
 }
 

@@ -24,8 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // funcSink is a Sink made of a function; it is done when the function returns.
 type funcSink func(r Record) error
 
-func (f funcSink) Send(_ context.Context, r Record, done func(error)) { done(f(r)) }
-func (f funcSink) Close(context.Context) error                        { return nil }
+func (f funcSink) Send(_ context.Context, r Record, o Outcome) { o.Done(f(r)) }
+func (f funcSink) Close(context.Context) error                 { return nil }
 
 // outcome of one driven generator.
 type driven struct {
@@ -216,8 +216,8 @@ func TestFailedWriteIsUnknown(t *testing.T) {
 // neverSink never says what became of a record.
 type neverSink struct{}
 
-func (neverSink) Send(context.Context, Record, func(error)) {}
-func (neverSink) Close(context.Context) error               { return nil }
+func (neverSink) Send(context.Context, Record, Outcome) {}
+func (neverSink) Close(context.Context) error           { return nil }
 
 func TestOutcomeThatNeverComesHasNoEntry(t *testing.T) {
 	d := drive(t, "phases: {warm-up: 1s, before: 1s}\nload: [{source: service, rate: 10/s}]\n", neverSink{}, func(*Generator) {})
@@ -229,8 +229,8 @@ func TestOutcomeThatNeverComesHasNoEntry(t *testing.T) {
 // lateSink says what became of a record long after it was sent, as a client does that has to find a new leader first.
 type lateSink struct{ after time.Duration }
 
-func (l lateSink) Send(_ context.Context, _ Record, done func(error)) {
-	time.AfterFunc(l.after, func() { done(nil) })
+func (l lateSink) Send(_ context.Context, _ Record, o Outcome) {
+	time.AfterFunc(l.after, func() { o.Done(nil) })
 }
 func (lateSink) Close(context.Context) error { return nil }
 

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,40 +22,68 @@ import (
 
 const (
 	benchStreams = 16
+	// benchRecords is how many records a turn has: several times what a client buffers, so that both sides reuse what they have.
+	benchRecords = 400_000
 	// benchLinger and benchBatch make the batches of both sides alike: a batch goes when it is full. Without them the side
 	// that is slower sends smaller ones and pays for them in system calls, and the ratio would be of batches.
 	benchLinger = time.Second
 	benchBatch  = 64 << 10
 )
 
-// benchClient is a client as the runtimes make it for a source that enters at Kafka, but for its batches.
-func benchClient(b *testing.B, c *kfake.Cluster) *kgo.Client {
-	b.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(benchLinger), kgo.ProducerBatchMaxBytes(benchBatch),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
-	if err != nil {
-		b.Fatal(err)
+// batches counts what was written, to show that both sides had the same.
+type batches struct{ n, records, bytes atomic.Int64 }
+
+func (b *batches) OnProduceBatchWritten(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.ProduceBatchMetrics) {
+	b.n.Add(1)
+	b.records.Add(int64(m.NumRecords))
+	b.bytes.Add(int64(m.UncompressedBytes))
+}
+
+// benchOptions are those of a client as the embedded runtime makes it for a source that enters at Kafka, but for its batches.
+func benchOptions(c *kfake.Cluster, w *batches) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(benchLinger), kgo.ProducerBatchMaxBytes(benchBatch),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.WithHooks(w),
 	}
-	if err := cl.Ping(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	return cl
 }
 
 func benchScene(b *testing.B, rate float64, length time.Duration, size int) *scenario.Scenario {
 	b.Helper()
-	s, err := scenario.Parse("t.yaml", fmt.Appendf(nil, "apiVersion: triad/v1\nname: t\ntitle: t\nphases: {warm-up: 1ms, before: %dms}\nload: [{source: service, enter: kafka, rate: %.0f/s, streams: %d, size: %dB}]\n", length.Milliseconds(), rate, benchStreams, size))
+	s, err := scenario.Parse("t.yaml", fmt.Appendf(nil, "apiVersion: triad/v1\nname: t\ntitle: t\nphases: {warm-up: 1ms, before: %dms}\nload: [{source: service, enter: kafka, rate: %.0f/s, streams: %d, size: %dB}]\n", max(length.Milliseconds(), 1), rate, benchStreams, size))
 	if err != nil {
 		b.Fatal(err)
 	}
 	return s
 }
 
-// bareLoop produces n records as fast as the client takes them: the same documents, made before the clock starts.
-func bareLoop(b *testing.B, c *kfake.Cluster, n, size int) (elapsed time.Duration) {
+// turn is what one side did: the records that were acknowledged, and what they took.
+type turn struct {
+	records      uint64
+	elapsed, cpu time.Duration
+}
+
+func (t *turn) add(u turn) {
+	t.records += u.records
+	t.elapsed += u.elapsed
+	t.cpu += u.cpu
+}
+
+func (t turn) rate() float64    { return float64(t.records) / t.elapsed.Seconds() }
+func (t turn) perCPU() float64  { return float64(t.records) / t.cpu.Seconds() }
+func (t turn) cpuNano() float64 { return float64(t.cpu.Nanoseconds()) / float64(t.records) }
+
+// bareLoop produces records as fast as the client takes them: the same documents, made before the clock starts, a
+// thousand of them again and again.
+func bareLoop(b *testing.B, c *kfake.Cluster, w *batches, size int) turn {
 	b.Helper()
-	cl := benchClient(b, c)
+	cl, err := kgo.NewClient(benchOptions(c, w)...)
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer cl.Close()
+	if err := cl.Ping(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	s := benchScene(b, 1000, time.Second, size)
 	const lines = 1024
 	var keys, values [lines][]byte
@@ -64,13 +91,15 @@ func bareLoop(b *testing.B, c *kfake.Cluster, n, size int) (elapsed time.Duratio
 		st := uint32(i % benchStreams)
 		tag := record.Tag{Run: 1, Stream: st, Seq: uint64(1_000_000 + i), Scheduled: time.Now().UnixNano()}
 		keys[i] = strconv.AppendUint([]byte("stream-"), uint64(st), 10)
-		values[i] = AppendDocument(nil, source.Append(nil, source.Service, s.Seed, tag, size), "node", "")
+		head := append([]byte(documentHead), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")+`","host":"node`+documentLog...)
+		values[i] = append(source.AppendEscaped(head, source.Append(nil, source.Service, s.Seed, tag, size)), documentTail...)
 	}
 	topic := s.Streams()[0].Topic
 	var failed atomic.Uint64
 	ctx := b.Context()
-	from := time.Now()
-	for i := range n {
+	runtime.GC() // each side begins with a heap that owes nothing
+	from, cpu := time.Now(), ProcessorTime()
+	for i := range benchRecords {
 		cl.Produce(ctx, &kgo.Record{Topic: topic, Key: keys[i%lines], Value: values[i%lines]}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed.Add(1)
@@ -80,18 +109,18 @@ func bareLoop(b *testing.B, c *kfake.Cluster, n, size int) (elapsed time.Duratio
 	if err := cl.Flush(ctx); err != nil {
 		b.Fatal(err)
 	}
-	elapsed = time.Since(from)
+	t := turn{benchRecords, time.Since(from), ProcessorTime() - cpu}
 	if failed.Load() > 0 {
 		b.Fatalf("%d records failed", failed.Load())
 	}
-	return elapsed
+	return t
 }
 
-// enterKafka drives n records through the generator, with tags, checksums, ledger, histograms and pulses, on a schedule
-// of the rate given.
-func enterKafka(b *testing.B, c *kfake.Cluster, n, size int, rate float64) (dropped uint64, elapsed, cpu time.Duration) {
+// enterKafka drives the generator, with tags, checksums, ledger, histograms and pulses, on a schedule of the rate given that has about
+// benchRecords records.
+func enterKafka(b *testing.B, c *kfake.Cluster, w *batches, size int, rate float64) (t turn, dropped uint64) {
 	b.Helper()
-	s := benchScene(b, rate, time.Duration(5*float64(n)/rate*float64(time.Second)), size)
+	s := benchScene(b, rate, time.Duration(benchRecords/rate*float64(time.Second)), size)
 	dir := b.TempDir()
 	l, err := evidence.CreateLedger(filepath.Join(dir, "l.led"))
 	if err != nil {
@@ -105,50 +134,35 @@ func enterKafka(b *testing.B, c *kfake.Cluster, n, size int, rate float64) (drop
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	sink := &countingSink{Sink: &KafkaSink{Client: benchClient(b, c), Host: "node"}, left: n, cancel: cancel}
+	start := time.Now()
+	sink, err := NewKafkaSink("node", start, benchOptions(c, w)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := sink.client.Ping(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	g, err := New(Config{
-		Scenario: s, Run: 1, Start: time.Now(), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
+		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
 		Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	g.cfg.Start = time.Now()
-	from := time.Now()
-	cpu = ProcessorTime()
-	if err := g.Run(ctx); err != nil {
-		b.Fatal(err)
-	}
-	elapsed, cpu = time.Since(from), ProcessorTime()-cpu
-	if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
+	runtime.GC()
+	from, cpu := time.Now(), ProcessorTime()
+	if err := g.Run(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	p := g.Progress()
-	if p.Unknown > 0 || p.Acked != uint64(n) {
-		b.Fatalf("of %d records: %+v", n, p)
+	t = turn{p.Acked, time.Since(from), ProcessorTime() - cpu}
+	if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
+		b.Fatal(err)
 	}
-	return p.Dropped, elapsed, cpu
-}
-
-// countingSink ends the load after a number of records.
-type countingSink struct {
-	Sink
-	left   int
-	cancel context.CancelFunc
-}
-
-func (c *countingSink) Send(ctx context.Context, r Record, done func(error)) {
-	c.left--
-	if c.left < 0 {
-		panic("one record too many")
+	if p.Unknown > 0 || p.Acked+p.Dropped != p.Planned {
+		b.Fatalf("of %d records: %+v", p.Planned, p)
 	}
-	// The client must not see the end of the load.
-	c.Sink.Send(context.WithoutCancel(ctx), r, done)
-	if c.left == 0 {
-		c.cancel()
-	}
+	return t, p.Dropped
 }
 
 // BenchmarkEnterKafka is the driver of a source that enters at Kafka beside a bare produce loop with the same client, the
@@ -162,33 +176,30 @@ func BenchmarkEnterKafka(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer c.Close()
-			const n = 50_000
-			d := bareLoop(b, c, n, size) // connections, pools, the heap
-			var bare, driven, bareCPU, drivenCPU time.Duration
+			var bare, driven turn
+			var bareBatches, drivenBatches batches
 			var dropped uint64
-			rounds := 0
-			rate := n / d.Seconds() / 2
+			// A schedule just above what it can do: far above, it would be busy dropping. The first turn of each finds out.
+			warm, _ := enterKafka(b, c, &batches{}, size, bareLoop(b, c, &batches{}, size).rate()/2)
+			rate := 2 * warm.rate()
 			for b.Loop() {
-				cpu := ProcessorTime()
-				d = bareLoop(b, c, n, size)
-				bare += d
-				bareCPU += ProcessorTime() - cpu
-				drop, e, u := enterKafka(b, c, n, size, rate)
+				bare.add(bareLoop(b, c, &bareBatches, size))
+				t, drop := enterKafka(b, c, &drivenBatches, size, rate)
+				driven.add(t)
 				dropped += drop
-				driven += e
-				drivenCPU += u
-				// A schedule just above what it can do: far above, it would be busy dropping.
-				rate = 1.2 * n / e.Seconds()
-				rounds++
+				rate = 1.25 * t.rate()
 			}
-			total := float64(rounds * n)
-			b.ReportMetric(total/driven.Seconds(), "records/s")
-			b.ReportMetric(total/bare.Seconds(), "bare-records/s")
-			b.ReportMetric(bare.Seconds()/driven.Seconds(), "ratio")
-			b.ReportMetric(float64(drivenCPU.Nanoseconds())/total, "cpu-ns/record")
-			b.ReportMetric(float64(bareCPU.Nanoseconds())/total, "bare-cpu-ns/record")
-			b.ReportMetric(bareCPU.Seconds()/drivenCPU.Seconds(), "cpu-ratio")
-			b.ReportMetric(float64(dropped)/total, "dropped/record")
+			b.ReportMetric(driven.rate(), "records/s")
+			b.ReportMetric(bare.rate(), "bare-records/s")
+			b.ReportMetric(driven.rate()/bare.rate(), "ratio")
+			b.ReportMetric(driven.cpuNano(), "cpu-ns/record")
+			b.ReportMetric(bare.cpuNano(), "bare-cpu-ns/record")
+			b.ReportMetric(driven.perCPU()/bare.perCPU(), "cpu-ratio")
+			b.ReportMetric(float64(dropped)/float64(driven.records), "dropped/record")
+			b.ReportMetric(float64(drivenBatches.bytes.Load())/float64(drivenBatches.n.Load()), "bytes/batch")
+			b.ReportMetric(float64(bareBatches.bytes.Load())/float64(bareBatches.n.Load()), "bare-bytes/batch")
+			b.ReportMetric(float64(drivenBatches.bytes.Load())/float64(drivenBatches.records.Load()), "bytes/record")
+			b.ReportMetric(float64(bareBatches.bytes.Load())/float64(bareBatches.records.Load()), "bare-bytes/record")
 			b.ReportMetric(float64(runtime.GOMAXPROCS(0)), "cores")
 			b.ReportMetric(0, "ns/op")
 		})

@@ -3,16 +3,20 @@ package load
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"triad/internal/evidence"
+	"triad/internal/record"
 	"triad/internal/scenario"
 )
 
@@ -33,6 +37,112 @@ func TestDocumentAgainstEncodingJSON(t *testing.T) {
 	}
 }
 
+// testEvidence is evidence of a generator whose files close with the test.
+func testEvidence(t *testing.T) Evidence {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := evidence.CreateLedger(filepath.Join(dir, "l.led"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sr, err := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)}
+}
+
+// A source that enters at Kafka is driven faster than it can be, over a client with little room: what the broker has in the end is every
+// record of the schedule once, whole, with its own key and time, and the evidence says so.
+func TestEnterKafka(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "service-topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {warm-up: 10ms, before: 90ms}\nload: [{source: service, enter: kafka, rate: 200000/s, streams: 7}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	sink, err := NewKafkaSink("n", start, kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(2000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sink.Room() != 2000 {
+		t.Errorf("room for %d", sink.Room())
+	}
+	ev := testEvidence(t)
+	lagged := false
+	g, err := New(Config{Scenario: s, Run: 9, Start: start, Streams: s.Streams(), Sink: sink, Evidence: ev, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := g.Progress()
+	if p.Planned != 20_000 || p.Acked+p.Dropped != p.Planned || p.Unknown != 0 || p.Attempted != p.Acked || p.Acked == 0 {
+		t.Fatalf("%+v", p)
+	}
+	if p.Dropped > 0 {
+		lagged = true
+		t.Logf("a busy machine: %d dropped", p.Dropped)
+	}
+	if got := ev.Pulse.Total(); got != p.Acked {
+		t.Errorf("the pulse has %d records of %d", got, p.Acked)
+	}
+	r, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics("service-topic"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	type id struct {
+		stream uint32
+		seq    uint64
+	}
+	seen := map[id]bool{}
+	next := map[uint32]uint64{}
+	for uint64(len(seen)) < p.Acked {
+		f := r.PollFetches(ctx)
+		if err := f.Err0(); err != nil {
+			t.Fatal(err)
+		}
+		f.EachRecord(func(rec *kgo.Record) {
+			var doc struct {
+				Log, Host string
+				At        time.Time `json:"@timestamp"`
+			}
+			if err := json.Unmarshal(rec.Value, &doc); err != nil || doc.Host != "n" || doc.At.Before(start.Truncate(time.Millisecond)) || doc.At.After(time.Now()) {
+				t.Fatalf("%s: %v", rec.Value, err)
+			}
+			tag, err := record.Parse([]byte(doc.Log))
+			if err != nil || tag.Run != 9 || string(rec.Key) != fmt.Sprintf("stream-%d", tag.Stream) || seen[id{tag.Stream, tag.Seq}] || len(doc.Log) < 256 {
+				t.Fatalf("key %s, %s: %+v, %v", rec.Key, doc.Log, tag, err)
+			}
+			seen[id{tag.Stream, tag.Seq}] = true
+			if !lagged && next[tag.Stream] != tag.Seq {
+				t.Fatalf("stream %d: %d where %d was due", tag.Stream, tag.Seq, next[tag.Stream])
+			}
+			next[tag.Stream] = tag.Seq + 1
+			if w := rec.Timestamp.Sub(doc.At); w < 0 || w >= time.Millisecond {
+				t.Fatalf("time of the record %v, of the document %v", rec.Timestamp, doc.At)
+			}
+		})
+	}
+}
+
 // Records are used again: each must still arrive with its own key and document, though the line's buffer changes at once.
 func TestKafkaSinkKeepsRecordsApart(t *testing.T) {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
@@ -40,28 +150,30 @@ func TestKafkaSinkKeepsRecordsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	p, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(50))
+	sink, err := NewKafkaSink("n", time.Now(), kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(50))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink := &KafkaSink{Client: p, Host: "n"}
+	outcomes, err := newOutcomes(sink.start, "s", testEvidence(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	const n = 3000
-	var mu sync.Mutex
-	acked := 0
+	var runs [5]*openRun
+	for i := range runs {
+		runs[i] = outcomes.stream(uint32(i))
+	}
 	line := make([]byte, 0, 64)
 	for i := range n {
 		line = fmt.Appendf(line[:0], "line \"%d\" %s", i, strings.Repeat("x", i%17))
-		sink.Send(t.Context(), Record{Stream: &scenario.Stream{ID: uint32(i % 5), Topic: "t"}, Seq: uint64(i), Line: line}, func(err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				acked++
-			}
-		})
+		sink.Send(t.Context(), Record{Stream: &scenario.Stream{ID: uint32(i % 5), Topic: "t"}, Seq: uint64(i), Line: line}, outcomes.of(runs[i%5], uint64(i), 0))
 		copy(line, "overwritten")
 	}
-	if err := sink.Close(t.Context()); err != nil || acked != n {
-		t.Fatalf("%d acknowledged, %v", acked, err)
+	if err := sink.Close(t.Context()); err != nil || outcomes.settled() != n {
+		t.Fatalf("%d settled, %v", outcomes.settled(), err)
+	}
+	if acked, _ := outcomes.counts(); acked != n {
+		t.Fatalf("%d acknowledged", acked)
 	}
 	r, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {

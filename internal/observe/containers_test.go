@@ -202,19 +202,19 @@ type leaky struct {
 	to string
 }
 
-func (l leaky) Send(ctx context.Context, r load.Record, done func(error)) {
+func (l leaky) Send(ctx context.Context, r load.Record, o load.Outcome) {
 	if sabotaged(r.Seq) == "leak" {
 		st := *r.Stream
 		st.Topic = l.to
 		r.Stream = &st
 	}
-	l.Sink.Send(ctx, r, done)
+	l.Sink.Send(ctx, r, o)
 }
 
 // send runs a generator that enters at the brokers, with every kind of sabotage or none, and returns its ledger's account.
 func (r *rig) send(t *testing.T, brokers []string, sabotage bool) *load.Generator {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(250*time.Millisecond), kgo.AlwaysRetryEOF())
+	sink, err := load.NewKafkaSink("h", r.start, kgo.SeedBrokers(brokers...), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(250*time.Millisecond), kgo.AlwaysRetryEOF())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func (r *rig) send(t *testing.T, brokers []string, sabotage bool) *load.Generato
 		t.Fatal(err)
 	}
 	cfg := load.Config{
-		Scenario: r.s, Run: runNumber, Start: r.start, Streams: r.s.Streams(), Sink: &load.KafkaSink{Client: client, Host: "h"}, Logger: containers.Logger(t),
+		Scenario: r.s, Run: runNumber, Start: r.start, Streams: r.s.Streams(), Sink: sink, Logger: containers.Logger(t),
 		Evidence: load.Evidence{Ledger: ledger, Hists: r.w.Hists, Series: r.w.Series, Pulse: evidence.NewPulse(r.w.Series, "ledger", 100*time.Millisecond)},
 	}
 	if sabotage {

@@ -13,14 +13,26 @@ import (
 // starts its own sequence.
 type rng struct{ s uint64 }
 
-// nodeSeq is the seq from which the facts of a stream that do not change (its host, its service) are drawn; no stream
-// gets this far.
-const nodeSeq = 1<<64 - 1
+// nodeSeq is the seq from which the facts of a stream that do not change (its host, its service) are drawn, and bodySeq
+// that of bodies, which have a number in place of a stream; no stream gets this far.
+const (
+	nodeSeq = 1<<64 - 1
+	bodySeq = 1<<64 - 2
+)
 
 func newRNG(seed uint64, stream uint32, seq uint64) rng {
+	return recordRNG(streamRNG(seed, stream), seq)
+}
+
+// streamRNG is what the sequences of all records of a stream have in common.
+func streamRNG(seed uint64, stream uint32) uint64 {
 	r := rng{s: seed}
 	r.s = r.next() + uint64(stream)
-	r.s = r.next() + seq
+	return r.next()
+}
+
+func recordRNG(stream, seq uint64) rng {
+	r := rng{s: stream + seq}
 	return rng{s: r.next()}
 }
 
@@ -72,8 +84,11 @@ type gen struct {
 	rng   rng // of this record
 	node  rng // of this stream: the same numbers for each of its records
 	at    stamp
-	crc   int // where the checksum stands in b; 0: nowhere yet
+	marks
 }
+
+// marks are where what differs from record to record stands in b; 0: nowhere.
+type marks struct{ ts, user, seq, seqEnd, due, crc int }
 
 func (g *gen) str(s string) { g.b = append(g.b, s...) }
 
@@ -117,11 +132,15 @@ func (g *gen) alphabet(r *rng, letters string, n int) {
 	}
 }
 
-func (g *gen) id() { g.b = record.AppendID(g.b, g.tag.Run, g.tag.Stream, g.tag.Seq) }
+func (g *gen) id() {
+	g.b = record.AppendID(g.b, g.tag.Run, g.tag.Stream, g.tag.Seq)
+	g.seq, g.seqEnd = len(g.b)-record.Digits(g.tag.Seq), len(g.b)
+}
 
 func (g *gen) due() {
 	g.b = record.AppendTime(g.b, g.tag.Scheduled)
 	g.crc = len(g.b) - record.CRCLen
+	g.marks.due = g.crc - 1 - record.Digits(uint64(g.tag.Scheduled))
 }
 
 // ip appends an address of the private range 10/8.

@@ -61,7 +61,7 @@ func MinSize(kind Kind) int {
 
 // Append appends one sealed line without newline to dst and returns it. The line is of exactly size bytes where its text
 // fits (see MinSize), padded with words where free text stands, else as short as its text allows. It panics on a kind
-// that Kinds does not list. It does not allocate when dst has room.
+// that Kinds does not list. It does not allocate when dst has room. A Writer makes the same lines in less time.
 func Append(dst []byte, kind Kind, seed uint64, tag record.Tag, size int) []byte {
 	g := gen{
 		b:     dst,
@@ -73,16 +73,14 @@ func Append(dst []byte, kind Kind, seed uint64, tag record.Tag, size int) []byte
 		at:    newStamp(tag.Scheduled),
 	}
 	switch kind {
-	case Service:
-		g.service()
+	case Service, SystemMetrics:
+		g.json(seed, kind)
 	case SystemAuth:
 		g.auth()
 	case SystemKmsg:
 		g.kmsg()
 	case SystemSyslog:
 		g.syslog()
-	case SystemMetrics:
-		g.metrics()
 	default:
 		panic("source: unknown kind " + string(kind))
 	}

@@ -103,11 +103,7 @@ func (s *system) sinkFor(gr group, p runtimes.LoadPlan) (load.Sink, error) {
 			return nil, err
 		}
 		opts = append(opts, kgo.SeedBrokers(s.brokers.Addrs()...), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
-		c, err := kgo.NewClient(opts...)
-		if err != nil {
-			return nil, err
-		}
-		return &load.KafkaSink{Client: c, Host: node}, nil
+		return load.NewKafkaSink(node, p.Start, opts...)
 	case "forward":
 		return s.forwardSink(gr)
 	}

@@ -185,17 +185,21 @@ func (e *env) share(whole agent.Plan) (map[string]agent.Plan, map[string][]scena
 
 // producer is a client of the principal that owns a topic.
 func (e *env) producer(topic string) (*kgo.Client, error) {
+	return kgo.NewClient(e.producerOpts(topic)...)
+}
+
+func (e *env) producerOpts(topic string) []kgo.Opt {
 	user := "fluentd"
 	if topic == "canary-topic" {
 		user = "canary"
 	}
-	return kgo.NewClient(append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
+	return append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 }
 
 // localGenerator produces from the harness as the principal that owns the topic.
 func (e *env) localGenerator(source string, streams []scenario.Stream, p runtimes.LoadPlan) (*load.Generator, error) {
-	c, err := e.producer(streams[0].Topic)
+	sink, err := load.NewKafkaSink("harness", p.Start, e.producerOpts(streams[0].Topic)...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +208,7 @@ func (e *env) localGenerator(source string, streams []scenario.Stream, p runtime
 		return nil, err
 	}
 	return load.New(load.Config{
-		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: &load.KafkaSink{Client: c, Host: "harness"}, Logger: e.log,
+		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log,
 		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
 	})
 }

@@ -1,0 +1,191 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"triad/internal/scenario"
+	"triad/internal/source"
+)
+
+const (
+	// handBack is how many records that are done are handed back at once, and kafkaSlab how many are made at once. Both are about the
+	// records of a batch, and few beside the thousands that are under way at a rate at which either matters.
+	handBack  = 64
+	kafkaSlab = 64
+	// produceKey is the key of Kafka's Produce request.
+	produceKey = 0
+)
+
+// KafkaSink produces directly, for sources that enter at the broker. Records are keyed by stream. Create it with NewKafkaSink.
+type KafkaSink struct {
+	client *kgo.Client
+	start  time.Time
+	limit  int // records that the client takes before it blocks
+
+	// Of the goroutine that sends.
+	clock  source.Clock
+	stamp  time.Time
+	head   []byte // of a document, with the time at stampAt
+	keys   [][]byte
+	own    []*kafkaRecord // to be used
+	staged []*kafkaRecord
+	sent   uint64
+
+	// Of the client's goroutines: one at a time calls promises.
+	answered atomic.Int64 // when the last answer to a produce request was read, ns since start
+	done     []*kafkaRecord
+
+	settled atomic.Uint64 // records handed back
+	mu      sync.Mutex
+	free    []*kafkaRecord
+}
+
+var (
+	_ Stager             = (*KafkaSink)(nil)
+	_ kgo.HookBrokerRead = (*KafkaSink)(nil)
+)
+
+// kafkaRecord is a record under way with its own bytes. The client does not look at a record after its promise, so it
+// is used again then: at full rate allocating would cost more than producing.
+type kafkaRecord struct {
+	kgo.Record
+
+	sink    *KafkaSink
+	outcome Outcome
+	promise func(*kgo.Record, error) // settle, bound once
+}
+
+// Documents begin with the time at which they were sent, because whoever looks at a range of time finds only what has one: what comes by
+// way of Fluentd gets its time there.
+const (
+	documentHead = `{"@timestamp":"`
+	documentLog  = `","log":"`
+	documentTail = `"}`
+)
+
+// NewKafkaSink makes a client with the options given and produces with it; host is the value of the field of that name, and times are
+// counted from start.
+func NewKafkaSink(host string, start time.Time, opts ...kgo.Opt) (*KafkaSink, error) {
+	k := &KafkaSink{start: start}
+	k.head = k.clock.Append([]byte(documentHead), start.UnixNano())
+	k.head = append(k.head, `","host":"`...)
+	k.head = append(source.AppendEscaped(k.head, []byte(host)), documentLog...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.WithHooks(k)}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	k.client = c
+	limit, _ := c.OptValue(kgo.MaxBufferedRecords).(int64)
+	k.limit = int(limit)
+	return k, nil
+}
+
+// Room is how many records the client certainly takes: no more are under way than were sent and not handed back.
+func (k *KafkaSink) Room() int { return k.limit - int(k.sent-k.settled.Load()) }
+
+// Stage makes the document of a record.
+func (k *KafkaSink) Stage(st *scenario.Stream, lines *source.Stream, seq uint64, scheduled int64, now time.Time) {
+	r := k.take(st, now)
+	r.Value = append(lines.AppendJSON(r.Value, seq, scheduled), documentTail...)
+	k.staged = append(k.staged, r)
+}
+
+// Release produces what was staged. It does not block where Room was kept to.
+func (k *KafkaSink) Release(ctx context.Context, outcomes []Outcome) {
+	for i, r := range k.staged {
+		r.outcome = outcomes[i]
+		k.client.Produce(ctx, &r.Record, r.promise)
+	}
+	k.staged = k.staged[:0]
+}
+
+// Send produces one record; it blocks while the client's buffer is full, which is the system's doing.
+func (k *KafkaSink) Send(ctx context.Context, rec Record, o Outcome) {
+	r := k.take(rec.Stream, time.Now())
+	r.Value = append(source.AppendEscaped(r.Value, rec.Line), documentTail...)
+	r.outcome = o
+	k.client.Produce(ctx, &r.Record, r.promise)
+}
+
+// take returns a record with the beginning of its document.
+func (k *KafkaSink) take(st *scenario.Stream, now time.Time) *kafkaRecord {
+	if len(k.own) == 0 {
+		k.refill()
+	}
+	r := k.own[len(k.own)-1]
+	k.own = k.own[:len(k.own)-1]
+	k.sent++
+	if now != k.stamp {
+		k.stamp = now
+		k.clock.Append(k.head[:len(documentHead)], now.UnixNano())
+	}
+	r.Record = kgo.Record{Topic: st.Topic, Key: k.key(st.ID), Timestamp: now, Value: append(r.Value[:0], k.head...)}
+	return r
+}
+
+// key is the key of a stream's records.
+func (k *KafkaSink) key(id uint32) []byte {
+	for int(id) >= len(k.keys) {
+		k.keys = append(k.keys, strconv.AppendInt([]byte("stream-"), int64(len(k.keys)), 10))
+	}
+	return k.keys[id]
+}
+
+func (k *KafkaSink) refill() {
+	k.mu.Lock()
+	k.own, k.free = k.free, k.own
+	k.mu.Unlock()
+	if len(k.own) > 0 {
+		return
+	}
+	slab := make([]kafkaRecord, kafkaSlab)
+	for i := range slab {
+		r := &slab[i]
+		r.sink = k
+		r.promise = r.settle
+		k.own = append(k.own, r)
+	}
+}
+
+// OnBrokerRead notes when an answer came.
+func (k *KafkaSink) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
+	if key == produceKey && err == nil {
+		k.answered.Store(int64(time.Since(k.start)))
+	}
+}
+
+// settle is the promise of a record. An acknowledged record has been since an answer was read: the last one that was is not before its own,
+// and none that is read later can delay it.
+func (r *kafkaRecord) settle(_ *kgo.Record, err error) {
+	k := r.sink
+	if err == nil {
+		r.outcome.to.settle(&r.outcome, time.Duration(k.answered.Load()), nil)
+	} else {
+		r.outcome.Done(err)
+	}
+	k.done = append(k.done, r)
+	if len(k.done) == handBack {
+		k.settled.Add(handBack)
+		k.mu.Lock()
+		k.free = append(k.free, k.done...)
+		k.mu.Unlock()
+		k.done = k.done[:0]
+	}
+}
+
+// Close flushes and closes the client.
+func (k *KafkaSink) Close(ctx context.Context) error {
+	err := k.client.Flush(ctx)
+	k.client.CloseAllowingRebalance()
+	if err != nil {
+		return fmt.Errorf("kafka flush: %w", err)
+	}
+	return nil
+}
