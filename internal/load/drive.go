@@ -90,7 +90,7 @@ func (d *driver) one(ctx context.Context, s *streamState) time.Duration {
 	g.lag.Window(s.due)[0].Record(late - block)
 	g.lag.Unlock()
 	g.attempted.Add(1)
-	o := g.outcomes.of(s.settled, s.seq, s.due)
+	o := Outcome{run: s.settled, seq: s.seq, due: s.due}
 	o.at, o.block = at, block
 	if times == 0 {
 		o.Done(nil)
@@ -116,7 +116,7 @@ func (d *driver) stage(now time.Duration) int {
 	n := 0
 	for s := g.queue[0]; ; s = g.queue[0] {
 		g.stager.Stage(s.stream, s.lines, s.seq, g.unix(s.due), at)
-		d.burst[n] = g.outcomes.of(s.settled, s.seq, s.due)
+		d.burst[n] = Outcome{run: s.settled, seq: s.seq, due: s.due}
 		n++
 		g.step(s)
 		if n >= room || len(g.queue) == 0 || g.queue[0].due > now || d.tooLate(g.queue[0], now) {

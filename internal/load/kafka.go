@@ -37,6 +37,7 @@ type KafkaSink struct {
 	own    []*kafkaRecord // to be used
 	staged []*kafkaRecord
 	sent   uint64
+	size   int // of the longest document so far
 
 	// Of the client's goroutines: one at a time calls promises.
 	answered atomic.Int64 // when the last answer to a produce request was read, ns since start
@@ -94,13 +95,14 @@ func (k *KafkaSink) Room() int { return k.limit - int(k.sent-k.settled.Load()) }
 func (k *KafkaSink) Stage(st *scenario.Stream, lines *source.Stream, seq uint64, scheduled int64, now time.Time) {
 	r := k.take(st, now)
 	r.Value = append(lines.AppendJSON(r.Value, seq, scheduled), documentTail...)
+	k.size = max(k.size, len(r.Value))
 	k.staged = append(k.staged, r)
 }
 
 // Release produces what was staged. It does not block where Room was kept to.
 func (k *KafkaSink) Release(ctx context.Context, outcomes []Outcome) {
 	for i, r := range k.staged {
-		r.outcome = outcomes[i]
+		r.outcome, r.Context = outcomes[i], ctx
 		k.client.Produce(ctx, &r.Record, r.promise)
 	}
 	k.staged = k.staged[:0]
@@ -110,7 +112,7 @@ func (k *KafkaSink) Release(ctx context.Context, outcomes []Outcome) {
 func (k *KafkaSink) Send(ctx context.Context, rec Record, o Outcome) {
 	r := k.take(rec.Stream, time.Now())
 	r.Value = append(source.AppendEscaped(r.Value, rec.Line), documentTail...)
-	r.outcome = o
+	r.outcome, r.Context = o, ctx
 	k.client.Produce(ctx, &r.Record, r.promise)
 }
 
@@ -126,7 +128,8 @@ func (k *KafkaSink) take(st *scenario.Stream, now time.Time) *kafkaRecord {
 		k.stamp = now
 		k.clock.Append(k.head[:len(documentHead)], now.UnixNano())
 	}
-	r.Record = kgo.Record{Topic: st.Topic, Key: k.key(st.ID), Timestamp: now, Value: append(r.Value[:0], k.head...)}
+	// What else a record has is set by the client.
+	r.Topic, r.Key, r.Timestamp, r.Value = st.Topic, k.key(st.ID), now, append(r.Value[:0], k.head...)
 	return r
 }
 
@@ -145,9 +148,10 @@ func (k *KafkaSink) refill() {
 	if len(k.own) > 0 {
 		return
 	}
-	slab := make([]kafkaRecord, kafkaSlab)
+	slab, room := make([]kafkaRecord, kafkaSlab), make([]byte, kafkaSlab*k.size)
 	for i := range slab {
 		r := &slab[i]
+		r.Value = room[i*k.size : i*k.size : (i+1)*k.size]
 		r.sink = k
 		r.promise = r.settle
 		k.own = append(k.own, r)
@@ -166,7 +170,7 @@ func (k *KafkaSink) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ ti
 func (r *kafkaRecord) settle(_ *kgo.Record, err error) {
 	k := r.sink
 	if err == nil {
-		r.outcome.to.settle(&r.outcome, time.Duration(k.answered.Load()), nil)
+		r.outcome.run.of.settle(&r.outcome, time.Duration(k.answered.Load()), nil)
 	} else {
 		r.outcome.Done(err)
 	}

@@ -11,7 +11,6 @@ import (
 
 // Outcome is what a sink tells what became of a record: whoever sends one calls Done exactly once.
 type Outcome struct {
-	to      *outcomes
 	run     *openRun
 	seq     uint64
 	due, at time.Duration // scheduled and attempted
@@ -26,7 +25,7 @@ func newCopies(n int) *atomic.Int32 {
 }
 
 // Done says that the record was acknowledged now or, with an error, that it may or may not have entered.
-func (o Outcome) Done(err error) { o.to.settle(&o, time.Since(o.to.start), err) }
+func (o Outcome) Done(err error) { o.run.of.settle(&o, time.Since(o.run.of.start), err) }
 
 // outcomes collects what became of a generator's records, under one lock: a record costs some additions, and what is written for many is
 // written once (publish).
@@ -47,6 +46,7 @@ type outcomes struct {
 
 // openRun is the last run of records of a stream with one class, not in the ledger yet when it is not empty.
 type openRun struct {
+	of     *outcomes
 	stream uint32
 	class  evidence.Class
 	span   stats.Span
@@ -63,14 +63,9 @@ func newOutcomes(start time.Time, source string, ev Evidence) (*outcomes, error)
 
 // stream registers a stream.
 func (c *outcomes) stream(id uint32) *openRun {
-	r := &openRun{stream: id}
+	r := &openRun{of: c, stream: id}
 	c.streams = append(c.streams, r)
 	return r
-}
-
-// of is the outcome of a record that is to be sent.
-func (c *outcomes) of(r *openRun, seq uint64, due time.Duration) Outcome {
-	return Outcome{to: c, run: r, seq: seq, due: due}
 }
 
 // settle counts the outcome of a record that is known at the time given.

@@ -166,7 +166,7 @@ func TestKafkaSinkKeepsRecordsApart(t *testing.T) {
 	line := make([]byte, 0, 64)
 	for i := range n {
 		line = fmt.Appendf(line[:0], "line \"%d\" %s", i, strings.Repeat("x", i%17))
-		sink.Send(t.Context(), Record{Stream: &scenario.Stream{ID: uint32(i % 5), Topic: "t"}, Seq: uint64(i), Line: line}, outcomes.of(runs[i%5], uint64(i), 0))
+		sink.Send(t.Context(), Record{Stream: &scenario.Stream{ID: uint32(i % 5), Topic: "t"}, Seq: uint64(i), Line: line}, Outcome{run: runs[i%5], seq: uint64(i)})
 		copy(line, "overwritten")
 	}
 	if err := sink.Close(t.Context()); err != nil || outcomes.settled() != n {

@@ -107,11 +107,11 @@ func (s *Stream) AppendLine(dst []byte, seq uint64, scheduled int64) []byte {
 	if !s.kept {
 		return Append(dst, s.kind, s.w.seed, s.tag(seq, scheduled), s.size)
 	}
-	b, sum := s.next(seq, scheduled)
+	b := s.next(seq, scheduled)
 	n := len(dst)
-	dst = append(dst, s.line...)
-	record.PutSum(dst[n+s.at.crc:], sum)
-	return append(dst, b.line...)
+	dst = append(append(dst, s.line...), b.line...)
+	record.PutSum(dst[n+s.at.crc:], s.sum(b))
+	return dst
 }
 
 // AppendJSON appends the line of a record as a string of a JSON document, without its quotes.
@@ -120,9 +120,11 @@ func (s *Stream) AppendJSON(dst []byte, seq uint64, scheduled int64) []byte {
 		s.w.scratch = Append(s.w.scratch[:0], s.kind, s.w.seed, s.tag(seq, scheduled), s.size)
 		return AppendEscaped(dst, s.w.scratch)
 	}
-	b, sum := s.next(seq, scheduled)
+	b := s.next(seq, scheduled)
 	n := len(dst)
-	dst = append(dst, s.json...)
+	dst = append(append(dst, s.json...), b.json...)
+	// The processor cannot read what it has written in smaller pieces a moment ago without waiting until it is in the cache. So the numbers
+	// of the head are read behind the copies, and the checksum comes last.
 	head := dst[n:]
 	copy(head[s.jsonAt.ts:], s.line[s.at.ts:s.at.ts+millisLen])
 	if s.at.user > 0 {
@@ -131,12 +133,12 @@ func (s *Stream) AppendJSON(dst []byte, seq uint64, scheduled int64) []byte {
 	// Neither token has a letter that is escaped: from the first number on, head and line are the same up to the next quote.
 	copy(head[s.jsonAt.seq:], s.line[s.at.seq:s.at.seqEnd])
 	copy(head[s.jsonAt.due:], s.line[s.at.due:s.at.crc])
-	record.PutSum(head[s.jsonAt.crc:], sum)
-	return append(dst, b.json...)
+	record.PutSum(head[s.jsonAt.crc:], s.sum(b))
+	return dst
 }
 
-// next brings the head up to a record and returns the body that goes with it and the checksum of both.
-func (s *Stream) next(seq uint64, scheduled int64) (*body, uint32) {
+// next brings the head up to a record and returns the body that goes with it.
+func (s *Stream) next(seq uint64, scheduled int64) *body {
 	if !s.seqs.has(seq) || !s.dues.has(uint64(scheduled)) {
 		s.renew(seq, scheduled)
 	}
@@ -155,7 +157,12 @@ func (s *Stream) next(seq uint64, scheduled int64) (*body, uint32) {
 	if b == nil {
 		b = s.w.body(s.bodies, s.kind, e.body, s.bodySize)
 	}
-	return b, b.join.Join(record.SumOn(s.summed, s.line[s.from:]), b.sum)
+	return b
+}
+
+// sum is the checksum of the head and a body.
+func (s *Stream) sum(b *body) uint32 {
+	return b.join.Join(record.SumOn(s.summed, s.line[s.from:]), b.sum)
 }
 
 // renew makes the head anew.
