@@ -57,8 +57,9 @@ type Sink interface {
 // after the other without a reading of the clock between them.
 type Stager interface {
 	Sink
-	// Room is how many records can be sent now without blocking.
+	// Room is how many records can be sent now without blocking, UnderWay how many were and have no outcome; both are on the safe side.
 	Room() int
+	UnderWay() int
 	// Stage makes a record ready; now is a time shortly before it is sent.
 	Stage(st *scenario.Stream, lines *source.Stream, seq uint64, scheduled int64, now time.Time)
 	// Release sends what was staged, in that order.

@@ -88,8 +88,11 @@ func NewKafkaSink(host string, start time.Time, opts ...kgo.Opt) (*KafkaSink, er
 	return k, nil
 }
 
-// Room is how many records the client certainly takes: no more are under way than were sent and not handed back.
-func (k *KafkaSink) Room() int { return k.limit - int(k.sent-k.settled.Load()) }
+// Room is how many records the client certainly takes.
+func (k *KafkaSink) Room() int { return k.limit - k.UnderWay() }
+
+// UnderWay is how many records were sent and not handed back, which is somewhat later than their outcome.
+func (k *KafkaSink) UnderWay() int { return int(k.sent - k.settled.Load()) }
 
 // Stage makes the document of a record.
 func (k *KafkaSink) Stage(st *scenario.Stream, lines *source.Stream, seq uint64, scheduled int64, now time.Time) {
