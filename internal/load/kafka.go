@@ -15,10 +15,9 @@ import (
 )
 
 const (
-	// handBack is how many records that are done are handed back at once, and kafkaSlab how many are made at once. Both are about the
-	// records of a batch, and few beside the thousands that are under way at a rate at which either matters.
-	handBack  = 64
-	kafkaSlab = 64
+	// handBack is how many records that are done are handed back at once, and made at once: about as many as are in a batch, and few beside
+	// the thousands that are under way at a rate at which it matters.
+	handBack = 64
 	// produceKey is the key of Kafka's Produce request.
 	produceKey = 0
 )
@@ -34,19 +33,25 @@ type KafkaSink struct {
 	stamp  time.Time
 	head   []byte // of a document, with the time at stampAt
 	keys   [][]byte
-	own    []*kafkaRecord // to be used
+	own    *handful // to be used: the first left of them
+	left   int
 	staged []*kafkaRecord
 	sent   uint64
 	size   int // of the longest document so far
 
 	// Of the client's goroutines: one at a time calls promises.
 	answered atomic.Int64 // when the last answer to a produce request was read, ns since start
-	done     []*kafkaRecord
+	done     *handful
+	count    int // of those in done
 
 	settled atomic.Uint64 // records handed back
 	mu      sync.Mutex
-	free    []*kafkaRecord
+	free    []*handful // the last on top: what was in use just now is in the caches
+	empty   []*handful
 }
+
+// handful is records that are handed back together.
+type handful [handBack]*kafkaRecord
 
 var (
 	_ Stager             = (*KafkaSink)(nil)
@@ -121,11 +126,11 @@ func (k *KafkaSink) Send(ctx context.Context, rec Record, o Outcome) {
 
 // take returns a record with the beginning of its document.
 func (k *KafkaSink) take(st *scenario.Stream, now time.Time) *kafkaRecord {
-	if len(k.own) == 0 {
+	if k.left == 0 {
 		k.refill()
 	}
-	r := k.own[len(k.own)-1]
-	k.own = k.own[:len(k.own)-1]
+	k.left--
+	r := k.own[k.left]
 	k.sent++
 	if now != k.stamp {
 		k.stamp = now
@@ -145,19 +150,27 @@ func (k *KafkaSink) key(id uint32) []byte {
 }
 
 func (k *KafkaSink) refill() {
+	k.left = handBack
 	k.mu.Lock()
-	k.own, k.free = k.free, k.own
+	if k.own != nil {
+		k.empty = append(k.empty, k.own)
+		k.own = nil
+	}
+	if n := len(k.free); n > 0 {
+		k.own, k.free = k.free[n-1], k.free[:n-1]
+	}
 	k.mu.Unlock()
-	if len(k.own) > 0 {
+	if k.own != nil {
 		return
 	}
-	slab, room := make([]kafkaRecord, kafkaSlab), make([]byte, kafkaSlab*k.size)
+	k.own = &handful{}
+	slab, room := make([]kafkaRecord, handBack), make([]byte, handBack*k.size)
 	for i := range slab {
 		r := &slab[i]
 		r.Value = room[i*k.size : i*k.size : (i+1)*k.size]
 		r.sink = k
 		r.promise = r.settle
-		k.own = append(k.own, r)
+		k.own[i] = r
 	}
 }
 
@@ -177,14 +190,27 @@ func (r *kafkaRecord) settle(_ *kgo.Record, err error) {
 	} else {
 		r.outcome.Done(err)
 	}
-	k.done = append(k.done, r)
-	if len(k.done) == handBack {
-		k.settled.Add(handBack)
-		k.mu.Lock()
-		k.free = append(k.free, k.done...)
-		k.mu.Unlock()
-		k.done = k.done[:0]
+	k.handBack(r)
+}
+
+// handBack collects what is done until it is a handful.
+func (k *KafkaSink) handBack(r *kafkaRecord) {
+	if k.done == nil {
+		k.done = &handful{}
 	}
+	k.done[k.count] = r
+	k.count++
+	if k.count < handBack {
+		return
+	}
+	k.settled.Add(handBack)
+	k.mu.Lock()
+	k.free = append(k.free, k.done)
+	k.done, k.count = nil, 0
+	if n := len(k.empty); n > 0 {
+		k.done, k.empty = k.empty[n-1], k.empty[:n-1]
+	}
+	k.mu.Unlock()
 }
 
 // Close flushes and closes the client.
