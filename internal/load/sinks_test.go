@@ -14,10 +14,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"triad/internal/evidence"
 	"triad/internal/record"
 	"triad/internal/scenario"
+	"triad/internal/stats"
 )
 
 // What comes out of the JSON form is what went in, wherever in the eight bytes the special one stands.
@@ -140,6 +142,62 @@ func TestEnterKafka(t *testing.T) {
 				t.Fatalf("time of the record %v, of the document %v", rec.Timestamp, doc.At)
 			}
 		})
+	}
+}
+
+// A broker that takes its time is never told to be faster than it was, though outcomes are timed by the answer and not by the promise.
+func TestEnterKafkaTimes(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "service-topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const takes = 30 * time.Millisecond
+	c.ControlKey(produceKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		time.Sleep(takes)
+		return nil, nil, false
+	})
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {warm-up: 100ms, before: 200ms}\nload: [{source: service, enter: kafka, rate: 2000/s, streams: 5}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ev := testEvidence(t)
+	if ev.Hists, err = evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	sink, err := NewKafkaSink("n", start, kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(Config{Scenario: s, Run: 9, Start: start, Streams: s.Streams(), Sink: sink, Evidence: ev, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(g.Run(t.Context()), ev.Hists.Close()); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	got := map[string]*stats.Hist{}
+	if d, err := evidence.ReadHists(filepath.Join(dir, "h.hist"), "h", time.Second, func(k evidence.HistKey, _ time.Duration, h *stats.Hist) error {
+		if got[k.Metric] == nil {
+			got[k.Metric] = &stats.Hist{}
+		}
+		got[k.Metric].Merge(h)
+		return nil
+	}); err != nil || d != nil {
+		t.Fatal(err, d)
+	}
+	n := g.Progress().Acked
+	if n == 0 || len(got) != 4 || got["generator_lag"].Count() != n {
+		t.Fatalf("%d acknowledged, %d metrics", n, len(got))
+	}
+	for _, m := range []string{"target_block", "send_corrected", "send_uncorrected"} {
+		if h := got[m]; h.Count() != n || h.Min() < takes || h.Max() > took {
+			t.Errorf("%s: %d of %d records, from %v to %v, where a broker takes %v and all of it took %v", m, h.Count(), n, h.Min(), h.Max(), takes, took)
+		}
 	}
 }
 

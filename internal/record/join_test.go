@@ -63,6 +63,7 @@ func BenchmarkSum(b *testing.B) {
 		Sum(line)
 	}
 }
+
 func BenchmarkSumAligned(b *testing.B) {
 	line := bytes.Repeat([]byte("0123456789"), 15)
 	for b.Loop() {
