@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	benchStreams = 16
+	benchStreams    = 16
+	benchPartitions = 12
 	// benchRecords is how many records a turn has: several times what a client buffers, so that both sides reuse what they have.
 	benchRecords = 400_000
 	// benchLinger and benchBatch make the batches of both sides alike: a batch goes when it is full. Without them the side
@@ -177,11 +178,18 @@ func enterKafka(b *testing.B, c *kfake.Cluster, w *batches, size int, rate float
 func BenchmarkEnterKafka(b *testing.B) {
 	for _, size := range []int{256, 1024} {
 		b.Run(strconv.Itoa(size)+"B", func(b *testing.B) {
-			c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(12, "service-topic"), kfake.BlackholeProduce())
+			c, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(benchPartitions, "service-topic"), kfake.BlackholeProduce())
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer c.Close()
+			// The cluster draws the leaders. Where most are on one broker, both sides have one connection's worth of parallel work, and a
+			// figure of the draw.
+			for p := range int32(benchPartitions) {
+				if err := c.MoveTopicPartition("service-topic", p, p%3); err != nil {
+					b.Fatal(err)
+				}
+			}
 			var bare, driven turn
 			var bareBatches, drivenBatches batches
 			var dropped uint64
