@@ -46,9 +46,9 @@ func (a *app) kindOptions(imageSet string) (kind.Options, error) {
 	return o, nil
 }
 
-func (a *app) kubeRuntime(name string, f runFlags) (runtimes.Runtime, error) {
+func (a *app) kubeRuntime(ctx context.Context, s *scenario.Scenario, name string, f runFlags) (runtimes.Runtime, error) {
 	if name == "eks" {
-		return nil, usage(errors.New("the eks runtime is not there yet: scenarios run on embedded and kind"))
+		return a.eksRuntime(ctx, s, f.eks)
 	}
 	o, err := a.kindOptions(f.images)
 	if err != nil {
@@ -125,18 +125,54 @@ next sim up makes it anew, sim down removes it.`
 }
 
 func (a *app) downCommand() *cobra.Command {
-	return &cobra.Command{Use: "down", Short: "Remove the kind clusters", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	var runtime string
+	var f eksFlags
+	c := &cobra.Command{Use: "down", Short: "Remove the kind clusters, or what runs have left on eks", Long: `Remove the kind clusters and everything that was kept about them.
+
+With --runtime eks no cluster is touched but for what runs of Triad's have left behind
+there: documents of marked runs, by their ids, and then the marks.`, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if eks, err := elsewhereThanKind(runtime); err != nil || eks {
+			if err != nil {
+				return err
+			}
+			return a.eksDown(c.Context(), f)
+		}
 		rt, err := a.kind(c.Context(), "")
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
 		return rt.Down(c.Context())
 	}}
+	c.Flags().StringVarP(&runtime, "runtime", "r", "kind", "kind or eks")
+	f.add(c)
+	a.completeFlag(c, "runtime", "kind", "eks")
+	return c
+}
+
+// elsewhereThanKind reads the flag --runtime of the commands that know kind and eks.
+func elsewhereThanKind(runtime string) (eks bool, err error) {
+	switch runtime {
+	case "kind":
+		return false, nil
+	case "eks":
+		return true, nil
+	}
+	return false, usage(fmt.Errorf("--runtime %q: want kind or eks", runtime))
 }
 
 func (a *app) statusCommand() *cobra.Command {
-	var output string
-	c := &cobra.Command{Use: "status", Short: "Say in which state the kind clusters are", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	var output, runtime string
+	var f eksFlags
+	c := &cobra.Command{Use: "status", Short: "Say in which state the kind clusters are, or what runs have left on eks", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if err := checkOutput(output); err != nil {
+			return err
+		}
+		if eks, err := elsewhereThanKind(runtime); err != nil || eks {
+			if err != nil {
+				return err
+			}
+			return a.eksStatus(c.Context(), f, output)
+		}
 		rt, err := a.kind(c.Context(), "")
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
@@ -156,6 +192,10 @@ func (a *app) statusCommand() *cobra.Command {
 		return nil
 	}}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	c.Flags().StringVarP(&runtime, "runtime", "r", "kind", "kind or eks")
+	f.add(c)
+	a.completeFlag(c, "runtime", "kind", "eks")
+	a.completeFlag(c, "output", "text", "json")
 	return c
 }
 

@@ -22,7 +22,9 @@ func (a *app) autoRuntime(context.Context, *scenario.Scenario, runFlags) (name, 
 	return "embedded", "this build knows no other"
 }
 
-func (a *app) kubeRuntime(string, runFlags) (runtimes.Runtime, error) { return nil, usage(errSmall) }
+func (a *app) kubeRuntime(context.Context, *scenario.Scenario, string, runFlags) (runtimes.Runtime, error) {
+	return nil, usage(errSmall)
+}
 
 func (a *app) kubeCommands() []*cobra.Command { return nil }
 

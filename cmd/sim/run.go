@@ -36,6 +36,18 @@ type runFlags struct {
 	to       string // git revision to roll out, empty: as the scenario says
 	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
 	rep      repetition
+	eks      eksFlags
+}
+
+// eksFlags are the flags of everything that goes to clusters that are not Triad's.
+type eksFlags struct {
+	contexts string   // file that names them
+	confirm  []string // ids of clusters in which something may be written
+}
+
+func (f *eksFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.contexts, "contexts", "", "eks: file that names the three clusters; see docs/production-safety.md")
+	c.Flags().StringArrayVar(&f.confirm, "yes-production", nil, "eks: id of a cluster in which something may be written; once for each")
 }
 
 func (f *runFlags) add(a *app, c *cobra.Command) {
@@ -47,6 +59,7 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().IntVar(&f.pairs, "pairs", 0, "repetitions of a scenario that compares topologies (default: the scenario's)")
 	c.Flags().StringVar(&f.to, "to", "", "git revision whose manifests a roll-out rolls forward to")
 	c.Flags().Var(durationFlag{&f.duration}, "duration", "stretch the load to this length, e.g. 6h; see above")
+	f.eks.add(c)
 	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
 	a.completeFlag(c, "output", "text", "json")
 }
@@ -76,6 +89,11 @@ A scenario with a search makes many runs, one for each rate that it tries, until
 highest rate that passed and the lowest that failed are as near as it asks for. The
 last run has the result of all; each has a directory of its own.
 
+On eks nothing is brought up: --contexts names three clusters that are somebody's. The
+three API servers, who you are there and everything that would be done are printed
+first; then the id of each cluster in which something is written has to be typed, or
+given with --yes-production. Without it nothing is written.
+
 --duration 6h stretches the load: the phase during in a scenario with faults, whose
 faults then strike again every ten minutes (or as often as their list is long, if
 that is longer); else the phase before.`,
@@ -84,6 +102,7 @@ that is longer); else the phase before.`,
   sim run burst --seed 7 --reports /var/tmp/reports
   sim run smoke --output json | jq -r .verdict
   sim run soak --duration 6h
+  sim run prod-canary --runtime eks --contexts eks.yaml
   sim run rollback --to v1.4.0`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeScenarios,
@@ -144,7 +163,10 @@ func (a *app) chooseRuntime(ctx context.Context, s *scenario.Scenario, f runFlag
 		r, err := embedded.New(embedded.Options{Manifests: filepath.Join(a.root, "manifests"), KindConfig: filepath.Join(a.root, "kind")})
 		return r, why, err
 	case "kind", "eks":
-		r, err := a.kubeRuntime(name, f)
+		if err := runsOn(s, name); err != nil {
+			return nil, "", err // before anybody is asked anything
+		}
+		r, err := a.kubeRuntime(ctx, s, name, f)
 		return r, why, err
 	}
 	return nil, "", usage(fmt.Errorf("--runtime %q: want auto, embedded, kind or eks", name))
@@ -239,6 +261,9 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 	args := []string{"sim", "run", name, "--runtime", runtime, "--seed", fmt.Sprint(s.Seed)}
 	if f.to != "" {
 		args = append(args, "--to", f.to)
+	}
+	if f.eks.contexts != "" {
+		args = append(args, "--contexts", f.eks.contexts) // who repeats it confirms it anew
 	}
 	if f.pairs != 0 {
 		args = append(args, "--pairs", fmt.Sprint(f.pairs))

@@ -29,6 +29,7 @@ type judge struct {
 	// capacity is nil when the run is no try of a search.
 	capacity *Capacity
 	trends   []Trend
+	clocks   map[string]*clock // by cluster; none: the harness's own
 }
 
 // judged is a check with what its verdict depends on.
@@ -77,7 +78,7 @@ func newJudge(r *evidence.Run) (*judge, error) {
 	if j.acc, err = newAccount(r, j.hasStore()); err != nil {
 		return nil, err
 	}
-	j.ser, j.lat = newSeries(r), newLatencies(r)
+	j.ser, j.lat, j.clocks = newSeries(r), newLatencies(r), newClocks(r)
 	j.faults = newFaults(r)
 	j.att = attribute(r, j.acc, j.ser.counters)
 	j.account()
@@ -177,7 +178,7 @@ var kinds = map[string]func(*judge) *judged{
 	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
 	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
 	"capacity": capacityCheck, "trend": trendCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
-	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "rollback": rollbackCheck,
+	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "purge": purgeCheck, "rollback": rollbackCheck,
 }
 
 // checks judges everything, then applies what verdicts depend on.
@@ -287,7 +288,7 @@ func (j *judge) result(now time.Time) *Result {
 	res := &Result{
 		SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
 		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: j.segs, Streams: j.acc.unclean(), Totals: j.total,
-		Latency: j.lat.table(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
+		Latency: j.crossed(j.lat.table()), Clocks: j.clockTable(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
 		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput(), Capacity: j.capacity, Trends: j.trends,
 	}
 	if res.Expected == "" {
@@ -298,6 +299,9 @@ func (j *judge) result(now time.Time) *Result {
 	}
 	if res.Observing = j.observing(); res.Observing != nil {
 		res.Limits = append(res.Limits, res.Observing.String())
+	}
+	for _, c := range res.Clocks {
+		res.Limits = append(res.Limits, c.String())
 	}
 	if res.Influence == nil {
 		res.Influence = []Influence{}

@@ -1,6 +1,9 @@
 package check
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // ResultSchema is the version of result.json.
 const ResultSchema = 1
@@ -50,6 +53,7 @@ type Result struct {
 	Limits        []string      `json:"limits"` // what this runtime cannot show
 	Damage        []string      `json:"damage,omitempty"`
 	Interrupted   string        `json:"interrupted,omitempty"`
+	Clocks        []Clock       `json:"clocks,omitempty"`    // of clusters that have clocks of their own
 	Observing     *Observing    `json:"observing,omitempty"` // what watching cost; absent where the harness and the system are one process
 	Judged        time.Time     `json:"judged"`
 	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
@@ -194,6 +198,29 @@ type Latency struct {
 	P99Upper  *int64 `json:"p99_ns_upper,omitempty"`
 	P999Upper *int64 `json:"p999_ns_upper,omitempty"`
 	MaxUpper  *int64 `json:"max_ns_upper,omitempty"`
+	// A latency that begins by the clock of another cluster: the figures above plus the offset, give or take the bound, is what it was.
+	// Limits are judged so. Unknown: why neither is known; then no limit is decided.
+	ClockOffset  *int64 `json:"clock_offset_ns,omitempty"`
+	ClockBound   *int64 `json:"clock_bound_ns,omitempty"`
+	ClockUnknown string `json:"clock_unknown,omitempty"`
+}
+
+// Clock is how a cluster's clock stood to the harness's, over the whole run.
+type Clock struct {
+	Cluster  string `json:"cluster"`
+	Offset   *int64 `json:"offset_ns"` // the cluster's minus the harness's
+	Bound    *int64 `json:"bound_ns"`
+	Readings int    `json:"readings"`
+	Unknown  string `json:"unknown,omitempty"`
+}
+
+// String is the sentence for the report.
+func (c Clock) String() string {
+	if c.Offset == nil || c.Bound == nil {
+		return fmt.Sprintf("The clock of %s is not known to the harness (%s), so no limit on a latency that begins there is decided.", c.Cluster, c.Unknown)
+	}
+	return fmt.Sprintf("The clock of %s was %v ahead of the harness's, give or take %v, by %d readings; limits on latencies that begin there are judged with that added.",
+		c.Cluster, time.Duration(*c.Offset).Round(time.Microsecond), time.Duration(*c.Bound).Round(time.Microsecond), c.Readings)
 }
 
 // Recovery are the four times of a run with faults, each after injection (noticed) or heal (the rest); null when it was

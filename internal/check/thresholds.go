@@ -185,6 +185,16 @@ func (j *judge) distribution(t scenario.Threshold) measure {
 	}
 	m.lo, m.hi = get(lo), get(hi)
 	m.lo, m.hi = min(m.lo, m.hi), max(m.lo, m.hi)
+	if t.Agg != "count" {
+		from, to, crosses, why := j.skew(t.Metric.Name, t.Labels["source"], t.Labels["topic"])
+		if why != "" {
+			return none("%s", why)
+		}
+		if crosses {
+			m.lo, m.hi = m.lo+from.Seconds(), m.hi+to.Seconds()
+			m.files = append(m.files, evidence.EventsFile)
+		}
+	}
 	return m
 }
 

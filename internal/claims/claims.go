@@ -65,7 +65,7 @@ var rows = []row{
 	{"C5", "performance isolation: the heavy parts do not compete", "at least five paired repetitions on real clusters, three clusters against one, under the same processor and memory caps", []string{"topology-compare", "noisy-neighbour"}},
 	{"C6", "independent scalability: a new cluster needs only a Prometheus Agent", "a fourth cluster beside three real ones", []string{"add-cluster"}},
 	{"C7", "one view: one Grafana sees every cluster", "every dashboard query and alert on real clusters", []string{"alerts"}},
-	{"C8", "infrastructure as code: deploy and roll back consistently", "rolling forward and back on real clusters; that kind and EKS differ only as declared, sim check says without a run", []string{"rollback", "prod-canary"}},
+	{"C8", "infrastructure as code: deploy and roll back consistently", "rolling forward and back on real clusters; that kind and EKS differ only as declared, sim check says without a run", []string{"rollback"}},
 }
 
 // Names are the claims in order.

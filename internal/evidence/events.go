@@ -33,7 +33,17 @@ const (
 	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
 	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
 	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
+	EventClock      = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns
+	EventPurge      = "purge"          // what the run put into the system was taken out again. State: done or failed; Detail; Attrs removed, left, kept_ns (by Kafka), keeps (what is declared), late: records that had not arrived
 	EventConnector  = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
+)
+
+// States of a reading of a clock, and of a purge.
+const (
+	ClockKnown   = "known"
+	ClockUnknown = "unknown"
+	PurgeDone    = "done"   // and read again
+	PurgeFailed  = "failed" // Detail: why; what is left is not known
 )
 
 // States of a topology and of a repetition.

@@ -12,33 +12,32 @@ const Schema = 2
 
 // Header is run.json: what a reader must know before it opens another file.
 type Header struct {
-	Schema      int                 `json:"schema"`
-	ID          string              `json:"id"`  // name of the run directory
-	Run         uint32              `json:"run"` // run number in the record tags
-	Scenario    string              `json:"scenario"`
-	Runtime     string              `json:"runtime"`
-	Why         string              `json:"why"` // why this runtime
-	Seed        uint64              `json:"seed"`
-	Commit      string              `json:"commit"` // of Triad
-	Version     string              `json:"version"`
-	Command     []string            `json:"command"` // how to run it again
-	Created     time.Time           `json:"created"`
-	Start       time.Time           `json:"start"` // zero until the load began
-	Host        Host                `json:"host"`
-	Streams     []scenario.Stream   `json:"streams"`
-	Windows     []scenario.Window   `json:"windows"`    // phases as planned
-	PollEvery   uint64              `json:"poll_every"` // records with seq % PollEvery == 0 are polled in the store; 0: none
-	HistWindow  time.Duration       `json:"hist_window_ns"`
-	PulseEvery  time.Duration       `json:"pulse_every_ns"` // resolution of the pulse series
-	Components  []Component         `json:"components"`
-	NotModelled []string            `json:"not_modelled,omitempty"`
-	Limits      []string            `json:"limits,omitempty"`     // what this runtime cannot show, in words
-	InProcess   string              `json:"in_process,omitempty"` // what of the system lies in the memory of the harness's process
-	Buffers     []Buffer            `json:"buffers,omitempty"`
-	Metrics     *MetricsPath        `json:"metrics,omitempty"`
-	Clock       map[string]ClockErr `json:"clock,omitempty"` // by cluster; absent: the harness's own clock
-	Tries       []Try               `json:"tries,omitempty"` // of a search: what the runs before this one found
-	Budget      *CPUBudget          `json:"cpu_budget,omitempty"`
+	Schema      int               `json:"schema"`
+	ID          string            `json:"id"`  // name of the run directory
+	Run         uint32            `json:"run"` // run number in the record tags
+	Scenario    string            `json:"scenario"`
+	Runtime     string            `json:"runtime"`
+	Why         string            `json:"why"` // why this runtime
+	Seed        uint64            `json:"seed"`
+	Commit      string            `json:"commit"` // of Triad
+	Version     string            `json:"version"`
+	Command     []string          `json:"command"` // how to run it again
+	Created     time.Time         `json:"created"`
+	Start       time.Time         `json:"start"` // zero until the load began
+	Host        Host              `json:"host"`
+	Streams     []scenario.Stream `json:"streams"`
+	Windows     []scenario.Window `json:"windows"`    // phases as planned
+	PollEvery   uint64            `json:"poll_every"` // records with seq % PollEvery == 0 are polled in the store; 0: none
+	HistWindow  time.Duration     `json:"hist_window_ns"`
+	PulseEvery  time.Duration     `json:"pulse_every_ns"` // resolution of the pulse series
+	Components  []Component       `json:"components"`
+	NotModelled []string          `json:"not_modelled,omitempty"`
+	Limits      []string          `json:"limits,omitempty"`     // what this runtime cannot show, in words
+	InProcess   string            `json:"in_process,omitempty"` // what of the system lies in the memory of the harness's process
+	Buffers     []Buffer          `json:"buffers,omitempty"`
+	Metrics     *MetricsPath      `json:"metrics,omitempty"`
+	Tries       []Try             `json:"tries,omitempty"` // of a search: what the runs before this one found
+	Budget      *CPUBudget        `json:"cpu_budget,omitempty"`
 }
 
 // Try is what an earlier run of a search found about one rate. The figures are kept beside the verdict, so that judging again
@@ -120,12 +119,6 @@ type MetricsPath struct {
 	AgentReason    string        `json:"agent_reason,omitempty"`
 	ReceiverWindow time.Duration `json:"receiver_window_ns"`
 	ScrapeInterval time.Duration `json:"scrape_interval_ns"`
-}
-
-// ClockErr is the measured clock of a cluster against the harness.
-type ClockErr struct {
-	Offset time.Duration `json:"offset_ns"`
-	Bound  time.Duration `json:"bound_ns"`
 }
 
 // Seal is closed.json: the last file written. A run without it was cut short.

@@ -29,6 +29,7 @@ var elasticUsers = map[string][]string{
 	"kibana":   {"kibana_system"},
 	"grafana":  {"triad_reader"},
 	"people":   {"triad_reader", "kibana_admin"},
+	"canary":   {"triad_canary"},
 	"observer": {"superuser"}, // it sets and clears the read-only block, reads every index and closes points in time
 }
 

@@ -174,7 +174,7 @@ func TestBrokersAsDeclared(t *testing.T) {
 	for name, want := range map[string]string{
 		"fluentd->topic/service-topic:Write":                  probe.Open,
 		"fluentd->topic/service-topic:Read":                   probe.Closed,
-		"fluentd->topic/canary-topic:Write":                   probe.Closed,
+		"fluentd->topic/canary-topic:Write":                   probe.Open,
 		"fluentd->topic/dead-letter-topic:Describe":           probe.Closed,
 		"connect->topic/system-auth-topic:Read":               probe.Open,
 		"connect->topic/system-auth-topic:Write":              probe.Closed,
@@ -247,7 +247,8 @@ func TestSabotagedBrokers(t *testing.T) {
 			c.Users = slices.DeleteFunc(c.Users, func(u brokers.User) bool { return u.Name == "canary" })
 		}, []string{
 			"canary->kafka:login unknown",
-			"rule User:canary may Describe topic literal canary-topic closed", "rule User:canary may Read group prefix canary- closed",
+			"rule User:canary may Describe topic literal canary-topic closed", "rule User:canary may DescribeConfigs topic literal canary-topic closed",
+			"rule User:canary may Read group prefix canary- closed",
 			"rule User:canary may Read topic literal canary-topic closed", "rule User:canary may Write topic literal canary-topic closed",
 		}},
 		{"a right to alter", func(t *testing.T, c *brokers.Config) {

@@ -412,8 +412,12 @@ func (p *page) again(r *evidence.Run, res *check.Result) {
 	if b := h.Budget; b != nil {
 		add("processors, estimated", fmt.Sprintf("%.1f of %d at %.0f records/s%s", b.Need, b.Cores, b.Peak, noteIf(b.Warn != "", "; "+b.Warn, "")))
 	}
-	for _, c := range slices.Sorted(maps.Keys(h.Clock)) {
-		add("clock of "+c, fmt.Sprintf("off by %s, known to ± %s", span(h.Clock[c].Offset), span(h.Clock[c].Bound)))
+	for _, c := range res.Clocks {
+		if c.Offset == nil || c.Bound == nil {
+			add("clock of "+c.Cluster, "not known: "+c.Unknown)
+			continue
+		}
+		add("clock of "+c.Cluster, fmt.Sprintf("off by %s, known to ± %s", span(time.Duration(*c.Offset)), span(time.Duration(*c.Bound))))
 	}
 	add("resolution", fmt.Sprintf("%s for counts, %s for latency over time", span(h.PulseEvery), span(h.HistWindow)))
 	for _, k := range slices.Sorted(maps.Keys(res.Config)) {

@@ -58,7 +58,10 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		return nil, err
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ws := &watchers{cancel: cancel, after: r.metricsGaps}
+	ws := &watchers{cancel: cancel, after: func(after context.Context) {
+		r.clocks(after)
+		r.metricsGaps(after)
+	}}
 	ws.wg.Go(func() {
 		if err := r.kafka.Run(watch, r.known); err != nil {
 			r.note(evidence.EventBroken, "kafka observer", err.Error())
@@ -73,6 +76,7 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		return nil, err
 	}
 	ws.wg.Go(func() { r.witness(watch) })
+	ws.wg.Go(func() { r.clockLoop(watch) })
 	if m, ok := r.env.(meter); ok {
 		ws.wg.Go(func() { r.measure(watch, m) })
 	}

@@ -241,6 +241,7 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if err := r.assume(ctx); err != nil {
 		return err
 	}
+	r.clocks(ctx)
 	if err := r.probe(ctx); err != nil {
 		return err
 	}
@@ -281,6 +282,7 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	if r.gen != nil {
 		err = errors.Join(err, r.gen.Collect(collect, r.w))
 	}
+	r.purge(after, ctx.Err() == nil && err == nil)
 	return err
 }
 
@@ -315,6 +317,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 		return &ProvisionError{fmt.Errorf("connect to %s: %w", r.Runtime.Name(), err)}
 	}
 	d := r.env.Describe()
+	for _, u := range d.Unseen {
+		r.note(evidence.EventSkip, u.What, u.Why)
+	}
 	if err := r.w.Manifests(d.Manifests); err != nil {
 		return err
 	}
@@ -338,7 +343,7 @@ func (r *runner) assume(ctx context.Context) error {
 		}
 		access := r.env.Kafka()
 		r.kafka, err = kafka.Open(check, kafka.Config{
-			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), DeadLetter: access.DeadLetter,
+			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), Only: access.Only, DeadLetter: access.DeadLetter,
 			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger,
 		})
 		if err != nil {
@@ -349,7 +354,7 @@ func (r *runner) assume(ctx context.Context) error {
 }
 
 // topics are the topics of the run's streams, in order, and behind them every other topic of the catalogue: a record
-// that leaked is found only where someone looks.
+// that leaked is found only where someone looks. Where only some may be read, it is those.
 func (r *runner) topics() []string {
 	var out []string
 	for _, st := range r.Scenario.Streams() {
@@ -357,8 +362,9 @@ func (r *runner) topics() []string {
 			out = append(out, st.Topic)
 		}
 	}
+	only := r.env.Kafka().Only
 	for _, src := range scenario.Sources {
-		if !slices.Contains(out, src.Topic) {
+		if !slices.Contains(out, src.Topic) && (only == nil || slices.Contains(only, src.Topic)) {
 			out = append(out, src.Topic)
 		}
 	}

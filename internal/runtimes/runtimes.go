@@ -83,20 +83,53 @@ type Description struct {
 	// HeadStart is how long before the start of the schedule Generate is called: what it takes to tell every generator
 	// its plan.
 	HeadStart time.Duration
+	// Unseen is what cannot be looked at here. Each is skipped in the report, with the reason; a check of that name is not judged.
+	Unseen []Unseen
 }
+
+// Unseen is something that a run would look at elsewhere.
+type Unseen struct{ What, Why string }
 
 // KafkaAccess says how the brokers are reached by the harness.
 type KafkaAccess struct {
 	Brokers    []string
 	Opts       []kgo.Opt
-	DeadLetter string
-	SinkGroup  string
+	DeadLetter string // empty: it may not be read
+	SinkGroup  string // empty: its lag may not be seen
+	// Only are the topics that may be read at all, and the indices of the same names; nil: all that there are. Opening another one is an error.
+	Only []string
 }
 
 // PrometheusAccess says how the central Prometheus is queried.
 type PrometheusAccess struct {
 	URL    string
 	Client *http.Client
+}
+
+// ClockReading is how a cluster's clock stands to the harness's: its own is ahead by Offset, give or take Bound.
+type ClockReading struct {
+	Cluster       string
+	Offset, Bound time.Duration
+	Err           error // it is not known
+}
+
+// Clocked is an Env whose clusters have clocks of their own.
+type Clocked interface {
+	Clocks(ctx context.Context) []ClockReading
+}
+
+// Purged is what became of a run's records when they were taken out of the system.
+type Purged struct {
+	Removed, Left uint64        // documents; Left was found when the store was read again
+	Late          uint64        // acknowledged records that were not there to be taken out
+	Kept, Keeps   time.Duration // how long Kafka keeps the records, 0: not known; and how long at most is declared
+	Why           string        // what is not known, and why
+}
+
+// Purger is an Env in which a run must leave nothing behind.
+type Purger interface {
+	// Purge takes out what the run has put in. whole: it ran to its end, so nothing more is coming.
+	Purge(ctx context.Context, acknowledged uint64, whole bool) (Purged, error)
 }
 
 // ConnectWorkers is implemented by an Env whose Kafka Connect can be asked for the state of its connectors.

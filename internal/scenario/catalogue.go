@@ -19,6 +19,7 @@ var Sources = []Source{
 	{"system-kmsg", "system-kmsg", "system-kmsg-topic", Datacenter, []string{"file", "forward", "kafka"}, "kernel ring buffer lines in kern.log"},
 	{"system-syslog", "system-syslog", "system-syslog-topic", Datacenter, []string{"file", "forward", "kafka"}, "lines of daemons in syslog"},
 	{"system-metrics", "system-metrics", "system-metrics-topic", Datacenter, []string{"kafka"}, "node metrics as records"},
+	{"canary", "service", "canary-topic", Datacenter, []string{"file"}, "a small stream on a route of its own, for runs in production"},
 	{"control", "service", "canary-topic", Kafka, []string{"kafka"}, "control stream that does not start in datacenter: produced in the kafka cluster (claim C1)"},
 }
 
@@ -160,6 +161,7 @@ var Checks = []CheckKind{
 	{"alerts", "C7", false, "the declared alerts fire and clear in time, and no other fires"},
 	{"performance-isolation", "C5", false, "a burst slows the neighbour no more in three clusters than in one, under the same caps, over at least five pairs"},
 	{"scalability", "C6", false, "the series of an added cluster answer, and nothing else had to change for it"},
+	{"purge", "", false, "what the run put into the store was taken out again, and Kafka keeps its records no longer than declared"},
 	{"rollback", "C8", false, "kind and EKS differ only as declared, and rolling forward and back restores what is rendered"},
 }
 

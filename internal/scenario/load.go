@@ -333,6 +333,17 @@ func (v *validator) load(s *Scenario) {
 			}
 		}
 	}
+	if c := s.Cap; c != nil {
+		rate, most := s.Most()
+		switch {
+		case c.Rate <= 0 || c.Total <= 0:
+			v.fail("cap", "needs rate and total, both > 0")
+		case rate > float64(c.Rate):
+			v.fail("cap.rate", "the load reaches %g/s, above the cap of %s", rate, c.Rate)
+		case most > c.Total:
+			v.fail("cap.total", "the load sends up to %d records in %v, above the cap of %d", most, s.Phases.LoadTime(), c.Total)
+		}
+	}
 	if total > maxStreams {
 		v.fail("load", "%d streams are above the limit of %d", total, maxStreams)
 	}

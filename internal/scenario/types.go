@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -45,6 +46,7 @@ type Scenario struct {
 	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
 	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
 	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
+	Cap         *Cap        `yaml:"cap,omitempty" json:"cap,omitempty" doc:"the most that the load may ever send; a file that asks for more is refused. Needed on eks"`
 	Faults      []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`
 	Thresholds  []string    `yaml:"thresholds,omitempty" json:"thresholds,omitempty" doc:"gates on measured figures"`
 	Guarantees  []Guarantee `yaml:"guarantees,omitempty" json:"guarantees,omitempty" doc:"declared delivery guarantee of a segment; default no loss and at-least-once"`
@@ -123,6 +125,27 @@ type Input struct {
 	Enter     string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file (default), forward, kafka"`
 	Arrivals  string  `yaml:"arrivals,omitempty" json:"arrivals,omitempty" doc:"uniform (default) or poisson"`
 	Shape     []Stage `yaml:"shape,omitempty" json:"shape,omitempty" doc:"changes of the rate: ramps and steps"`
+}
+
+// Cap is the most that a scenario may send, whatever its load says. A load is the figure that people change; a cap is the one
+// that they have agreed on.
+type Cap struct {
+	Rate  Rate `yaml:"rate" json:"rate" doc:"records a second of all sources together"`
+	Total int  `yaml:"total" json:"total" doc:"records of the whole run"`
+}
+
+// Most is the highest rate that the load reaches, and a bound of the records that it sends: each source at its own highest
+// rate for as long as there is load.
+func (s *Scenario) Most() (rate float64, total int) {
+	for _, l := range s.Load {
+		top := float64(l.Rate)
+		for _, st := range l.Shape {
+			top = max(top, float64(st.Rate))
+		}
+		rate += top
+		total += int(math.Ceil(top * s.Phases.LoadTime().Seconds()))
+	}
+	return rate, total
 }
 
 // Stage changes the rate of a load at a place on the time line.

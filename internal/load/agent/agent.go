@@ -266,6 +266,18 @@ func SystemFile(source string) string {
 	return map[string]string{"system-auth": "auth.log", "system-kmsg": "kern.log", "system-syslog": "syslog"}[source]
 }
 
+// Application is the workload of the manifests whose pods write a source that enters at a file. Each has a route of its own through the
+// forwarders, by the name of its container or of its file.
+func Application(source string) string {
+	switch {
+	case SystemFile(source) != "":
+		return "system-inputgen"
+	case source == "canary":
+		return "canary-inputgen"
+	}
+	return "service-inputgen"
+}
+
 // handleEvidence sends the files of a finished run as a tar stream.
 func (a *Agent) handleEvidence(w http.ResponseWriter, r *http.Request) {
 	run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)

@@ -21,7 +21,7 @@ func TestParseShipped(t *testing.T) {
 		inputs = append(inputs, in.Tag+" "+strings.Join(in.Paths, ","))
 	}
 	want := []string{
-		"service.* /var/log/containers/*_datacenter_service-inputgen-*.log", "system.auth /var/log/auth.log",
+		"service.* /var/log/containers/*_datacenter_service-inputgen-*.log", "canary.* /var/log/containers/*_datacenter_canary-inputgen-*.log", "system.auth /var/log/auth.log",
 		"system.kmsg /var/log/kern.log", "system.syslog /var/log/syslog",
 	}
 	if d := cmp.Diff(want, inputs); d != "" {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,7 @@ type Config struct {
 	Brokers    []string
 	Opts       []kgo.Opt // dialer, TLS, SASL
 	Topics     []string  // topics of the run's streams
+	Only       []string  // topics that may be read at all; nil: all
 	DeadLetter string    // topic of dead letters; empty: none
 	Group      string    // consumer group of the sink, whose lag is written; empty: none
 	Evidence   *evidence.Writer
@@ -56,6 +59,11 @@ func Open(ctx context.Context, cfg Config) (*Observer, error) {
 	topics := cfg.Topics
 	if cfg.DeadLetter != "" {
 		topics = append(append([]string(nil), topics...), cfg.DeadLetter)
+	}
+	for _, t := range topics {
+		if cfg.Only != nil && !slices.Contains(cfg.Only, t) {
+			return nil, fmt.Errorf("kafka observer: topic %s may not be read here, only %s", t, strings.Join(cfg.Only, ", "))
+		}
 	}
 	boot, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(cfg.Brokers...)}, cfg.Opts...)...)
 	if err != nil {

@@ -113,7 +113,8 @@ func (s *system) sinkFor(gr group, p runtimes.LoadPlan) (load.Sink, error) {
 		return &load.FileSink{W: w, Start: p.Start}, err
 	}
 	id := sha256.Sum256([]byte(gr.name))
-	file := fmt.Sprintf("containers/service-inputgen-%d-%d_datacenter_service-inputgen-%s.log", st.Load, st.Instance, hex.EncodeToString(id[:]))
+	app := agent.Application(st.Source)
+	file := fmt.Sprintf("containers/%s-%d-%d_datacenter_%s-%s.log", app, st.Load, st.Instance, app, hex.EncodeToString(id[:]))
 	w, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(logs, file), MaxBytes: s.cfg.logMaxBytes, MaxFiles: s.cfg.logMaxFiles, CheckEvery: kubeletCheck})
 	return &load.FileSink{W: w, CRI: true, Start: p.Start}, err
 }

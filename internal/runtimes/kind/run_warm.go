@@ -39,7 +39,7 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 	}
 	run := e.session.Run ^ uint32(round)
 	start := time.Now().Add(warmAhead)
-	plans, local, err := e.share(agent.Plan{Scenario: s, Run: run, Start: start, HistWindow: time.Second, PulseEvery: time.Second})
+	shares, local, err := e.share(agent.Plan{Scenario: s, Run: run, Start: start, HistWindow: time.Second, PulseEvery: time.Second})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -47,12 +47,8 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 	for _, st := range s.Streams() {
 		topics = append(topics, st.Topic)
 	}
-	for _, pod := range e.pods {
-		plan, ok := plans[pod.name]
-		if !ok {
-			continue
-		}
-		if err := errors.Join(pod.call(ctx, "/stop", nil, nil), pod.call(ctx, "/run", plan, nil)); err != nil {
+	for _, share := range shares {
+		if err := share.Begin(ctx, share.Plan); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -69,7 +65,7 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 	case <-ctx.Done():
 		return 0, 0, context.Cause(ctx)
 	}
-	written, err := e.awaitAgents(ctx, plans)
+	written, err := awaitAgents(ctx, shares)
 	records += written
 	if err != nil {
 		return records, 0, err
@@ -98,18 +94,15 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 }
 
 // awaitAgents waits until every agent is done and adds up what they wrote.
-func (e *env) awaitAgents(ctx context.Context, plans map[string]agent.Plan) (acked uint64, err error) {
-	for _, pod := range e.pods {
-		if _, ok := plans[pod.name]; !ok {
-			continue
-		}
+func awaitAgents(ctx context.Context, shares []agent.Share) (acked uint64, err error) {
+	for _, share := range shares {
 		for {
-			var st agent.Status
-			if err := pod.call(ctx, "/status", nil, &st); err != nil {
+			st, err := share.Status(ctx)
+			if err != nil {
 				return acked, err
 			}
 			if st.Error != "" {
-				return acked, fmt.Errorf("generator %s: %s", pod.name, st.Error)
+				return acked, fmt.Errorf("generator %s: %s", share.Name, st.Error)
 			}
 			if !st.Running {
 				acked += st.Progress.Acked
@@ -118,7 +111,7 @@ func (e *env) awaitAgents(ctx context.Context, plans map[string]agent.Plan) (ack
 			select {
 			case <-time.After(warmPoll):
 			case <-ctx.Done():
-				return acked, fmt.Errorf("generator %s: %w", pod.name, context.Cause(ctx))
+				return acked, fmt.Errorf("generator %s: %w", share.Name, context.Cause(ctx))
 			}
 		}
 	}

@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/load"
+)
+
+// outcomes is how long after the end of the schedule the agents may wait for outcomes before they have to say that they are done.
+const outcomes = time.Minute
+
+// Share is one agent with its part of the load.
+type Share struct {
+	Remote
+	Plan Plan
+}
+
+// Fleet is a load under way: agents in pods, and generators in the harness's own process for what enters at the brokers.
+type Fleet struct {
+	shares []Share
+	local  []*load.Generator
+	run    uint32
+	end    time.Time // of the schedule
+	wg     sync.WaitGroup
+	cancel context.CancelFunc
+	errs   []error
+
+	mu   sync.Mutex
+	last map[string]Status
+}
+
+// Launch tells every agent its plan and starts the harness's own generators. local is made after the agents were told, because it takes
+// what is left until the start. An agent that hears of its plan after the start is an error.
+func Launch(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
+	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}}
+	var wg sync.WaitGroup
+	errs := make([]error, len(shares))
+	for i, s := range shares {
+		wg.Go(func() { errs[i] = s.Begin(ctx, s.Plan) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("start the load: %w", err)
+	}
+	if late := time.Since(whole.Start); late > 0 {
+		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
+	}
+	var err error
+	if f.local, err = local(); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f.cancel = cancel
+	f.errs = make([]error, len(f.local))
+	for i, gen := range f.local {
+		f.wg.Go(func() { f.errs[i] = gen.Run(run) })
+	}
+	f.wg.Go(func() { f.watch(run) })
+	return f, nil
+}
+
+// watch asks the agents for their progress once a second.
+func (f *Fleet) watch(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		running := false
+		for _, s := range f.shares {
+			ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+			st, err := s.Status(ask)
+			cancel()
+			f.mu.Lock()
+			if err == nil {
+				f.last[s.Name] = st
+			}
+			running = running || f.last[s.Name].Running || f.last[s.Name].Run == 0
+			f.mu.Unlock()
+		}
+		if !running {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Wait returns when every generator is done; when ctx ends, they are told to stop.
+func (f *Fleet) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { f.wg.Wait(); close(done) }()
+	limit := time.NewTimer(time.Until(f.end) + outcomes)
+	defer limit.Stop()
+	var errs []error
+	select {
+	case <-done:
+	case <-limit.C:
+		errs = append(errs, errors.New("agents did not say that they are done"))
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		for _, s := range f.shares {
+			errs = append(errs, s.Stop(stop))
+		}
+		cancel()
+	}
+	f.cancel()
+	<-done
+	return errors.Join(append(errs, f.errs...)...)
+}
+
+// Progress adds what the agents said last and the harness's own generators.
+func (f *Fleet) Progress() load.Progress {
+	var p load.Progress
+	f.mu.Lock()
+	for _, st := range f.last {
+		p.Add(st.Progress)
+	}
+	f.mu.Unlock()
+	for _, gen := range f.local {
+		p.Add(gen.Progress())
+	}
+	return p
+}
+
+// Collect fetches the agents' ledgers into the evidence.
+func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
+	var errs []error
+	for _, s := range f.shares {
+		errs = append(errs, s.Fetch(ctx, f.run, w))
+	}
+	return errors.Join(errs...)
+}

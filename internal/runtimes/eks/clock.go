@@ -1,0 +1,145 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+const (
+	clockTries = 6 // round trips; the shortest says most, the first has a connection to make
+	clockNodes = 5 // node exporters asked in one cluster
+	clockTime  = 10 * time.Second
+	nodePort   = 9100
+)
+
+// Clocks compares the clock of every cluster with the harness's. In datacenter it is the generator's own, because its clock decides when
+// a record is written; elsewhere those of the nodes, by their exporters' time. Both answer to any client: nothing is made for it, and no
+// right more is needed than to read.
+func (e *env) Clocks(ctx context.Context) []runtimes.ClockReading {
+	ctx, cancel := context.WithTimeoutCause(ctx, clockTime, fmt.Errorf("clocks: no answer within %v", clockTime))
+	defer cancel()
+	out := make([]runtimes.ClockReading, len(scenario.ClusterNames))
+	var wg sync.WaitGroup
+	for i, role := range scenario.ClusterNames {
+		wg.Go(func() {
+			out[i] = runtimes.ClockReading{Cluster: role}
+			out[i].Offset, out[i].Bound, out[i].Err = e.clock(ctx, role)
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// clock is the hull of the clocks of one cluster.
+func (e *env) clock(ctx context.Context, role string) (offset, bound time.Duration, err error) {
+	var asks []func(context.Context) (time.Time, error)
+	if role == scenario.Datacenter {
+		for _, g := range e.generators {
+			asks = append(asks, func(ctx context.Context) (time.Time, error) {
+				st, err := g.Status(ctx)
+				return st.Time, err
+			})
+		}
+	} else if asks, err = e.exporters(ctx, role); err != nil {
+		return 0, 0, err
+	}
+	var lo, hi time.Duration
+	for i, ask := range asks {
+		l, h, err := roundTrips(ctx, ask)
+		if err != nil {
+			return 0, 0, err
+		}
+		if i == 0 {
+			lo, hi = l, h
+		}
+		lo, hi = min(lo, l), max(hi, h)
+	}
+	return (lo + hi) / 2, (hi - lo) / 2, nil
+}
+
+// exporters are the ways to ask the nodes of a cluster for their time.
+func (e *env) exporters(ctx context.Context, role string) ([]func(context.Context) (time.Time, error), error) {
+	c, ns := e.clients[role], e.contexts.Clusters[role].Namespace
+	pods, err := c.List(ctx, "v1", "Pod", ns, componentLabel+"=node-exporter")
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	if len(pods) == 0 {
+		return nil, fmt.Errorf("no node exporter runs in %s", ns)
+	}
+	client := c.HTTP(clockTime)
+	var asks []func(context.Context) (time.Time, error)
+	for i := range min(len(pods), clockNodes) {
+		url := fmt.Sprintf("http://%s.%s.pod:%d/metrics?collect[]=time", pods[i].GetName(), ns, nodePort)
+		asks = append(asks, func(ctx context.Context) (time.Time, error) { return nodeTime(ctx, client, url) })
+	}
+	return asks, nil
+}
+
+// nodeTime reads node_time_seconds, the node's clock at the moment of the answer.
+func nodeTime(ctx context.Context, client *http.Client, url string) (time.Time, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return time.Time{}, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("node exporter: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return time.Time{}, fmt.Errorf("node exporter: HTTP %d", res.StatusCode)
+	}
+	var at time.Time
+	for s := bufio.NewScanner(res.Body); s.Scan(); { // to the end, so that the connection is used again
+		v, ok := strings.CutPrefix(s.Text(), "node_time_seconds ")
+		if !ok {
+			continue
+		}
+		sec, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("node exporter: node_time_seconds %q", v)
+		}
+		at = time.Unix(0, int64(sec*1e9))
+	}
+	if at.IsZero() {
+		return time.Time{}, errors.New("node exporter: it does not say node_time_seconds")
+	}
+	return at, nil
+}
+
+// roundTrips asks several times and returns where the other clock stands to this one: the interval of the shortest round trip, in the
+// whole of which the answer may have been given.
+func roundTrips(ctx context.Context, ask func(context.Context) (time.Time, error)) (lo, hi time.Duration, err error) {
+	var shortest time.Duration
+	var failed error
+	for range clockTries {
+		sent := time.Now()
+		there, err := ask(ctx)
+		took := time.Since(sent)
+		if err != nil {
+			failed = err
+			continue
+		}
+		if shortest == 0 || took < shortest {
+			shortest = took
+			lo, hi = there.Sub(sent)-took, there.Sub(sent)
+		}
+	}
+	if shortest == 0 {
+		return 0, 0, failed
+	}
+	return lo, hi, nil
+}

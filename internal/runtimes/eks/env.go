@@ -1,0 +1,298 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"triad/internal/evidence"
+	"triad/internal/kube"
+	"triad/internal/load"
+	"triad/internal/load/agent"
+	"triad/internal/observe/elastic"
+	"triad/internal/observe/scrape"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+// How the brokers are named inside their cluster: Strimzi derives it from the Kafka resource's name.
+const (
+	bootstrapService = "triad-kafka-bootstrap"
+	brokersService   = "triad-kafka-brokers"
+	brokerPort       = 9093
+	agentPort        = 9400
+	// headStart is for a call to the generator through the API server, seconds on a busy one.
+	headStart = 8 * time.Second
+)
+
+// env is the clusters during one run.
+type env struct {
+	*System
+	session    runtimes.Session
+	mark       Mark
+	store      *store
+	kafka      []kgo.Opt
+	generators []agent.Remote
+	components []evidence.Component
+	generated  bool // the generator was told to write
+	purged     bool // and nothing of it is left
+}
+
+var _ runtimes.Env = (*env)(nil)
+
+// Connect finds what the run uses and marks it. The mark is the first thing that is written.
+func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
+	if err := s.Up(ctx, session); err != nil {
+		return nil, err
+	}
+	e := &env{System: s, session: session}
+	var err error
+	if e.store, err = s.store(); err != nil {
+		return nil, err
+	}
+	if err := e.brokers(); err != nil {
+		return nil, err
+	}
+	if err := e.look(ctx); err != nil {
+		return nil, err
+	}
+	if e.mark, err = s.mark(ctx, session); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *env) brokers() error {
+	t := e.contexts.Clusters[scenario.Kafka]
+	roots, err := authority(t.Login.CAFile)
+	if err != nil {
+		return err
+	}
+	password, err := t.Login.password()
+	if err != nil {
+		return err
+	}
+	e.kafka = []kgo.Opt{kgo.Dialer(brokerDialer(e.clients[scenario.Kafka], t.Namespace, roots)), kgo.SASL(scram.Auth{User: canaryUser, Pass: password}.AsSha512Mechanism())}
+	return nil
+}
+
+// brokerTarget is the pod or Service behind a broker's address, and the name that its certificate has to carry. Any other address is
+// refused: whatever a broker may answer, nothing else is dialled.
+func brokerTarget(namespace, address string) (t kube.Target, port int, name string, err error) {
+	host, p, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(p)
+	}
+	if err != nil {
+		return t, 0, "", fmt.Errorf("broker address %q: %w", address, err)
+	}
+	parts := strings.Split(host, ".")
+	switch {
+	case port == brokerPort && len(parts) >= 3 && parts[0] == bootstrapService && parts[1] == namespace && parts[2] == "svc":
+		return kube.Target{Namespace: namespace, Service: bootstrapService}, port, host, nil
+	case port == brokerPort && len(parts) >= 4 && parts[1] == brokersService && parts[2] == namespace && parts[3] == "svc":
+		return kube.Target{Namespace: namespace, Pod: parts[0]}, port, host, nil
+	}
+	return t, 0, "", fmt.Errorf("broker address %q is not one of the internal listener of %s: not dialled", address, namespace)
+}
+
+// look finds the generator's pods, and says what runs.
+func (e *env) look(ctx context.Context) error {
+	for _, role := range scenario.ClusterNames {
+		c, ns := e.clients[role], e.contexts.Clusters[role].Namespace
+		pods, err := c.List(ctx, "v1", "Pod", ns, componentLabel)
+		if err != nil {
+			return c.Explain(err)
+		}
+		for i := range pods {
+			o := &pods[i]
+			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil {
+				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: fmt.Sprintf("http://%s.%s.pod:%d", o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
+			}
+			e.describe(role, o)
+		}
+	}
+	if len(e.generators) == 0 {
+		return fmt.Errorf("no pod of %s runs in %s: the manifests there are older than this program", agent.Application("canary"), e.contexts.Clusters[scenario.Datacenter].Namespace)
+	}
+	return nil
+}
+
+// describe notes the component of a pod. What runs another image than the manifests pin is not called real: nobody here has seen it.
+func (e *env) describe(role string, pod *kube.Object) {
+	name := pod.GetLabels()[componentLabel]
+	if slices.ContainsFunc(e.components, func(c evidence.Component) bool { return c.Cluster == role && c.Name == name }) {
+		return
+	}
+	c := evidence.Component{Cluster: role, Name: name, Fidelity: evidence.Real}
+	containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
+	if len(containers) > 0 {
+		first, _ := containers[0].(map[string]any)
+		c.Image, _ = first["image"].(string)
+	}
+	pinned, known := e.pinned.Images[name]
+	if known && !sameImage(c.Image, pinned.Reference) {
+		c.Fidelity, c.Note = evidence.StandIn, "runs "+c.Image+", the manifests pin "+pinned.Reference
+	}
+	e.components = append(e.components, c)
+}
+
+// sameImage compares name and tag: registries and their caches put what they like before them.
+func sameImage(a, b string) bool {
+	last := func(ref string) string {
+		ref, _, _ = strings.Cut(ref, "@")
+		return path.Base(ref)
+	}
+	return last(a) == last(b)
+}
+
+// Describe says what there is and what is not looked at.
+func (e *env) Describe() runtimes.Description {
+	return runtimes.Description{
+		Components: e.components, HeadStart: headStart,
+		Limits: []string{
+			"The clusters carry other traffic: what the canary saw is what a hundredth of it would have seen, in the time of the run.",
+			"Components are called real by the name and tag of their image; nothing here proves what is in it.",
+		},
+		Unseen: []runtimes.Unseen{
+			{What: "isolation", Why: "only " + canaryTopic + " and its index may be read here: a record in another topic or index is not seen, and shows as lost"},
+			{What: "dead letters", Why: "the dead-letter topic may not be read here: a record that the sink set aside shows as lost between Kafka and the store"},
+			{What: "hops", Why: "counters of shared components count everybody's records: what is lost is told by segment, not by hop, and buffers and horizons are not judged"},
+			{What: "lag of the sink", Why: "the canary's principal may not see consumer groups"},
+			{What: "metrics-continuity", Why: "the central Prometheus is not asked: that would take a password for everybody's metrics"},
+		},
+	}
+}
+
+// Kafka says how the brokers are reached: as the canary, for its topic, and for no other.
+func (e *env) Kafka() runtimes.KafkaAccess {
+	ns := e.contexts.Clusters[scenario.Kafka].Namespace
+	return runtimes.KafkaAccess{Brokers: []string{fmt.Sprintf("%s.%s.svc:%d", bootstrapService, ns, brokerPort)}, Opts: e.kafka, Only: []string{canaryTopic}}
+}
+
+// Search says how the store is reached.
+func (e *env) Search() elastic.Access { return e.store.access }
+
+// Targets are the generator's own metrics. What other components count is everybody's.
+func (e *env) Targets() []runtimes.Target {
+	var out []runtimes.Target
+	for _, g := range e.generators {
+		out = append(out, runtimes.Target{Target: scrape.Target{Cluster: scenario.Datacenter, Component: "inputgen", Instance: g.Name, URL: g.URL + "/metrics"}, Client: g.Client})
+	}
+	return out
+}
+
+// Prometheus is not asked.
+func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
+
+// Generate tells the generator its plan.
+func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
+	h := p.Evidence.Header()
+	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
+	parts := make([][]scenario.Stream, len(e.generators))
+	for _, st := range whole.Scenario.Streams() {
+		i := st.Instance % len(parts)
+		parts[i] = append(parts[i], st)
+	}
+	var shares []agent.Share
+	for i, streams := range parts {
+		if len(streams) > 0 {
+			plan := whole
+			plan.Streams = streams
+			shares = append(shares, agent.Share{Remote: e.generators[i], Plan: plan})
+		}
+	}
+	e.generated = true
+	fleet, err := agent.Launch(ctx, whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	if err != nil {
+		// One of several may have begun.
+		for _, s := range shares {
+			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+		}
+		return nil, err
+	}
+	return fleet, nil
+}
+
+// Purge takes the run's documents out and reads again, and looks how long Kafka keeps its records: the canary's principal has no right to
+// take them away, because that right would let it delete the topic.
+func (e *env) Purge(ctx context.Context, acknowledged uint64, whole bool) (runtimes.Purged, error) {
+	p := runtimes.Purged{Keeps: maxKept}
+	var err error
+	if p.Removed, p.Left, err = e.store.purge(ctx, e.session.Run); err != nil {
+		return p, err
+	}
+	if acknowledged > p.Removed {
+		p.Late = acknowledged - p.Removed
+	}
+	if p.Kept, err = e.kept(ctx); err != nil {
+		p.Why = err.Error()
+	}
+	e.purged = whole && p.Left == 0 && p.Late == 0
+	return p, nil
+}
+
+// maxKept is the longest that Kafka may keep a canary's record: what the manifests declare.
+const maxKept = 2 * time.Hour
+
+// kept is the longest that a record stays in the topic: a segment is closed, and then deleted when its last record is old enough.
+func (e *env) kept(ctx context.Context) (time.Duration, error) {
+	access := e.Kafka()
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(access.Brokers...)}, access.Opts...)...)
+	if err != nil {
+		return 0, fmt.Errorf("retention of %s: %w", canaryTopic, err)
+	}
+	defer c.Close()
+	got, err := kadm.NewClient(c).DescribeTopicConfigs(ctx, canaryTopic)
+	if err != nil {
+		return 0, fmt.Errorf("retention of %s: %w", canaryTopic, err)
+	}
+	topic, err := got.On(canaryTopic, nil)
+	if err == nil {
+		err = topic.Err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("retention of %s: %w", canaryTopic, err)
+	}
+	var sum time.Duration
+	for _, key := range []string{"retention.ms", "segment.ms"} {
+		i := slices.IndexFunc(topic.Configs, func(c kadm.Config) bool { return c.Key == key })
+		if i < 0 || topic.Configs[i].Value == nil {
+			return 0, fmt.Errorf("retention of %s: the brokers do not say %s", canaryTopic, key)
+		}
+		ms, err := strconv.ParseInt(*topic.Configs[i].Value, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("retention of %s: %s %q", canaryTopic, key, *topic.Configs[i].Value)
+		}
+		if ms < 0 { // kept for ever
+			return 1<<63 - 1, nil
+		}
+		sum += time.Duration(ms) * time.Millisecond
+	}
+	return sum, nil
+}
+
+// Close removes the mark when nothing is left that it would have to be found by.
+func (e *env) Close(ctx context.Context) error {
+	for _, g := range e.generators {
+		g.Client.CloseIdleConnections()
+	}
+	if e.generated && !e.purged {
+		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)
+		return nil
+	}
+	return e.unmark(ctx, e.mark)
+}

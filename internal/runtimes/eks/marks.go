@@ -1,0 +1,106 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"triad/internal/kube"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
+)
+
+// A run is marked by a Lease in the namespace of datacenter: the one object that it makes. A Lease configures nothing and starts nothing, so
+// the right to write it harms nobody, and it is seen by everybody who looks.
+const (
+	partOfLabel = "app.kubernetes.io/part-of"
+	runLabel    = "triad.dev/run"
+	marked      = partOfLabel + "=triad," + runLabel
+	leaseAPI    = "coordination.k8s.io/v1"
+)
+
+// Mark is a run that may have left something behind.
+type Mark struct {
+	Name     string
+	Run      uint32
+	Scenario string
+	Holder   string
+	Began    time.Time
+	Lasts    time.Duration // how long it may be under way
+	ref      kube.Ref
+}
+
+// Live reports whether the run may still be under way.
+func (m Mark) Live() bool { return time.Now().Before(m.Began.Add(m.Lasts)) }
+
+// marks lists them. A Lease that has the labels and not the form is somebody else's.
+func (s *System) marks(ctx context.Context) ([]Mark, error) {
+	c := s.clients[scenario.Datacenter]
+	list, err := c.List(ctx, leaseAPI, "Lease", s.contexts.Clusters[scenario.Datacenter].Namespace, marked)
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	var out []Mark
+	for i := range list {
+		o := &list[i]
+		run, err := strconv.ParseUint(o.GetLabels()[runLabel], 10, 32)
+		if err != nil || o.GetName() != markName(uint32(run)) {
+			continue
+		}
+		m := Mark{Name: o.GetName(), Run: uint32(run), Scenario: o.GetAnnotations()["triad.dev/scenario"], ref: kube.RefOf(o)}
+		m.ref.APIVersion, m.ref.Kind = leaseAPI, "Lease" // items of a list do not all carry them
+		m.Holder, _, _ = unstructured.NestedString(o.Object, "spec", "holderIdentity")
+		at, _, _ := unstructured.NestedString(o.Object, "spec", "acquireTime")
+		m.Began, _ = time.Parse(time.RFC3339Nano, at) // a time that cannot be read is long ago
+		seconds, _, _ := unstructured.NestedInt64(o.Object, "spec", "leaseDurationSeconds")
+		m.Lasts = time.Duration(seconds) * time.Second
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func markName(run uint32) string { return fmt.Sprintf("triad-run-%d", run) }
+
+// slack is what a run may take beside its load and its drain: steps before and behind them have deadlines of minutes.
+const slack = 10 * time.Minute
+
+// mark marks a run before anything of it is written. Two runs at a time would spoil each other's figures.
+func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, error) {
+	there, err := s.marks(ctx)
+	if err != nil {
+		return Mark{}, err
+	}
+	for _, m := range there {
+		if m.Live() {
+			return Mark{}, &RefusedError{fmt.Sprintf("%s of %s is under way since %s; wait for it", m.Name, m.Holder, m.Began.Format(time.RFC3339))}
+		}
+		s.logger.Warn("an earlier run has left something behind; sim down takes it out", "mark", m.Name, "holder", m.Holder)
+	}
+	p := session.Scenario.Phases
+	ns := s.contexts.Clusters[scenario.Datacenter].Namespace
+	m := Mark{
+		Name: markName(session.Run), Run: session.Run, Scenario: session.Scenario.Name, Holder: host(), Began: time.Now().UTC(), Lasts: p.LoadTime() + p.Drain.D() + slack,
+		ref: kube.Ref{APIVersion: leaseAPI, Kind: "Lease", Namespace: ns, Name: markName(session.Run)},
+	}
+	c := s.clients[scenario.Datacenter]
+	return m, c.Explain(c.Create(ctx, &kube.Object{Object: map[string]any{
+		"apiVersion": leaseAPI, "kind": "Lease",
+		"metadata": map[string]any{
+			"namespace": ns, "name": m.Name,
+			"labels":      map[string]any{partOfLabel: "triad", "app.kubernetes.io/managed-by": kube.FieldManager, runLabel: strconv.FormatUint(uint64(m.Run), 10)},
+			"annotations": map[string]any{"triad.dev/scenario": m.Scenario},
+		},
+		"spec": map[string]any{"holderIdentity": m.Holder, "acquireTime": m.Began.Format("2006-01-02T15:04:05.000000Z"), "leaseDurationSeconds": int64(m.Lasts / time.Second)},
+	}}))
+}
+
+// unmark removes one mark, by its name.
+func (s *System) unmark(ctx context.Context, m Mark) error {
+	c := s.clients[scenario.Datacenter]
+	return c.Explain(c.Remove(ctx, m.ref))
+}

@@ -1,0 +1,198 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"triad/internal/kube"
+	"triad/internal/scenario"
+)
+
+// action is one thing that a run does to a cluster. There are no others: what the runtime does and what it says come from this list.
+type action struct {
+	role   string
+	allow  string // what the file must allow; empty: reading
+	what   string
+	rights []kube.Right
+}
+
+// Rights that reading takes. A port-forward reaches every port of every pod of the namespace: what stands behind it still asks for a
+// password.
+func reading(namespace string, services bool) []kube.Right {
+	out := []kube.Right{{Resource: "pods", Verb: "list", Namespace: namespace}, {Resource: "pods/portforward", Verb: "create", Namespace: namespace}}
+	if services {
+		out = append(out, kube.Right{Resource: "services", Verb: "get", Namespace: namespace})
+	}
+	return out
+}
+
+// marking are the rights to mark a run, and to find and remove the marks.
+func marking(namespace string, verbs ...string) []kube.Right {
+	var out []kube.Right
+	for _, v := range verbs {
+		out = append(out, kube.Right{Group: "coordination.k8s.io", Resource: "leases", Verb: v, Namespace: namespace})
+	}
+	return out
+}
+
+// looking is what every use of the runtime does: find out who is there.
+func (c *Contexts) looking() []action {
+	var out []action
+	for _, role := range scenario.ClusterNames {
+		out = append(out, action{role: role, what: "see which components run, and refuse a cluster that looks like another role", rights: reading(c.Clusters[role].Namespace, false)[:1]})
+	}
+	return out
+}
+
+// running is what a run of s does.
+func (c *Contexts) running(s *scenario.Scenario) []action {
+	dc, k, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Kafka].Namespace, c.Clusters[scenario.Monitoring].Namespace
+	rate, total := s.Most()
+	return append(c.looking(),
+		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
+		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
+		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove the mark when everything is taken out again", marking(dc, "create", "delete")},
+		action{scenario.Datacenter, allowCanary, fmt.Sprintf("let the canary's generator write at most %d lines, %g/s at most, in %v", total, rate, s.Phases.LoadTime()), nil},
+		action{scenario.Kafka, "", fmt.Sprintf("port-forward to the brokers: read %s, and how long it keeps its records, as %s", canaryTopic, canaryUser), reading(k, true)},
+		action{scenario.Kafka, "", "port-forward to node exporters: clocks", nil},
+		action{scenario.Monitoring, "", "port-forward to the store: search index " + canaryTopic, reading(m, true)},
+		action{scenario.Monitoring, "", "port-forward to node exporters: clocks", nil},
+		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the run's own documents out of index %s, by their ids, and read again", canaryTopic), nil},
+	)
+}
+
+// removing is what taking out leftovers of dead runs does.
+func (c *Contexts) removing() []action {
+	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
+	return append(c.listing(),
+		action{scenario.Datacenter, allowCanary, "remove the marks of runs whose documents are gone", marking(dc, "delete")},
+		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the documents of marked runs out of index %s, by their ids, and read again", canaryTopic), reading(m, true)},
+	)
+}
+
+// listing is what sim status does.
+func (c *Contexts) listing() []action {
+	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
+	return append(c.looking(),
+		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
+		action{scenario.Monitoring, "", "port-forward to the store: count the documents of marked runs", reading(m, true)},
+	)
+}
+
+// writes are the roles in which something is written, in order.
+func writes(actions []action) []string {
+	var out []string
+	for _, role := range scenario.ClusterNames {
+		if slices.ContainsFunc(actions, func(a action) bool { return a.role == role && a.allow != "" }) {
+			out = append(out, role)
+		}
+	}
+	return out
+}
+
+// rightsOf are the rights that the actions take in a role, each once.
+func rightsOf(actions []action, role string) []kube.Right {
+	var out []kube.Right
+	for _, a := range actions {
+		for _, r := range a.rights {
+			if a.role == role && !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// identity is who the API server of a role takes the caller for.
+type identity struct {
+	user   string
+	groups []string
+}
+
+// print says everything before anything is done.
+func (s *System) print(w io.Writer, actions []action, who map[string]identity) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "CLUSTER\tID\tAPI SERVER\tCONTEXT\tNAMESPACE\tYOU ARE")
+	for _, role := range scenario.ClusterNames {
+		c := s.contexts.Clusters[role]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", role, c.ID, s.clients[role].Server(), c.Context, c.Namespace, who[role].user)
+	}
+	fmt.Fprintln(t, "\t\t\t\t\t")
+	fmt.Fprintln(t, "CLUSTER\tACTION\tWHAT WOULD BE DONE")
+	for _, a := range actions {
+		kind := "read"
+		if a.allow != "" {
+			kind = "WRITE"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", a.role, kind, a.what)
+	}
+	_ = t.Flush() // to people; a stream that is gone is noticed when they are asked
+	fmt.Fprintln(w)
+}
+
+// Caps in code: no scenario and no file raises them. A hundredth of what one service pod writes, for a quarter of an hour.
+const (
+	maxRate   = 50.0
+	maxTotal  = 20_000
+	maxBytes  = 1 << 10
+	maxLength = 15 * time.Minute
+)
+
+// canaryTopic is the one topic, and the one index, that this runtime touches.
+const canaryTopic = "canary-topic"
+
+// refuse says why a scenario may not run here; nil: it may.
+func refuse(s *scenario.Scenario) error {
+	var why []string
+	no := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
+	for _, f := range s.Faults {
+		no("fault %s: nothing is broken on clusters that are not Triad's; run it on kind", f.Name)
+	}
+	for i, l := range s.Load {
+		src, _ := scenario.FindSource(l.Source)
+		if src.Topic != canaryTopic || l.Enter != "file" {
+			no("load[%d]: source %s goes to %s; only the source canary, which has topic, routes, rights and an index of its own, may be sent", i, l.Source, src.Topic)
+		}
+		if l.Size > maxBytes {
+			no("load[%d]: lines of %v; at most %v", i, l.Size, scenario.Size(maxBytes))
+		}
+	}
+	rate, total := s.Most()
+	switch {
+	case s.Cap == nil:
+		no("it has no cap: the most that it may ever send has to stand in the file")
+	case float64(s.Cap.Rate) > maxRate || s.Cap.Total > maxTotal:
+		no("its cap of %s and %d records is above what this program ever sends to clusters that are not its own: %g/s and %d", s.Cap.Rate, s.Cap.Total, maxRate, maxTotal)
+	}
+	if rate > maxRate || total > maxTotal {
+		no("it sends up to %g/s and %d records; at most %g/s and %d", rate, total, maxRate, maxTotal)
+	}
+	if s.Phases.LoadTime() > maxLength {
+		no("it sends for %v; at most %v", s.Phases.LoadTime(), maxLength)
+	}
+	for what, is := range map[string]bool{
+		"settings would change the manifests": len(s.Settings) > 0, "probes try paths and rights that are closed": len(s.Probes) > 0, "a search raises the rate until something gives": s.Search != nil,
+		"topologies are compared on clusters that can be capped": s.Compare != nil, "alerts and dashboards are read with rights that it does not ask for": len(s.Alerts) > 0 || s.Dashboards != nil,
+	} {
+		if is {
+			no("%s", what)
+		}
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	slices.Sort(why)
+	return &RefusedError{fmt.Sprintf("scenario %s may not run on clusters that are not Triad's:\n  %s", s.Name, strings.Join(why, "\n  "))}
+}
+
+// RefusedError is a refusal by the guard, before anything was written.
+type RefusedError struct{ Why string }
+
+// Error prints the reason.
+func (e *RefusedError) Error() string { return e.Why }

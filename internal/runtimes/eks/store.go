@@ -1,0 +1,132 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"triad/internal/kube"
+	"triad/internal/observe/elastic"
+	"triad/internal/record"
+	"triad/internal/scenario"
+)
+
+// storePort is that of the store's Service and of its pods.
+const storePort = 9200
+
+// purgeRounds is how often the store is read again before what is still there counts as left: a document may have been on its way.
+const (
+	purgeRounds = 5
+	purgeGap    = time.Second
+)
+
+// store is the search store as this runtime uses it: one index.
+type store struct {
+	access elastic.Access
+	client *elastic.Client
+}
+
+// store prepares the way to the store, through the API server.
+func (s *System) store() (*store, error) {
+	t := s.contexts.Clusters[scenario.Monitoring]
+	transport := &http.Transport{DialContext: s.clients[scenario.Monitoring].DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	st := &store{access: elastic.Access{URL: fmt.Sprintf("http://elasticsearch.%s:%d", t.Namespace, storePort), Transport: transport}}
+	if t.Login != nil {
+		pool, err := authority(t.Login.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+		st.access.URL = fmt.Sprintf("https://elasticsearch.%s:%d", t.Namespace, storePort)
+		st.access.Username = t.Login.User
+		if st.access.Password, err = t.Login.password(); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	st.client, err = elastic.NewClient(st.access)
+	return st, err
+}
+
+func authority(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("authority: %s holds no certificate", file)
+	}
+	return pool, nil
+}
+
+// documents are the documents of a run. Each was read, and carries the run's number in its own line: nothing is taken for the run's
+// because a search found it.
+func (st *store) documents(ctx context.Context, run uint32) ([]elastic.Hit, error) {
+	var out []elastic.Hit
+	err := st.client.All(ctx, []string{canaryTopic}, elastic.Prefix(run), func(h elastic.Hit) error {
+		if h.Source.Log == nil {
+			return nil
+		}
+		if tag, err := record.Parse([]byte(*h.Source.Log)); err != nil || tag.Run != run {
+			return nil //nolint:nilerr // a line whose tag does not hold may be anybody's, and is left where it is
+		}
+		out = append(out, h)
+		return nil
+	})
+	return out, err
+}
+
+// purge takes the documents of a run out and reads again until none is found. left is what was there at the last reading.
+func (st *store) purge(ctx context.Context, run uint32) (removed, left uint64, err error) {
+	for round := range purgeRounds {
+		docs, err := st.documents(ctx, run)
+		if err != nil {
+			return removed, 0, err
+		}
+		if left = uint64(len(docs)); left == 0 {
+			return removed, 0, nil
+		}
+		if round == purgeRounds-1 {
+			break
+		}
+		n, err := st.client.Remove(ctx, docs)
+		removed += n
+		if err != nil {
+			return removed, 0, err
+		}
+		select {
+		case <-time.After(purgeGap):
+		case <-ctx.Done():
+			return removed, 0, context.Cause(ctx)
+		}
+	}
+	return removed, left, nil
+}
+
+// dialer of the brokers: over the API server to the pods behind the names of the internal listener, which are the same on every platform.
+func brokerDialer(c *kube.Client, namespace string, roots *x509.CertPool) func(ctx context.Context, network, host string) (net.Conn, error) {
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		target, port, name, err := brokerTarget(namespace, address)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := c.Dial(ctx, target, port)
+		if err != nil {
+			return nil, err
+		}
+		conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12})
+		if err := conn.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, fmt.Errorf("broker %s: %w", name, err)
+		}
+		return conn, nil
+	}
+}
