@@ -35,6 +35,7 @@ func (a *app) scenarioReference() ([]byte, error) {
 		{"", "A scenario file", reflect.TypeFor[scenario.Scenario]()},
 		{"phases", "Phases", reflect.TypeFor[scenario.Phases]()},
 		{"load[]", "Load", reflect.TypeFor[scenario.Input]()},
+		{"cap", "Cap of a load", reflect.TypeFor[scenario.Cap]()},
 		{"load[].shape[]", "Shape of a load", reflect.TypeFor[scenario.Stage]()},
 		{"faults[]", "Faults", reflect.TypeFor[scenario.Fault]()},
 		{"guarantees[]", "Guarantees", reflect.TypeFor[scenario.Guarantee]()},

@@ -28,6 +28,12 @@ func TestStretchEveryScenario(t *testing.T) {
 	for _, f := range files {
 		s := loadShipped(t, strings.TrimSuffix(filepath.Base(f), ".yaml"))
 		out, err := stretch(s, 6*time.Hour)
+		if s.Cap != nil {
+			if err == nil || !strings.Contains(err.Error(), "above the cap of") {
+				t.Errorf("%s: stretched beyond its cap: %v", s.Name, err)
+			}
+			continue
+		}
 		if err != nil {
 			t.Errorf("%s: %v", s.Name, err)
 			continue
