@@ -60,7 +60,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	}
 	e := &env{System: s, session: session}
 	var err error
-	if e.store, err = s.store(); err != nil {
+	if e.store, err = s.openStore(); err != nil {
 		return nil, err
 	}
 	if err := e.brokers(); err != nil {

@@ -214,6 +214,9 @@ func (s *System) confirm(actions []action) error {
 	for _, role := range writes(actions) {
 		ids = append(ids, s.contexts.Clusters[role].ID)
 	}
+	if len(ids) == 0 && len(s.confirmed) > 0 {
+		return &RefusedError{"--yes-production: nothing is written here, so there is nothing to confirm"}
+	}
 	for _, id := range s.confirmed {
 		if !slices.Contains(ids, id) {
 			hint := ""

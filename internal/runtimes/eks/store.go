@@ -33,8 +33,8 @@ type store struct {
 	client *elastic.Client
 }
 
-// store prepares the way to the store, through the API server.
-func (s *System) store() (*store, error) {
+// throughTheAPI prepares the way to the store, through the API server.
+func (s *System) throughTheAPI() (*store, error) {
 	t := s.contexts.Clusters[scenario.Monitoring]
 	transport := &http.Transport{DialContext: s.clients[scenario.Monitoring].DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
 	st := &store{access: elastic.Access{URL: fmt.Sprintf("http://elasticsearch.%s:%d", t.Namespace, storePort), Transport: transport}}

@@ -39,6 +39,7 @@ type System struct {
 	logger    *slog.Logger
 	clients   map[string]*kube.Client // by role
 	allowed   *scenario.Scenario      // the one run that was let pass
+	openStore func() (*store, error)  // the way through the API server; a test has a store of its own
 }
 
 var _ runtimes.Runtime = (*System)(nil)
@@ -48,7 +49,9 @@ func New(o Options) *System {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &System{contexts: o.Contexts, confirmed: o.Confirmed, ask: o.Ask, out: o.Out, pinned: o.Pinned, logger: o.Logger}
+	s := &System{contexts: o.Contexts, confirmed: o.Confirmed, ask: o.Ask, out: o.Out, pinned: o.Pinned, logger: o.Logger}
+	s.openStore = s.throughTheAPI
+	return s
 }
 
 // Name is eks.
@@ -84,7 +87,7 @@ func (s *System) leftovers(ctx context.Context) ([]Left, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := s.store()
+	store, err := s.openStore()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +111,7 @@ func (s *System) Down(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := s.store()
+	store, err := s.openStore()
 	if err != nil {
 		return err
 	}

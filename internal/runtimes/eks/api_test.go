@@ -1,0 +1,242 @@
+//go:build !embedded_only
+
+package eks
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"triad/internal/scenario"
+)
+
+// api is a loopback API server of one cluster: discovery, the reviews of the caller, pods and leases.
+type api struct {
+	t          *testing.T
+	url        string
+	user       string
+	components []string // of its pods
+	denied     []string // "verb resource"
+	expired    bool     // 401 to everything
+	busy       int      // how many requests are answered 429 first; negative: all
+
+	mu     sync.Mutex
+	leases map[string]map[string]any
+	writes []string // "METHOD path", without reviews
+}
+
+func newAPI(t *testing.T, user string, components ...string) *api {
+	t.Helper()
+	a := &api{t: t, user: user, components: components, leases: map[string]map[string]any{}}
+	srv := httptest.NewServer(a)
+	t.Cleanup(srv.Close)
+	a.url = srv.URL
+	return a
+}
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	review := strings.Contains(r.URL.Path, "selfsubject")
+	if r.Method != http.MethodGet && !review {
+		a.writes = append(a.writes, r.Method+" "+r.URL.Path)
+	}
+	if a.expired {
+		failed(w, http.StatusUnauthorized, "Unauthorized")
+		return
+	}
+	if a.busy != 0 {
+		if a.busy > 0 {
+			a.busy--
+		}
+		w.Header().Set("Retry-After", "1")
+		failed(w, http.StatusTooManyRequests, "TooManyRequests")
+		return
+	}
+	leases := "/apis/coordination.k8s.io/v1/namespaces/datacenter/leases"
+	switch {
+	case r.URL.Path == "/api":
+		fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
+	case r.URL.Path == "/apis":
+		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}}]}`)
+	case r.URL.Path == "/api/v1":
+		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list"]}]}`)
+	case r.URL.Path == "/apis/coordination.k8s.io/v1":
+		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"coordination.k8s.io/v1","resources":[{"name":"leases","namespaced":true,"kind":"Lease","verbs":["list"]}]}`)
+	case strings.HasSuffix(r.URL.Path, "/selfsubjectreviews"):
+		answer(w, http.StatusCreated, map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "status": map[string]any{"userInfo": map[string]any{"username": a.user}}})
+	case strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
+		a.access(w, r)
+	case strings.HasSuffix(r.URL.Path, "/pods"):
+		a.pods(w)
+	case r.URL.Path == leases && r.Method == http.MethodPost:
+		o := decode(a.t, r)
+		name, _ := o["metadata"].(map[string]any)["name"].(string)
+		a.leases[name] = o
+		answer(w, http.StatusCreated, o)
+	case r.URL.Path == leases:
+		a.listLeases(w, r)
+	case strings.HasPrefix(r.URL.Path, leases+"/") && r.Method == http.MethodDelete:
+		delete(a.leases, strings.TrimPrefix(r.URL.Path, leases+"/"))
+		answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})
+	default:
+		failed(w, http.StatusNotFound, "NotFound")
+	}
+}
+
+func failed(w http.ResponseWriter, code int, reason string) {
+	answer(w, code, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": reason, "code": code})
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func decode(t *testing.T, r *http.Request) map[string]any {
+	var o map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
+		t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
+	return o
+}
+
+func (a *api) access(w http.ResponseWriter, r *http.Request) {
+	o := decode(a.t, r)
+	attrs, _ := o["spec"].(map[string]any)["resourceAttributes"].(map[string]any)
+	what := fmt.Sprint(attrs["verb"], " ", attrs["resource"])
+	if s := attrs["subresource"]; s != nil {
+		what += "/" + fmt.Sprint(s)
+	}
+	allowed := true
+	for _, d := range a.denied {
+		allowed = allowed && d != what
+	}
+	o["status"] = map[string]any{"allowed": allowed}
+	answer(w, http.StatusCreated, o)
+}
+
+func (a *api) pods(w http.ResponseWriter) {
+	var items []any
+	for i, c := range a.components {
+		items = append(items, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": fmt.Sprintf("%s-%d", c, i), "labels": map[string]any{componentLabel: c}}})
+	}
+	answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "PodList", "items": items})
+}
+
+// listLeases honours a selector of names and of name=value, as an API server does.
+func (a *api) listLeases(w http.ResponseWriter, r *http.Request) {
+	items := []any{}
+	for _, o := range a.leases {
+		meta, _ := o["metadata"].(map[string]any)
+		labels, _ := meta["labels"].(map[string]any)
+		fits := true
+		for part := range strings.SplitSeq(r.URL.Query().Get("labelSelector"), ",") {
+			k, v, eq := strings.Cut(part, "=")
+			got, ok := labels[k]
+			fits = fits && ok && (!eq || got == v)
+		}
+		if fits {
+			items = append(items, o)
+		}
+	}
+	answer(w, http.StatusOK, map[string]any{"apiVersion": leaseAPI, "kind": "LeaseList", "items": items})
+}
+
+// written are the requests that would have changed something.
+func (a *api) written() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.writes...)
+}
+
+// trio are three loopback clusters that look like what they are called.
+type trio map[string]*api
+
+func newTrio(t *testing.T) trio {
+	return trio{
+		scenario.Datacenter: newAPI(t, "arn:aws:sts::111122223333:assumed-role/triad-harness/ann", "fluent-bit", "fluentd", "inputgen", "node-exporter", "prometheus"),
+		scenario.Kafka:      newAPI(t, "arn:aws:sts::111122223333:assumed-role/triad-harness/ann", "kafka", "strimzi-operator", "node-exporter", "prometheus"),
+		scenario.Monitoring: newAPI(t, "arn:aws:sts::111122223333:assumed-role/triad-harness/ann", "elasticsearch", "kafka-connect", "grafana", "node-exporter", "prometheus"),
+	}
+}
+
+// system is the runtime on a trio; edit may change the text of its contexts file.
+func (tr trio) system(t *testing.T, o Options, edit func(string) string) (*System, *strings.Builder) {
+	t.Helper()
+	dir := t.TempDir()
+	var clusters, users strings.Builder
+	for role, a := range tr {
+		fmt.Fprintf(&clusters, "- {name: %s, cluster: {server: %q}}\n", role, a.url)
+		fmt.Fprintf(&users, "- {name: ctx-%s, context: {cluster: %s, user: me}}\n", role, role)
+	}
+	write(t, dir, "kubeconfig", "apiVersion: v1\nkind: Config\ncurrent-context: ctx-datacenter\nusers: [{name: me, user: {token: t}}]\nclusters:\n"+clusters.String()+"contexts:\n"+users.String())
+	write(t, dir, "password", "secret\n")
+	write(t, dir, "ca.crt", "-----BEGIN CERTIFICATE-----\n")
+	text := shipped
+	if edit != nil {
+		text = edit(text)
+	}
+	var err error
+	if o.Contexts, err = LoadContexts(write(t, dir, "eks.yaml", text)); err != nil {
+		t.Fatal(err)
+	}
+	said := &strings.Builder{}
+	o.Out = said
+	return New(o), said
+}
+
+// shipped is a contexts file as docs/production-safety.md shows it.
+const shipped = `apiVersion: triad/v1
+clusters:
+  datacenter:
+    id: prod-datacenter
+    kubeconfig: kubeconfig
+    context: ctx-datacenter
+    allow: [canary]
+  kafka:
+    id: prod-kafka
+    kubeconfig: kubeconfig
+    context: ctx-kafka
+    login: {user: canary, passwordFile: password, caFile: ca.crt}
+  monitoring:
+    id: prod-monitoring
+    kubeconfig: kubeconfig
+    context: ctx-monitoring
+    allow: [purge]
+`
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	p := filepath.Join(dir, name)
+	if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// canary is the scenario that is shipped.
+func canary(t *testing.T) *scenario.Scenario {
+	t.Helper()
+	s, err := scenario.Load(filepath.Join("..", "..", "..", "scenarios", "prod-canary.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// lease is one as an API server has it.
+func lease(name string, labels map[string]any, began time.Time) map[string]any {
+	return map[string]any{
+		"apiVersion": leaseAPI, "kind": "Lease", "metadata": map[string]any{"namespace": "datacenter", "name": name, "labels": labels},
+		"spec": map[string]any{"holderIdentity": "ann", "acquireTime": began.UTC().Format("2006-01-02T15:04:05.000000Z"), "leaseDurationSeconds": 600},
+	}
+}
