@@ -219,8 +219,12 @@ func (c Clock) String() string {
 	if c.Offset == nil || c.Bound == nil {
 		return fmt.Sprintf("The clock of %s is not known to the harness (%s), so no limit on a latency that begins there is decided.", c.Cluster, c.Unknown)
 	}
-	return fmt.Sprintf("The clock of %s was %v ahead of the harness's, give or take %v, by %d readings; limits on latencies that begin there are judged with that added.",
-		c.Cluster, time.Duration(*c.Offset).Round(time.Microsecond), time.Duration(*c.Bound).Round(time.Microsecond), c.Readings)
+	offset, way := time.Duration(*c.Offset).Round(time.Microsecond), "ahead of"
+	if offset < 0 {
+		offset, way = -offset, "behind"
+	}
+	return fmt.Sprintf("The clock of %s was %v %s the harness's, give or take %v, by %d readings; limits on latencies that begin there are judged with that.",
+		c.Cluster, offset, way, time.Duration(*c.Bound).Round(time.Microsecond), c.Readings)
 }
 
 // Recovery are the four times of a run with faults, each after injection (noticed) or heal (the rest); null when it was

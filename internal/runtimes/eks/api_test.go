@@ -5,6 +5,7 @@ package eks
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,6 +85,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusCreated, o)
 	case r.URL.Path == leases:
 		a.listLeases(w, r)
+	case strings.HasPrefix(r.URL.Path, leases+"/") && r.Method == http.MethodPatch:
+		name := strings.TrimPrefix(r.URL.Path, leases+"/")
+		maps.Copy(a.leases[name], decode(a.t, r))
+		answer(w, http.StatusOK, a.leases[name])
 	case strings.HasPrefix(r.URL.Path, leases+"/") && r.Method == http.MethodDelete:
 		delete(a.leases, strings.TrimPrefix(r.URL.Path, leases+"/"))
 		answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})

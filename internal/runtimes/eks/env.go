@@ -164,7 +164,7 @@ func (e *env) Describe() runtimes.Description {
 	return runtimes.Description{
 		Components: e.components, HeadStart: headStart,
 		Limits: []string{
-			"The clusters carry other traffic: what the canary saw is what a hundredth of it would have seen, in the time of the run.",
+			"The clusters carry other traffic, which is not measured: every figure is the canary's alone, in the time of the run.",
 			"Components are called real by the name and tag of their image; nothing here proves what is in it.",
 		},
 		Unseen: []runtimes.Unseen{
@@ -292,7 +292,7 @@ func (e *env) Close(ctx context.Context) error {
 	}
 	if e.generated && !e.purged {
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)
-		return nil
+		return e.end(ctx, e.mark)
 	}
 	return e.unmark(ctx, e.mark)
 }

@@ -371,6 +371,13 @@ func TestARunIsMarkedOnceAtATime(t *testing.T) {
 	if _, err := s.mark(t.Context(), session); err == nil || !strings.Contains(err.Error(), "triad-run-11 of") {
 		t.Errorf("a second run beside the first: %v", err)
 	}
+	if err := s.end(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond) // the shortest that a Lease can last
+	if all, err := s.marks(t.Context()); err != nil || len(all) != 1 || all[0].Live() {
+		t.Errorf("a mark that was ended: %+v, %v", all, err)
+	}
 	if err := s.unmark(t.Context(), m); err != nil || len(dc.leases) != 0 {
 		t.Errorf("%v, %v", dc.leases, err)
 	}

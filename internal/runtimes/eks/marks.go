@@ -88,15 +88,28 @@ func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, erro
 		ref: kube.Ref{APIVersion: leaseAPI, Kind: "Lease", Namespace: ns, Name: markName(session.Run)},
 	}
 	c := s.clients[scenario.Datacenter]
-	return m, c.Explain(c.Create(ctx, &kube.Object{Object: map[string]any{
+	return m, c.Explain(c.Create(ctx, m.lease()))
+}
+
+// lease is the mark as an object.
+func (m Mark) lease() *kube.Object {
+	return &kube.Object{Object: map[string]any{
 		"apiVersion": leaseAPI, "kind": "Lease",
 		"metadata": map[string]any{
-			"namespace": ns, "name": m.Name,
+			"namespace": m.ref.Namespace, "name": m.Name,
 			"labels":      map[string]any{partOfLabel: "triad", "app.kubernetes.io/managed-by": kube.FieldManager, runLabel: strconv.FormatUint(uint64(m.Run), 10)},
 			"annotations": map[string]any{"triad.dev/scenario": m.Scenario},
 		},
-		"spec": map[string]any{"holderIdentity": m.Holder, "acquireTime": m.Began.Format("2006-01-02T15:04:05.000000Z"), "leaseDurationSeconds": int64(m.Lasts / time.Second)},
-	}}))
+		"spec": map[string]any{"holderIdentity": m.Holder, "acquireTime": m.Began.Format("2006-01-02T15:04:05.000000Z"), "leaseDurationSeconds": max(int64(m.Lasts/time.Second), 1)},
+	}}
+}
+
+// end says of a mark that its run is over and has left something: sim down need not wait then. A harness that was killed does not come here,
+// and its mark ends by its own time.
+func (s *System) end(ctx context.Context, m Mark) error {
+	m.Lasts = 0
+	c := s.clients[scenario.Datacenter]
+	return c.Explain(c.Apply(ctx, []kube.Object{*m.lease()}, nil))
 }
 
 // unmark removes one mark, by its name.

@@ -57,7 +57,7 @@ func (c *Contexts) running(s *scenario.Scenario) []action {
 	return append(c.looking(),
 		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
-		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove the mark when everything is taken out again", marking(dc, "create", "delete")},
+		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove it when everything is taken out again, else say in it that the run is over", marking(dc, "create", "patch", "delete")},
 		action{scenario.Datacenter, allowCanary, fmt.Sprintf("let the canary's generator write at most %d lines, %g/s at most, in %v", total, rate, s.Phases.LoadTime()), nil},
 		action{scenario.Kafka, "", fmt.Sprintf("port-forward to the brokers: read %s, and how long it keeps its records, as %s", canaryTopic, canaryUser), reading(k, true)},
 		action{scenario.Kafka, "", "port-forward to node exporters: clocks", nil},

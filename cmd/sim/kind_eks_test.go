@@ -1,0 +1,221 @@
+//go:build !embedded_only
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"triad/internal/check"
+	"triad/internal/kube"
+	"triad/internal/runtimes/kind"
+)
+
+// eksLab is the three kind clusters as somebody else's: known by a contexts file alone.
+type eksLab struct {
+	t        *testing.T
+	root     string
+	contexts string
+	confirm  []string
+	clients  map[string]*kube.Client
+}
+
+func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
+	t.Helper()
+	l := &eksLab{t: t, clients: map[string]*kube.Client{}, confirm: []string{"--yes-production", "lab-datacenter", "--yes-production", "lab-monitoring"}}
+	var err error
+	if l.root, err = filepath.Abs("../.."); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{stdout: testWriter{t}, stderr: testWriter{t}, getenv: os.Getenv, root: l.root}
+	rt, err := a.kind(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rt.Up(ctx, kind.DeployOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var text strings.Builder
+	fmt.Fprintln(&text, "apiVersion: triad/v1\nclusters:")
+	for role, more := range map[string]string{
+		kind.Datacenter: "allow: [canary]", kind.Monitoring: "allow: [purge]", kind.Kafka: "login: {user: canary, passwordFile: canary.password, caFile: kafka-ca.crt}",
+	} {
+		if l.clients[role], err = rt.Client(role); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "  %s: {id: lab-%s, kubeconfig: %q, context: %s, %s}\n", role, role, rt.KubeconfigPath(role), kind.Context(role), more)
+	}
+	for file, from := range map[string][2]string{"canary.password": {"canary", "password"}, "kafka-ca.crt": {"triad-cluster-ca-cert", "ca.crt"}} {
+		data, err := l.clients[kind.Kafka].SecretData(ctx, kind.Kafka, from[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), data[from[1]], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.contexts = filepath.Join(dir, "eks.yaml")
+	if err := os.WriteFile(l.contexts, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// sim runs a command line against the contexts.
+func (l *eksLab) sim(ctx context.Context, args ...string) (out string, code int) {
+	l.t.Helper()
+	var stdout, stderr bytes.Buffer
+	a := &app{stdout: &stdout, stderr: &stderr, getenv: os.Getenv}
+	code = a.main(ctx, append([]string{"--root", l.root}, append(args, "--runtime", "eks", "--contexts", l.contexts)...))
+	l.t.Logf("sim %s: exit %d\n%s", strings.Join(args, " "), code, stderr.String())
+	return stdout.String(), code
+}
+
+// store asks the search store of the laboratory, which has no users.
+func (l *eksLab) store(ctx context.Context, method, path, body string) string {
+	l.t.Helper()
+	c := l.clients[kind.Monitoring].HTTP(20 * time.Second)
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://elasticsearch."+kind.Monitoring+":9200"+path, strings.NewReader(body))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := c.Do(req)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode >= 300 {
+		l.t.Fatalf("%s %s: HTTP %d %s %v", method, path, res.StatusCode, b, err)
+	}
+	return string(b)
+}
+
+// documents is how many documents the canary's index has.
+func (l *eksLab) documents(ctx context.Context) int {
+	l.t.Helper()
+	l.store(ctx, http.MethodPost, "/canary-topic/_refresh", "")
+	var out struct {
+		Count int `json:"count"`
+	}
+	if err := json.Unmarshal([]byte(l.store(ctx, http.MethodGet, "/canary-topic/_count", "")), &out); err != nil {
+		l.t.Fatal(err)
+	}
+	return out.Count
+}
+
+// TestKindEKS sends the canary through three clusters that are known by kubeconfig contexts alone, demands a real verdict and that nothing is
+// left, then interrupts one, and takes out what it left. What is somebody's is there to the end.
+func TestKindEKS(t *testing.T) {
+	if os.Getenv("TRIAD_KIND_TESTS") == "" {
+		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	l := newEKSLab(t, ctx)
+	reports := t.TempDir()
+
+	// Somebody's: a document in the canary's index, a Lease of another program, and one that carries half of the labels.
+	l.store(ctx, http.MethodPut, "/canary-topic/_doc/somebodys?refresh=true", `{"log":"a line of somebody's"}`)
+	t.Cleanup(func() {
+		l.store(context.WithoutCancel(ctx), http.MethodDelete, "/canary-topic/_doc/somebodys", "")
+	})
+	foreign := []kube.Ref{}
+	for name, labels := range map[string]map[string]any{"eks-test-foreign": {}, "eks-test-half": {"app.kubernetes.io/part-of": "triad"}} {
+		o := &kube.Object{Object: map[string]any{
+			"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": map[string]any{"namespace": kind.Datacenter, "name": name, "labels": labels}, "spec": map[string]any{"holderIdentity": "somebody"},
+		}}
+		ref := kube.RefOf(o)
+		foreign = append(foreign, ref)
+		if err := l.clients[kind.Datacenter].Remove(ctx, ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.clients[kind.Datacenter].Create(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := l.clients[kind.Datacenter].Remove(context.WithoutCancel(ctx), ref); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	before := l.documents(ctx)
+	untouched := func() {
+		t.Helper()
+		for _, ref := range foreign {
+			if _, err := l.clients[kind.Datacenter].Get(ctx, ref); err != nil {
+				t.Errorf("%s: %v", ref, err)
+			}
+		}
+		if n := l.documents(ctx); n != before {
+			t.Errorf("%d documents are in the index, there were %d", n, before)
+		}
+		left, err := l.clients[kind.Datacenter].List(ctx, "coordination.k8s.io/v1", "Lease", kind.Datacenter, "triad.dev/run")
+		if err != nil || len(left) > 0 {
+			t.Errorf("%d marks are left: %v", len(left), err)
+		}
+	}
+
+	if _, code := l.sim(ctx, "run", "prod-canary", "--reports", reports); code != exitUsage {
+		t.Errorf("not confirmed: exit %d", code)
+	}
+	untouched()
+
+	out, code := l.sim(ctx, append([]string{"run", "prod-canary", "--reports", reports, "--output", "json"}, l.confirm...)...)
+	var res check.Result
+	if err := json.Unmarshal([]byte(out), &res); err != nil {
+		t.Fatalf("exit %d: %v", code, err)
+	}
+	for _, name := range []string{"evidence", "loss", "corruption", "order", "phantom", "purge"} {
+		verdictIs(t, res, name, check.Pass)
+	}
+	verdictIs(t, res, "isolation", check.Skipped)
+	if res.Totals.Acknowledged != 1200 || res.Totals.Seen != 1200 || res.Totals.Lost != 0 {
+		t.Errorf("totals: %+v", res.Totals)
+	}
+	if len(res.Clocks) != 3 {
+		t.Errorf("clocks: %+v", res.Clocks)
+	}
+	for _, c := range res.Clocks {
+		// The nodes share the machine's clock, so an offset beyond its bound would be a wrong bound.
+		if c.Offset == nil || c.Bound == nil || *c.Bound <= 0 || max(*c.Offset, -*c.Offset) > *c.Bound {
+			t.Errorf("clock: %+v", c)
+		}
+	}
+	for _, x := range res.Latency {
+		if x.Metric == "e2e_latency" && x.ClockBound == nil {
+			t.Errorf("a latency without the bound of its clocks: %+v", x)
+		}
+	}
+	untouched()
+
+	// Interrupted half way: it takes out what it can in its seconds, and says of the rest that it is there.
+	stopped, stop := context.WithCancel(ctx)
+	time.AfterFunc(60*time.Second, stop)
+	if _, code := l.sim(stopped, append([]string{"run", "prod-canary", "--reports", reports}, l.confirm...)...); code != exitInterrupted {
+		t.Errorf("interrupted: exit %d", code)
+	}
+	time.Sleep(15 * time.Second) // what was under way arrives
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "left behind") {
+		t.Errorf("status of an interrupted run: %s", out)
+	}
+	if _, code := l.sim(ctx, append([]string{"down"}, l.confirm...)...); code != exitPass {
+		t.Errorf("down: exit %d", code)
+	}
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
+		t.Errorf("status after down: %s", out)
+	}
+	untouched()
+}
