@@ -29,18 +29,17 @@ func (r Right) String() string {
 	return r.Verb + " " + what + " in " + r.Namespace
 }
 
-// Identity returns the name under which the API server knows the caller, and the caller's groups.
-func (c *Client) Identity(ctx context.Context) (user string, groups []string, err error) {
+// Identity returns the name under which the API server knows the caller.
+func (c *Client) Identity(ctx context.Context) (string, error) {
 	o, err := c.review(ctx, schema.GroupVersionResource{Group: "authentication.k8s.io", Version: "v1", Resource: "selfsubjectreviews"}, "SelfSubjectReview", nil)
 	if err != nil {
-		return "", nil, err
+		return "", err
 	}
-	user, _, _ = unstructured.NestedString(o.Object, "status", "userInfo", "username")
-	groups, _, _ = unstructured.NestedStringSlice(o.Object, "status", "userInfo", "groups")
+	user, _, _ := unstructured.NestedString(o.Object, "status", "userInfo", "username")
 	if user == "" {
-		return "", nil, fmt.Errorf("identity on %s: the API server does not say who asks", c.name)
+		return "", fmt.Errorf("identity on %s: the API server does not say who asks", c.name)
 	}
-	return user, groups, nil
+	return user, nil
 }
 
 // Missing returns those of the rights that the caller does not have, by asking the API server. It changes nothing.
@@ -86,12 +85,18 @@ func (c *Client) Explain(err error) error {
 		return nil
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("context %s: the API server does not accept the credentials (401): they have expired, or belong to another cluster; log in again: %w", c.name, err)
-	case apierrors.IsTooManyRequests(err):
-		return fmt.Errorf("context %s: the API server throttles (429) and did not let the request through within its retries; wait, or ask its owners who else is busy there: %w", c.name, err)
+	case apierrors.IsTooManyRequests(err), c.throttled.Load() > 0 && !answered(err):
+		return fmt.Errorf("context %s: the API server throttles (429, %d times so far) and did not let the request through in time; wait, or ask its owners who else is busy there: %w", c.name, c.throttled.Load(), err)
 	case strings.Contains(err.Error(), "getting credentials"):
 		return fmt.Errorf("context %s: the program that the kubeconfig names for credentials failed; run it by hand, and log in again: %w", c.name, err)
 	}
 	return fmt.Errorf("context %s: %w", c.name, err)
+}
+
+// answered says whether an error is what an API server said of a request, and not that it came to no answer.
+func answered(err error) bool {
+	var status apierrors.APIStatus // an interface without Error, so errors.AsType does not take it
+	return errors.As(err, &status)
 }
 
 // RoleFor returns the Role that grants rights, and its binding to a user, as YAML to be applied by somebody who may. All rights must be of

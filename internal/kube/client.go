@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -54,6 +56,8 @@ type Client struct {
 	disco  discovery.CachedDiscoveryInterface
 	mapper *restmapper.DeferredDiscoveryRESTMapper
 	core   *rest.RESTClient
+	// throttled counts answers 429. The library waits as they ask and tries again by itself; when its time runs out, its error no longer says why.
+	throttled *atomic.Int64
 }
 
 // Open returns a client for a context of a kubeconfig file. An empty context takes the file's current one. Only the given file is
@@ -77,6 +81,8 @@ func newClient(name string, config *rest.Config) (*Client, error) {
 	config.QPS, config.Burst = 100, 200
 	config.UserAgent = "triad"
 	config.WarningHandler = rest.NoWarnings{}
+	throttled := new(atomic.Int64)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &throttleCount{next, throttled} })
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of %s: %w", name, err)
@@ -98,7 +104,22 @@ func newClient(name string, config *rest.Config) (*Client, error) {
 		return nil, fmt.Errorf("client of %s: %w", name, err)
 	}
 	cached := memory.NewMemCacheClient(disco)
-	return &Client{name: name, config: config, dyn: dyn, disco: cached, mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), core: core}, nil
+	return &Client{name: name, config: config, dyn: dyn, disco: cached, mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), core: core, throttled: throttled}, nil
+}
+
+// throttleCount counts the answers with which a server asks to come back later.
+type throttleCount struct {
+	next http.RoundTripper
+	n    *atomic.Int64
+}
+
+// RoundTrip passes a request on.
+func (t *throttleCount) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.next.RoundTrip(r)
+	if err == nil && res.StatusCode == http.StatusTooManyRequests {
+		t.n.Add(1)
+	}
+	return res, err
 }
 
 // Name returns the context that the client was opened with, for messages.

@@ -94,24 +94,24 @@ func (s *System) each(fn func(role string, c *kube.Client) error) error {
 	return errors.Join(errs...)
 }
 
-func (s *System) identities(ctx context.Context) (map[string]identity, error) {
+func (s *System) identities(ctx context.Context) (map[string]string, error) {
 	var mu sync.Mutex
-	who := map[string]identity{}
+	who := map[string]string{}
 	err := s.each(func(role string, c *kube.Client) error {
-		user, groups, err := c.Identity(ctx)
+		user, err := c.Identity(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", role, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		who[role] = identity{user, groups}
+		who[role] = user
 		return nil
 	})
 	return who, err
 }
 
 // mayDo asks every API server for every right, and prints what is missing as the Role that would grant it.
-func (s *System) mayDo(ctx context.Context, actions []action, who map[string]identity) error {
+func (s *System) mayDo(ctx context.Context, actions []action, who map[string]string) error {
 	var mu sync.Mutex
 	lacking := map[string][]kube.Right{}
 	err := s.each(func(role string, c *kube.Client) error {
@@ -138,11 +138,11 @@ func (s *System) mayDo(ctx context.Context, actions []action, who map[string]ide
 		for _, r := range lacking[role] {
 			names = append(names, r.String())
 		}
-		role2, err := kube.RoleFor("triad-canary", who[role].user, lacking[role])
+		role2, err := kube.RoleFor("triad-canary", who[role], lacking[role])
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&text, "%s: %s may not %s; who administers context %s may grant it:\n%s", role, who[role].user, strings.Join(names, ", "), s.contexts.Clusters[role].Context, role2)
+		fmt.Fprintf(&text, "%s: %s may not %s; who administers context %s may grant it:\n%s", role, who[role], strings.Join(names, ", "), s.contexts.Clusters[role].Context, role2)
 	}
 	return &RefusedError{"rights are missing\n" + text.String()}
 }

@@ -109,19 +109,13 @@ func rightsOf(actions []action, role string) []kube.Right {
 	return out
 }
 
-// identity is who the API server of a role takes the caller for.
-type identity struct {
-	user   string
-	groups []string
-}
-
-// print says everything before anything is done.
-func (s *System) print(w io.Writer, actions []action, who map[string]identity) {
+// print says everything before anything is done. who is the name under which each API server knows the caller.
+func (s *System) print(w io.Writer, actions []action, who map[string]string) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "CLUSTER\tID\tAPI SERVER\tCONTEXT\tNAMESPACE\tYOU ARE")
 	for _, role := range scenario.ClusterNames {
 		c := s.contexts.Clusters[role]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", role, c.ID, s.clients[role].Server(), c.Context, c.Namespace, who[role].user)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", role, c.ID, s.clients[role].Server(), c.Context, c.Namespace, who[role])
 	}
 	fmt.Fprintln(t, "\t\t\t\t\t")
 	fmt.Fprintln(t, "CLUSTER\tACTION\tWHAT WOULD BE DONE")
