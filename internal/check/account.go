@@ -71,6 +71,7 @@ type streamAccount struct {
 	contradicted                *stats.Set // arrived, though the generator says that it never attempted them
 	unseenKafka                 *stats.Set // in the store or dead-lettered, but not seen in Kafka
 	phantoms                    uint64     // arrived, but never in the schedule or beyond the last intent
+	untold                      uint64     // arrived, in the schedule, of a stream of which no ledger says anything
 }
 
 // account is the account of all streams.
@@ -230,7 +231,12 @@ func (s *streamAccount) settle(a *account) {
 	s.unseenKafka = union(search, &s.dead).Minus(kafka).Intersect(attempted)
 	s.contradicted = anywhere.Intersect(union(&s.dropped, &s.frozen))
 	// Never in the schedule, or due after the last intent, which is written before anything is attempted.
-	s.phantoms = anywhere.Minus(span(0, max(s.due, top(attempted), top(never)))).Len()
+	intended := max(s.due, top(attempted), top(never))
+	if intended == 0 { // not even an intent: its ledger was not brought in, and what it would have said is not known
+		s.untold = anywhere.Intersect(span(0, s.total)).Len()
+		intended = s.total
+	}
+	s.phantoms = anywhere.Minus(span(0, intended)).Len()
 	s.phantoms += s.kafka.phantom.Minus(anywhere).Len() + s.search.phantom.Minus(union(anywhere, &s.kafka.phantom)).Len()
 
 	s.arrivedKafka = anywhere.Intersect(attempted)

@@ -360,11 +360,17 @@ func phantomCheck(j *judge) *judged {
 	c := &judged{files: ledgerFiles}
 	c.Unit = "records"
 	c.Value, c.Limit = new(float64(j.total.Phantom)), new(0.0)
+	var untold uint64
+	for _, s := range j.acc.streams {
+		untold += s.untold
+	}
 	switch {
 	case j.total.Phantom > 0 && j.acc.damagedSent:
 		return c.set(Inconclusive, "%d records arrived that no ledger knows, but a ledger is damaged", j.total.Phantom)
 	case j.total.Phantom > 0:
 		return c.set(Fail, "%d records arrived that were never sent: they carry the tag of this run and are not in the schedule, or not yet due when the generator stopped", j.total.Phantom)
+	case untold > 0:
+		return c.set(Inconclusive, "%d records arrived of streams of which no ledger says what was sent", untold)
 	case j.total.SeenKafka == 0:
 		return c.set(Inconclusive, "nothing arrived")
 	}

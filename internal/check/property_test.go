@@ -145,7 +145,8 @@ func (b *naive) count(x *told, intent time.Duration) (c Counts, phantoms, contra
 		arrived := b.kafka[q] || b.search[q] || b.dead[q]
 		switch {
 		case q >= reached:
-			if arrived {
+			// Without even an intent nobody knows what of the schedule was sent; what is not in the schedule was not.
+			if arrived && (reached > 0 || q >= n) {
 				phantoms++
 			}
 			continue
