@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type eksLab struct {
 	t        *testing.T
 	root     string
 	contexts string
+	text     string // of the contexts file, without limits for faults
 	confirm  []string
 	clients  map[string]*kube.Client
 }
@@ -48,7 +50,7 @@ func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
 	var text strings.Builder
 	fmt.Fprintln(&text, "apiVersion: triad/v1\nclusters:")
 	for role, more := range map[string]string{
-		kind.Datacenter: "allow: [canary]", kind.Monitoring: "allow: [purge]", kind.Kafka: "login: {user: canary, passwordFile: canary.password, caFile: kafka-ca.crt}",
+		kind.Datacenter: "allow: [canary]", kind.Monitoring: "allow: [purge]", kind.Kafka: "allow: [broker-kill], login: {user: canary, passwordFile: canary.password, caFile: kafka-ca.crt}",
 	} {
 		if l.clients[role], err = rt.Client(role); err != nil {
 			t.Fatal(err)
@@ -64,11 +66,24 @@ func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
 			t.Fatal(err)
 		}
 	}
+	l.text = text.String()
 	l.contexts = filepath.Join(dir, "eks.yaml")
-	if err := os.WriteFile(l.contexts, []byte(text.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	l.limits("")
 	return l
+}
+
+// limits writes the contexts file with some limits for faults, or none.
+func (l *eksLab) limits(text string) {
+	l.t.Helper()
+	if err := os.WriteFile(l.contexts, []byte(l.text+text), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// openWindow is one that is open for the next hour, with a limit on the sink's lag.
+func openWindow(within string, lag float64) string {
+	now := time.Now().UTC()
+	return fmt.Sprintf("faults:\n  window: {from: %s, to: %s}\n  abort: {within: %s, overdue: 0.5, lag: %g, ingestion: 0.05}\n", now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339), within, lag)
 }
 
 // sim runs a command line against the contexts.
@@ -218,4 +233,78 @@ func TestKindEKS(t *testing.T) {
 		t.Errorf("status after down: %s", out)
 	}
 	untouched()
+}
+
+// brokers are the uids of the brokers' pods.
+func (l *eksLab) brokers(ctx context.Context) map[string]string {
+	l.t.Helper()
+	pods, err := l.clients[kind.Kafka].List(ctx, "v1", "Pod", kind.Kafka, "triad.dev/component=kafka")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	out := map[string]string{}
+	for i := range pods {
+		out[pods[i].GetName()] = string(pods[i].GetUID())
+	}
+	return out
+}
+
+// TestKindEKSFaults loses a broker of clusters that are known by contexts alone: not without limits, not when the sink's lag is above its limit,
+// and once when everything holds, with a verdict.
+func TestKindEKSFaults(t *testing.T) {
+	if os.Getenv("TRIAD_KIND_TESTS") == "" {
+		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+	defer cancel()
+	l := newEKSLab(t, ctx)
+	l.confirm = append(l.confirm, "--yes-production", "lab-kafka")
+	reports := t.TempDir()
+	before := l.brokers(ctx)
+	run := func() (res check.Result, code int) {
+		t.Helper()
+		out, code := l.sim(ctx, append([]string{"run", "prod-broker-failover", "--reports", reports, "--output", "json"}, l.confirm...)...)
+		if code != exitUsage {
+			if err := json.Unmarshal([]byte(out), &res); err != nil {
+				t.Fatalf("exit %d: %v", code, err)
+			}
+		}
+		return res, code
+	}
+
+	if _, code := run(); code != exitUsage {
+		t.Errorf("without limits: exit %d", code)
+	}
+	// A lag of half a record is exceeded by any traffic.
+	l.limits(openWindow("5s", 0.5))
+	res, code := run()
+	if code != exitInvalid || !strings.Contains(strings.Join(res.Reasons, "\n"), "given up: the sink is") {
+		t.Errorf("a lag above the limit: exit %d, %v", code, res.Reasons)
+	}
+	if now := l.brokers(ctx); !maps.Equal(before, now) {
+		t.Errorf("a broker was struck by a run that was given up before: %v, %v", before, now)
+	}
+	l.limits(openWindow("60s", 1e6))
+	res, _ = run()
+	for _, name := range []string{"evidence", "faults", "loss", "corruption", "phantom", "purge"} {
+		verdictIs(t, res, name, check.Pass)
+	}
+	if len(res.Faults) != 1 || res.Faults[0].Hits != 1 || res.Faults[0].HealedAt == nil {
+		t.Errorf("faults: %+v", res.Faults)
+	}
+	changed := 0
+	for name, uid := range l.brokers(ctx) {
+		if before[name] != uid {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d brokers were replaced, want 1", changed)
+	}
+	if out, _ := l.sim(ctx, append([]string{"down"}, l.confirm[:4]...)...); strings.Contains(out, "under way") {
+		t.Errorf("down: %s", out)
+	}
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
+		t.Errorf("status after down: %s", out)
+	}
 }

@@ -86,6 +86,9 @@ func faultRuntimes(f scenario.FaultKind) []string {
 	if f.Kind {
 		out = append(out, "kind")
 	}
+	if f.EKS {
+		out = append(out, "eks")
+	}
 	return out
 }
 
@@ -105,7 +108,7 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		for _, f := range s.Faults {
 			row, _ := scenario.FindFault(f.Kind)
 			for _, r := range s.Runtimes {
-				if (r == "embedded" || r == "kind") && !slices.Contains(faultRuntimes(row), r) {
+				if !slices.Contains(faultRuntimes(row), r) {
 					fmt.Fprintf(&title, " (%s is skipped on %s: it cannot be done there)", f.Name, r)
 				}
 			}

@@ -158,14 +158,29 @@ func (c *Client) Create(ctx context.Context, o *Object) error {
 
 // Remove deletes one object, by its name, and does not wait. One that is gone is no error.
 func (c *Client) Remove(ctx context.Context, ref Ref) error {
+	if err := c.remove(ctx, ref, metav1.DeleteOptions{}); err != nil && !IsNotFound(err) {
+		return fmt.Errorf("delete %s on %s: %w", ref, c.name, err)
+	}
+	return nil
+}
+
+// Kill deletes the very pod that has the uid given, with a grace of one second, the shortest that leaves the API server's record until the
+// process is gone. A pod that is gone, or was replaced meanwhile, is an error: nothing else is struck in its place.
+func (c *Client) Kill(ctx context.Context, pod *Object) error {
+	uid, grace := pod.GetUID(), int64(1)
+	ref := Ref{APIVersion: "v1", Kind: "Pod", Namespace: pod.GetNamespace(), Name: pod.GetName()}
+	if err := c.remove(ctx, ref, metav1.DeleteOptions{GracePeriodSeconds: &grace, Preconditions: &metav1.Preconditions{UID: &uid}}); err != nil {
+		return fmt.Errorf("kill %s on %s: %w", ref, c.name, err)
+	}
+	return nil
+}
+
+func (c *Client) remove(ctx context.Context, ref Ref, o metav1.DeleteOptions) error {
 	ri, err := c.resource(ref.APIVersion, ref.Kind, ref.Namespace)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if err := ri.Delete(ctx, ref.Name, metav1.DeleteOptions{}); err != nil && !IsNotFound(err) {
-		return fmt.Errorf("delete %s on %s: %w", ref, c.name, err)
-	}
-	return nil
+	return ri.Delete(ctx, ref.Name, o)
 }

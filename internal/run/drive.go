@@ -31,6 +31,7 @@ func (r *runner) drive(ctx, after context.Context) error {
 	}
 	r.gen = gen
 	r.status = newStatusBoard(r)
+	r.guard(ctx)
 	var wg sync.WaitGroup
 	board, stopBoard := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { r.status.run(board) })
@@ -51,6 +52,30 @@ func (r *runner) drive(ctx, after context.Context) error {
 	stopBoard()
 	wg.Wait()
 	return err
+}
+
+// guard has a system that others depend on watched until every fault is over, and gives the run up as soon as it suffers: what still holds is
+// healed at once, and what was to come does not come.
+func (r *runner) guard(ctx context.Context) {
+	g, ok := r.env.(runtimes.Guarded)
+	if !ok {
+		return
+	}
+	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		saw, err := g.Guard(watch, func() runtimes.Arrived {
+			return runtimes.Arrived{Acknowledged: r.gen.Progress().Acked, InKafka: r.kafka.Seen()}
+		})
+		if saw != "" {
+			r.note(evidence.EventNote, "abort conditions", saw)
+		}
+		if err != nil {
+			r.abort(&GivenUpError{err.Error()})
+		}
+	}()
+	r.unguard = func() { cancel(); <-done }
 }
 
 // phases writes the begin of each phase when it comes.
@@ -246,6 +271,7 @@ func (r *runner) drain(ctx, after context.Context) {
 	}
 	r.event(evidence.Event{Kind: evidence.EventDrain, State: state})
 	r.faults.Wait()
+	r.unguard()
 	detail := ""
 	if state == "deadline" {
 		s := r.status.status()

@@ -75,6 +75,8 @@ func (e *ProvisionError) ExitCode() int { return 5 }
 
 type runner struct {
 	Options
+	abort     context.CancelCauseFunc // ends the load and heals
+	unguard   func()                  // ends the guard, and waits for it
 	w         *evidence.Writer
 	env       runtimes.Env
 	known     *observe.Known
@@ -94,7 +96,7 @@ var ErrScratch = errors.New("scratch folder")
 // Run makes one run and returns its directory, closed. The evidence is there whenever dir is not empty, whatever the
 // error; judging it is the caller's.
 func Run(ctx context.Context, o Options) (dir string, err error) {
-	r := &runner{Options: o}
+	r := &runner{Options: o, unguard: func() {}}
 	// The run number only has to differ between runs that share a system; the seed stays the scenario's.
 	r.number = rand.New(rand.NewPCG(uint64(o.Now.UnixNano()), o.Scenario.Seed)).Uint32()
 	scratch, release, err := newScratch()
@@ -114,9 +116,10 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	user := ctx
 	ctx, abort := context.WithCancelCause(user)
 	defer abort(nil)
+	r.abort = abort
 	after, cancelAfter := outlive(ctx)
 	defer cancelAfter()
-	err = r.steps(ctx, after, abort, session)
+	err = r.steps(ctx, after, session)
 	switch {
 	case user.Err() != nil:
 		r.interrupt = "interrupted"
@@ -185,15 +188,21 @@ func (e *EvidenceError) Error() string {
 // Unwrap returns the cause.
 func (e *EvidenceError) Unwrap() error { return e.Err }
 
+// GivenUpError says that a run was ended for the sake of the system under test.
+type GivenUpError struct{ Why string }
+
+// Error gives the reason.
+func (e *GivenUpError) Error() string { return "given up: " + e.Why }
+
 // watchEvidence ends the run when its evidence cannot be written any more.
-func (r *runner) watchEvidence(ctx context.Context, abort context.CancelCauseFunc) {
+func (r *runner) watchEvidence(ctx context.Context) {
 	t := time.NewTicker(200 * time.Millisecond)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
 			if err := r.w.Err(); err != nil {
-				abort(err)
+				r.abort(err)
 				return
 			}
 		case <-ctx.Done():
@@ -230,7 +239,7 @@ func (r *runner) create() error {
 }
 
 // steps is the run. Only what comes after it closes and judges.
-func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc, session runtimes.Session) error {
+func (r *runner) steps(ctx, after context.Context, session runtimes.Session) error {
 	if err := r.connect(ctx, session); err != nil {
 		return err
 	}
@@ -260,12 +269,13 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	defer observers.stop(after)
 	watch, stopWatch := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.watchEvidence(watch, abort) })
+	wg.Go(func() { r.watchEvidence(watch) })
 	defer wg.Wait()
 	defer stopWatch()
 	err = r.drive(ctx, after)
+	defer r.unguard()
 	if err != nil {
-		abort(err) // the faults that were still to come do not come
+		r.abort(err) // the faults that were still to come do not come
 	}
 	if err := r.w.Err(); err != nil {
 		r.faults.Wait() // healed, and nothing more: there is nowhere to write what a drain would show
@@ -283,6 +293,9 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 		err = errors.Join(err, r.gen.Collect(collect, r.w))
 	}
 	r.purge(after, ctx.Err() == nil && err == nil)
+	if gave, ok := errors.AsType[*GivenUpError](context.Cause(ctx)); ok {
+		err = errors.Join(gave, err)
+	}
 	return err
 }
 

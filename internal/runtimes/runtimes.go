@@ -132,6 +132,16 @@ type Purger interface {
 	Purge(ctx context.Context, acknowledged uint64, whole bool) (Purged, error)
 }
 
+// Arrived is how far the records of a run have come.
+type Arrived struct{ Acknowledged, InKafka uint64 }
+
+// Guarded is an Env that others depend on, and that must be let go as soon as it suffers.
+type Guarded interface {
+	// Guard watches until ctx ends, or until the run has to be given up: then the error says why. saw is the worst that was seen; empty: it
+	// did not watch.
+	Guard(ctx context.Context, arrived func() Arrived) (saw string, err error)
+}
+
 // ConnectWorkers is implemented by an Env whose Kafka Connect can be asked for the state of its connectors.
 type ConnectWorkers interface{ ConnectWorkers() []connect.Worker }
 

@@ -43,33 +43,34 @@ type FaultKind struct {
 	Heals    bool     // it lasts for: and is healed; otherwise it is an instant
 	Embedded bool
 	Kind     bool
+	EKS      bool // through an API server alone, and it ends without the harness
 	Claims   []string
 	Doc      string
 }
 
 // Faults is the catalogue of faults.
 var Faults = []FaultKind{
-	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, []string{"C3"}, "kill -9 of one broker, which restarts"},
-	{"broker-down", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, []string{"C3"}, "kill -9 of one broker, held down until healed"},
-	{"broker-roll", Kafka, nil, nil, "", false, true, true, []string{"C3"}, "graceful restart of every broker, one after another"},
-	{"broker-freeze", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, []string{"C3"}, "SIGSTOP of one broker, SIGCONT when healed"},
-	{"cluster-freeze", "", []string{"cluster", "for"}, nil, "", true, true, true, []string{"C1", "C2", "C3"}, "every process of a cluster stops, and goes on when healed"},
-	{"link-cut", "", []string{"from", "to", "for"}, []string{"direction", "mode"}, "", true, true, true, []string{"C1", "C3"}, "the link between two clusters is cut, one or both directions"},
-	{"slow-link", "", []string{"from", "to", "for"}, []string{"delay", "bandwidth"}, "", true, true, true, []string{"C3"}, "the link between two clusters gets a delay or a bandwidth limit"},
-	{"es-throttle", Monitoring, []string{"for"}, []string{"ratio"}, "", true, true, true, []string{"C3"}, "Elasticsearch answers 429 to bulk items (kind: to whole bulk requests, so no ratio)"},
-	{"es-read-only", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C3"}, "the read-only block that a full disk sets"},
-	{"es-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C2", "C3"}, "Elasticsearch is away"},
-	{"es-kill", Monitoring, nil, nil, "", false, false, true, []string{"C3"}, "kill -9 of Elasticsearch, which restarts"},
-	{"es-disk-full", Monitoring, []string{"for"}, nil, "", true, false, true, []string{"C3"}, "Elasticsearch takes its disk for full, blocks its indices, and lets go by itself when healed; at least 40s"},
-	{"connect-pause", Monitoring, []string{"for"}, nil, "", true, false, true, []string{"C3"}, "the sink's connector is paused, and goes on when healed"},
-	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, true, []string{"C3"}, "a sink task fails"},
-	{"connect-kill", Monitoring, nil, nil, "", false, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts"},
-	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given)"},
-	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, []string{"C1", "C2"}, "the remote_write receiver is away"},
-	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count", "mode"}, "", true, false, true, []string{"C5"}, "busy loops in a node of a cluster: mode cpu (default) or io"},
-	{"cluster-add", "", []string{"for"}, nil, "", true, true, true, []string{"C6"}, "a fourth cluster with a Prometheus agent alone is added, and taken away when healed"},
-	{"roll-out", "", []string{"for"}, []string{"target"}, "component roll-forward of the manifests (default), or rev:REVISION: the manifests of a git revision", true, false, true, []string{"C8"}, "a change of the manifests is rolled out to all clusters, and rolled back when healed"},
-	{"nothing", "", nil, []string{"for"}, "", true, true, true, nil, "a fault that does nothing: the run must come out invalid"},
+	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, true, []string{"C3"}, "kill -9 of one broker, which restarts (eks: its pod is deleted)"},
+	{"broker-down", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, true, []string{"C3"}, "kill -9 of one broker, held down until healed"},
+	{"broker-roll", Kafka, nil, nil, "", false, true, true, true, []string{"C3"}, "graceful restart of every broker, one after another"},
+	{"broker-freeze", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, false, []string{"C3"}, "SIGSTOP of one broker, SIGCONT when healed"},
+	{"cluster-freeze", "", []string{"cluster", "for"}, nil, "", true, true, true, false, []string{"C1", "C2", "C3"}, "every process of a cluster stops, and goes on when healed"},
+	{"link-cut", "", []string{"from", "to", "for"}, []string{"direction", "mode"}, "", true, true, true, false, []string{"C1", "C3"}, "the link between two clusters is cut, one or both directions"},
+	{"slow-link", "", []string{"from", "to", "for"}, []string{"delay", "bandwidth"}, "", true, true, true, false, []string{"C3"}, "the link between two clusters gets a delay or a bandwidth limit"},
+	{"es-throttle", Monitoring, []string{"for"}, []string{"ratio"}, "", true, true, true, false, []string{"C3"}, "Elasticsearch answers 429 to bulk items (kind: to whole bulk requests, so no ratio)"},
+	{"es-read-only", Monitoring, []string{"for"}, nil, "", true, true, true, false, []string{"C3"}, "the read-only block that a full disk sets"},
+	{"es-down", Monitoring, []string{"for"}, nil, "", true, true, true, false, []string{"C2", "C3"}, "Elasticsearch is away"},
+	{"es-kill", Monitoring, nil, nil, "", false, false, true, false, []string{"C3"}, "kill -9 of Elasticsearch, which restarts"},
+	{"es-disk-full", Monitoring, []string{"for"}, nil, "", true, false, true, false, []string{"C3"}, "Elasticsearch takes its disk for full, blocks its indices, and lets go by itself when healed; at least 40s"},
+	{"connect-pause", Monitoring, []string{"for"}, nil, "", true, false, true, false, []string{"C3"}, "the sink's connector is paused, and goes on when healed"},
+	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, true, false, []string{"C3"}, "a sink task fails"},
+	{"connect-kill", Monitoring, nil, nil, "", false, true, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts (eks: its pod is deleted)"},
+	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given; eks: its pod is deleted)"},
+	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, false, []string{"C1", "C2"}, "the remote_write receiver is away"},
+	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count", "mode"}, "", true, false, true, false, []string{"C5"}, "busy loops in a node of a cluster: mode cpu (default) or io"},
+	{"cluster-add", "", []string{"for"}, nil, "", true, true, true, false, []string{"C6"}, "a fourth cluster with a Prometheus agent alone is added, and taken away when healed"},
+	{"roll-out", "", []string{"for"}, []string{"target"}, "component roll-forward of the manifests (default), or rev:REVISION: the manifests of a git revision", true, false, true, false, []string{"C8"}, "a change of the manifests is rolled out to all clusters, and rolled back when healed"},
+	{"nothing", "", nil, []string{"for"}, "", true, true, true, false, nil, "a fault that does nothing: the run must come out invalid"},
 }
 
 // FindFault returns the row of a kind of fault.

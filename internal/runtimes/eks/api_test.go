@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ type api struct {
 	busy       int      // how many requests are answered 429 first; negative: all
 
 	mu     sync.Mutex
+	pods   []*pod // beside components: those that a test strikes
 	leases map[string]map[string]any
 	writes []string // "METHOD path", without reviews
 }
@@ -69,7 +71,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/apis":
 		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}}]}`)
 	case r.URL.Path == "/api/v1":
-		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list"]}]}`)
+		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list","delete"]}]}`)
 	case r.URL.Path == "/apis/coordination.k8s.io/v1":
 		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"coordination.k8s.io/v1","resources":[{"name":"leases","namespaced":true,"kind":"Lease","verbs":["list"]}]}`)
 	case strings.HasSuffix(r.URL.Path, "/selfsubjectreviews"):
@@ -77,7 +79,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
 		a.access(w, r)
 	case strings.HasSuffix(r.URL.Path, "/pods"):
-		a.pods(w)
+		a.listPods(w, r)
+	case strings.Contains(r.URL.Path, "/pods/") && r.Method == http.MethodDelete:
+		a.deletePod(w, r)
 	case r.URL.Path == leases && r.Method == http.MethodPost:
 		o := decode(a.t, r)
 		name, _ := o["metadata"].(map[string]any)["name"].(string)
@@ -129,12 +133,57 @@ func (a *api) access(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, o)
 }
 
-func (a *api) pods(w http.ResponseWriter) {
-	var items []any
+// pod is one with an owner that makes it again: it is gone for some lists, and comes back with another uid.
+type pod struct {
+	component, name string
+	uid             int
+	away            int  // how many lists more it is away
+	unready         bool // it does not serve
+	back            int  // how many lists it is away after it was deleted
+}
+
+func (a *api) listPods(w http.ResponseWriter, r *http.Request) {
+	items := []any{}
+	fits := func(component string) bool {
+		sel := r.URL.Query().Get("labelSelector")
+		_, in, ok := strings.Cut(sel, " in (")
+		return !ok || slices.Contains(strings.Split(strings.TrimSuffix(in, ")"), ","), component)
+	}
+	add := func(name, component, uid string, ready bool) {
+		if fits(component) {
+			items = append(items, map[string]any{
+				"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": strings.Split(r.URL.Path, "/")[4], "uid": uid, "labels": map[string]any{componentLabel: component}},
+				"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": map[bool]string{true: "True", false: "False"}[ready]}}},
+			})
+		}
+	}
 	for i, c := range a.components {
-		items = append(items, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": fmt.Sprintf("%s-%d", c, i), "labels": map[string]any{componentLabel: c}}})
+		add(fmt.Sprintf("%s-%d", c, i), c, fmt.Sprint("c", i), true)
+	}
+	for _, p := range a.pods {
+		if p.away > 0 {
+			p.away--
+			continue
+		}
+		add(p.name, p.component, fmt.Sprint("u", p.uid), !p.unready)
 	}
 	answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "PodList", "items": items})
+}
+
+func (a *api) deletePod(w http.ResponseWriter, r *http.Request) {
+	o := decode(a.t, r)
+	pre, _ := o["preconditions"].(map[string]any)
+	for _, p := range a.pods {
+		if strings.HasSuffix(r.URL.Path, "/"+p.name) && p.away == 0 {
+			if pre["uid"] != fmt.Sprint("u", p.uid) || o["gracePeriodSeconds"] != 1.0 {
+				a.t.Errorf("%s is deleted with %v", p.name, o)
+			}
+			p.uid, p.away = p.uid+1, p.back
+			answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})
+			return
+		}
+	}
+	failed(w, http.StatusNotFound, "NotFound")
 }
 
 // listLeases honours a selector of names and of name=value, as an API server does.

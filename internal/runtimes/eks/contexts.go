@@ -14,14 +14,17 @@ import (
 	"triad/internal/scenario"
 )
 
-// What a cluster may be allowed beside being read.
+// What a cluster may be allowed beside being read, and beside the faults of its role.
 const (
 	allowCanary = "canary" // datacenter: the canary's generator is told to write, and the run is marked by a Lease
 	allowPurge  = "purge"  // monitoring: the documents of the run are taken out of the store again
 )
 
 // allowable are the actions that a role knows.
-var allowable = map[string][]string{scenario.Datacenter: {allowCanary}, scenario.Kafka: {}, scenario.Monitoring: {allowPurge}}
+var allowable = map[string][]string{
+	scenario.Datacenter: append([]string{allowCanary}, strikesOf(scenario.Datacenter)...), scenario.Kafka: strikesOf(scenario.Kafka),
+	scenario.Monitoring: append([]string{allowPurge}, strikesOf(scenario.Monitoring)...),
+}
 
 // canaryUser is the one principal that this runtime logs in to Kafka with.
 const canaryUser = "canary"
@@ -31,6 +34,7 @@ type Contexts struct {
 	APIVersion string            `yaml:"apiVersion" doc:"triad/v1"`
 	SameServer bool              `yaml:"sameServer" doc:"the three roles may be in one API server"`
 	Clusters   map[string]Target `yaml:"clusters" doc:"by role: datacenter, kafka, monitoring"`
+	Faults     *Limits           `yaml:"faults" doc:"what bounds faults; without it none is injected"`
 	File       string            `yaml:"-"`
 }
 
@@ -40,7 +44,7 @@ type Target struct {
 	Kubeconfig string   `yaml:"kubeconfig" doc:"file; a relative one lies beside this file"`
 	Context    string   `yaml:"context" doc:"context in it"`
 	Namespace  string   `yaml:"namespace" doc:"namespace; default the role"`
-	Allow      []string `yaml:"allow" doc:"beside reading: canary (datacenter), purge (monitoring)"`
+	Allow      []string `yaml:"allow" doc:"beside reading: canary (datacenter), purge (monitoring), and faults by their kind"`
 	Login      *Login   `yaml:"login" doc:"kafka: the principal canary; monitoring: the store's user, where the store has users"`
 }
 
@@ -112,6 +116,9 @@ func (v *contextsFile) contexts(c *Contexts) {
 	}
 	for role := range c.Clusters {
 		v.oneOf("clusters."+role, "role", role, scenario.ClusterNames)
+	}
+	if c.Faults != nil {
+		v.limits(c.Faults)
 	}
 	ids := map[string]string{}
 	for _, role := range scenario.ClusterNames {

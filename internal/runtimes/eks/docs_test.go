@@ -25,8 +25,30 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
-	if len(blocks) != 2 || blocks[1][1] != shipped {
+	if len(blocks) != 3 || blocks[1][1] != shipped {
 		t.Fatalf("%d blocks; the second is not the file that the tests use", len(blocks))
+	}
+	dir := t.TempDir()
+	for _, f := range []string{"kubeconfig", "password", "ca.crt"} {
+		write(t, dir, f, "x")
+	}
+	if c, err := LoadContexts(write(t, dir, "eks.yaml", shipped+blocks[2][1])); err != nil || c.Faults == nil {
+		t.Errorf("the limits on the page: %v", err)
+	}
+	for kind, k := range strikes {
+		row := regexp.MustCompile("(?m)^\\|.*`" + kind + "`.*\\|.*$").FindString(string(b))
+		for _, r := range k.rights {
+			resource := r.Resource
+			if r.Group != "" {
+				resource += "." + r.Group
+			}
+			if r == readPod {
+				continue // granted to look
+			}
+			if !strings.Contains(row, "`"+r.Verb+"`") || !strings.Contains(row, "`"+resource+"`") {
+				t.Errorf("the page does not say that %s takes %s: %q", kind, r, row)
+			}
+		}
 	}
 	var role rbacv1.Role
 	first, _, _ := strings.Cut(blocks[0][1], "\n---\n")

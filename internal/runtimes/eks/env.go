@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"path"
 	"slices"
 	"strconv"
@@ -47,6 +48,9 @@ type env struct {
 	kafka      []kgo.Opt
 	generators []agent.Remote
 	components []evidence.Component
+	readers    map[string]*http.Client // of metrics, by role
+	watch      *watch
+	gate       gate
 	generated  bool // the generator was told to write
 	purged     bool // and nothing of it is left
 }
@@ -58,7 +62,13 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
 	}
-	e := &env{System: s, session: session}
+	e := &env{System: s, session: session, readers: map[string]*http.Client{}}
+	for _, role := range scenario.ClusterNames {
+		e.readers[role] = s.clients[role].HTTP(figuresTime)
+	}
+	if s.contexts.Faults != nil {
+		e.watch = newWatch(s.contexts.Faults.Abort)
+	}
 	var err error
 	if e.store, err = s.openStore(); err != nil {
 		return nil, err
@@ -289,6 +299,9 @@ func (e *env) kept(ctx context.Context) (time.Duration, error) {
 func (e *env) Close(ctx context.Context) error {
 	for _, g := range e.generators {
 		g.Client.CloseIdleConnections()
+	}
+	for _, c := range e.readers {
+		c.CloseIdleConnections()
 	}
 	if e.generated && !e.purged {
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)

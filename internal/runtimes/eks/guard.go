@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"triad/internal/kube"
 	"triad/internal/scenario"
@@ -20,6 +21,9 @@ import (
 // called, the rights are there, and somebody has confirmed each cluster in which something is written. It writes nothing.
 func (s *System) Allow(ctx context.Context, sc *scenario.Scenario) error {
 	if err := refuse(sc); err != nil {
+		return err
+	}
+	if err := s.contexts.permit(sc, time.Now()); err != nil {
 		return err
 	}
 	if err := s.guard(ctx, s.contexts.running(sc)); err != nil {

@@ -33,13 +33,19 @@ func TestContextsFileSaysWhereItIsWrong(t *testing.T) {
 		{"unknown role", "  kafka:", "  kafak:", `clusters.kafak: unknown role "kafak"; did you mean "kafka"?`},
 		{"a role is missing", "  kafka:", "  kafak:", `clusters: no kafka: all three roles are needed`},
 		{"unknown action", "[purge]", "[purg]", `eks.yaml:17:13: clusters.monitoring.allow[0]: unknown action in monitoring "purg"; did you mean "purge"?`},
-		{"an action of another role", "[purge]", "[canary]", `unknown action in monitoring "canary"; allowed: purge`},
+		{"an action of another role", "[purge]", "[canary]", `unknown action in monitoring "canary"; allowed: purge, connect-kill`},
 		{"no context", "    context: ctx-kafka\n", "", `clusters.kafka.context: missing: the current context is never taken`},
 		{"no kubeconfig", "kubeconfig: kubeconfig\n    context: ctx-kafka", "kubeconfig: nowhere\n    context: ctx-kafka", "nowhere is not a file"},
 		{"another principal", "user: canary", "user: observer", `eks.yaml:12:19: clusters.kafka.login.user: "observer": only the principal canary is used`},
 		{"no principal", "    login: {user: canary, passwordFile: password, caFile: ca.crt}\n", "", "clusters.kafka: missing login"},
 		{"one id for two", "prod-kafka", "prod-datacenter", `"prod-datacenter" is the id of datacenter too`},
 		{"an id that cannot be typed", "prod-kafka", "Prod Kafka", `clusters.kafka.id: "Prod Kafka": want a name`},
+		{"a window without a zone", "clusters:", limits("2026-11-28T22:00:00", "2026-11-28T23:00:00Z", "30s", 0.02) + "clusters:", `faults.window: want from and to as RFC 3339`},
+		{"a window that closes before it opens", "clusters:", limits("2026-11-28T22:00:00Z", "2026-11-28T21:00:00Z", "30s", 0.02) + "clusters:", `eks.yaml:3:44: faults.window.to: it is not after from`},
+		{"a window that is always open", "clusters:", limits("2026-11-28T22:00:00Z", "2027-11-28T21:00:00Z", "30s", 0.02) + "clusters:", `at most 12h0m0s are a maintenance window`},
+		{"no patience", "clusters:", limits("2026-11-28T22:00:00Z", "2026-11-28T23:00:00Z", "1s", 0.02) + "clusters:", `faults.abort.within: 1s; want 5s to 10m0s`},
+		{"a budget of all", "clusters:", limits("2026-11-28T22:00:00Z", "2026-11-28T23:00:00Z", "30s", 1) + "clusters:", `faults.abort.overdue: 1; want a part above 0 and below 1`},
+		{"no condition on the lag", "clusters:", strings.Replace(limits("2026-11-28T22:00:00Z", "2026-11-28T23:00:00Z", "30s", 0.02), "lag: 1000, ", "", 1) + "clusters:", `faults.abort.lag: 0; want`},
 		{"a second document", "apiVersion: triad/v1\n", "apiVersion: triad/v1\nclusters: {}\n---\n", "a second YAML document"},
 	} {
 		text := strings.Replace(shipped, tc.old, tc.new, 1)
@@ -55,6 +61,11 @@ func TestContextsFileSaysWhereItIsWrong(t *testing.T) {
 	}
 }
 
+// limits is the part of a contexts file that bounds faults.
+func limits(from, to, within string, overdue float64) string {
+	return fmt.Sprintf("faults:\n  window: {from: %s, to: %s}\n  abort: {within: %s, overdue: %g, lag: 1000, ingestion: 0.5}\n", from, to, within, overdue)
+}
+
 func TestOnlyACanaryMayRun(t *testing.T) {
 	if err := refuse(canary(t)); err != nil {
 		t.Fatal(err)
@@ -64,7 +75,10 @@ func TestOnlyACanaryMayRun(t *testing.T) {
 		edit func(*scenario.Scenario)
 		want string
 	}{
-		{"a fault", func(s *scenario.Scenario) { s.Faults = []scenario.Fault{{Kind: "broker-kill", Name: "broker-kill"}} }, "fault broker-kill: nothing is broken"},
+		{"a fault that has to be undone", func(s *scenario.Scenario) { s.Faults = []scenario.Fault{{Kind: "link-cut", Name: "cut"}} }, "fault cut: link-cut cannot be done through an API server so that it ends without the harness"},
+		{"a forwarder held down", func(s *scenario.Scenario) {
+			s.Faults = []scenario.Fault{{Kind: "forwarder-kill", Name: "kill", For: scenario.Duration(time.Second)}}
+		}, "fault kill: nothing holds a forwarder down here"},
 		{"somebody's topic", func(s *scenario.Scenario) { s.Load[0].Source = "service" }, "source service goes to service-topic"},
 		{"beside the route", func(s *scenario.Scenario) { s.Load[0].Source, s.Load[0].Enter = "control", "kafka" }, "only the source canary"},
 		{"no cap", func(s *scenario.Scenario) { s.Cap = nil }, "it has no cap"},

@@ -5,6 +5,7 @@ package eks
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -54,7 +55,7 @@ func (c *Contexts) looking() []action {
 func (c *Contexts) running(s *scenario.Scenario) []action {
 	dc, k, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Kafka].Namespace, c.Clusters[scenario.Monitoring].Namespace
 	rate, total := s.Most()
-	return append(c.looking(),
+	return append(append(c.looking(), c.striking(s)...),
 		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
 		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove it when everything is taken out again, else say in it that the run is over", marking(dc, "create", "patch", "delete")},
@@ -65,6 +66,48 @@ func (c *Contexts) running(s *scenario.Scenario) []action {
 		action{scenario.Monitoring, "", "port-forward to node exporters: clocks", nil},
 		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the run's own documents out of index %s, by their ids, and read again", canaryTopic), nil},
 	)
+}
+
+// striking is what the faults of s do, and what is watched while they may.
+func (c *Contexts) striking(s *scenario.Scenario) []action {
+	if len(s.Faults) == 0 {
+		return nil
+	}
+	k, m := c.Clusters[scenario.Kafka].Namespace, c.Clusters[scenario.Monitoring].Namespace
+	out := []action{
+		{scenario.Kafka, "", "port-forward to the brokers' metrics before each fault: none strikes while partitions are under-replicated", reading(k, false)},
+		{scenario.Monitoring, "", fmt.Sprintf("port-forward to the metrics of Connect every %v: the sink's lag and rate, on which the run is given up", watchEvery), reading(m, false)},
+	}
+	for _, f := range s.Faults {
+		k, ok := strikes[f.Kind]
+		if !ok {
+			continue // refused before
+		}
+		a := action{role: k.role, allow: f.Kind, what: fmt.Sprintf("fault %s at %v: %s", f.Name, f.At, k.what)}
+		if f.For > 0 {
+			a.what += fmt.Sprintf(", for %v", f.For)
+		}
+		for _, r := range k.rights {
+			r.Namespace = c.Clusters[k.role].Namespace
+			a.rights = append(a.rights, r)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// permit says why the faults of a scenario may not strike now: without limits, and outside of the window, none may.
+func (c *Contexts) permit(s *scenario.Scenario, now time.Time) error {
+	if len(s.Faults) == 0 {
+		return nil
+	}
+	if c.Faults == nil {
+		return &RefusedError{fmt.Sprintf("%s has no faults: a scenario that breaks something needs a maintenance window and abort conditions there; see docs/production-safety.md", c.File)}
+	}
+	if err := c.Faults.Window.holds(now, s.Phases.LoadTime()+s.Phases.Drain.D()); err != nil {
+		return &RefusedError{fmt.Sprintf("%s: faults.window: %v", c.File, err)}
+	}
+	return nil
 }
 
 // removing is what taking out leftovers of dead runs does.
@@ -146,7 +189,11 @@ func refuse(s *scenario.Scenario) error {
 	var why []string
 	no := func(format string, args ...any) { why = append(why, fmt.Sprintf(format, args...)) }
 	for _, f := range s.Faults {
-		no("fault %s: nothing is broken on clusters that are not Triad's; run it on kind", f.Name)
+		if _, ok := strikes[f.Kind]; !ok {
+			no("fault %s: %s cannot be done through an API server so that it ends without the harness; run it on kind. Possible here: %s", f.Name, f.Kind, strings.Join(slices.Sorted(maps.Keys(strikes)), ", "))
+		} else if f.Kind == "forwarder-kill" && f.For > 0 {
+			no("fault %s: nothing holds a forwarder down here; leave for away, or run it on kind", f.Name)
+		}
 	}
 	for i, l := range s.Load {
 		src, _ := scenario.FindSource(l.Source)
