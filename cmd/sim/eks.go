@@ -23,7 +23,7 @@ func (a *app) eksSystem(f eksFlags) (*eks.System, error) {
 	if f.contexts == "" {
 		return nil, usage(errors.New("the eks runtime needs --contexts FILE: nothing is taken from the current context; see docs/production-safety.md"))
 	}
-	contexts, err := eks.LoadContexts(f.contexts)
+	contexts, err := eks.LoadContexts(f.contexts, f.inCluster)
 	if err != nil {
 		return nil, usage(err)
 	}

@@ -43,10 +43,13 @@ type runFlags struct {
 type eksFlags struct {
 	contexts string   // file that names them
 	confirm  []string // ids of clusters in which something may be written
+	// inCluster: the program runs in a pod of one of the clusters.
+	inCluster bool
 }
 
 func (f *eksFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.contexts, "contexts", "", "eks: file that names the three clusters; see docs/production-safety.md")
+	c.Flags().BoolVar(&f.inCluster, "in-cluster", false, "eks: run in a pod of the cluster that has no kubeconfig in the file, as its service account")
 	c.Flags().StringArrayVar(&f.confirm, "yes-production", nil, "eks: id of a cluster in which something may be written; once for each")
 }
 
@@ -264,6 +267,9 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 	}
 	if f.eks.contexts != "" {
 		args = append(args, "--contexts", f.eks.contexts) // who repeats it confirms it anew
+	}
+	if f.eks.inCluster {
+		args = append(args, "--in-cluster")
 	}
 	if f.pairs != 0 {
 		args = append(args, "--pairs", fmt.Sprint(f.pairs))

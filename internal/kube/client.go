@@ -75,6 +75,15 @@ func Open(kubeconfig, kubecontext string) (*Client, error) {
 	return newClient(name, config)
 }
 
+// OpenInCluster returns a client for the cluster in which the program runs, as the service account of its pod.
+func OpenInCluster() (*Client, error) {
+	config, err := rest.InClusterConfig()
+	if err != nil {
+		return nil, fmt.Errorf("not in a pod that has a service account: %w", err)
+	}
+	return newClient("in-cluster", config)
+}
+
 func newClient(name string, config *rest.Config) (*Client, error) {
 	config = rest.CopyConfig(config)
 	// The default of 5 requests a second makes a deployment of sixty objects take most of a minute.

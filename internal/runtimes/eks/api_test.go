@@ -240,7 +240,7 @@ func (tr trio) system(t *testing.T, o Options, edit func(string) string) (*Syste
 		text = edit(text)
 	}
 	var err error
-	if o.Contexts, err = LoadContexts(write(t, dir, "eks.yaml", text)); err != nil {
+	if o.Contexts, err = LoadContexts(write(t, dir, "eks.yaml", text), false); err != nil {
 		t.Fatal(err)
 	}
 	said := &strings.Builder{}

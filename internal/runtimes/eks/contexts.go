@@ -5,12 +5,15 @@ package eks
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
+	"triad/internal/kube"
 	"triad/internal/scenario"
 )
 
@@ -36,13 +39,15 @@ type Contexts struct {
 	Clusters   map[string]Target `yaml:"clusters" doc:"by role: datacenter, kafka, monitoring"`
 	Faults     *Limits           `yaml:"faults" doc:"what bounds faults; without it none is injected"`
 	File       string            `yaml:"-"`
+	own        string            // the role whose cluster the program runs in, as its pod's service account; empty: none
 }
 
 // Target is one cluster and what may be done there.
 type Target struct {
 	ID         string   `yaml:"id" doc:"a name that people type to confirm that something is written there"`
 	Kubeconfig string   `yaml:"kubeconfig" doc:"file; a relative one lies beside this file"`
-	Context    string   `yaml:"context" doc:"context in it"`
+	Context    string   `yaml:"context" doc:"context in it. With --in-cluster, the one cluster that has neither is that of the pod"`
+	Address    string   `yaml:"address" doc:"kafka, monitoring: host:port at which brokers or store are reached, as an internal load balancer; default a port-forward"`
 	Namespace  string   `yaml:"namespace" doc:"namespace; default the role"`
 	Allow      []string `yaml:"allow" doc:"beside reading: canary (datacenter), purge (monitoring), and faults by their kind"`
 	Login      *Login   `yaml:"login" doc:"kafka: the principal canary; monitoring: the store's user, where the store has users"`
@@ -58,8 +63,9 @@ type Login struct {
 // idRE is what can be typed and put behind a flag without quotes.
 var idRE = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]*$`)
 
-// LoadContexts reads a contexts file. The error joins every fault found, each with its place.
-func LoadContexts(file string) (*Contexts, error) {
+// LoadContexts reads a contexts file. inCluster: the program runs in a pod of one of the clusters, which is the one that has no kubeconfig.
+// The error joins every fault found, each with its place.
+func LoadContexts(file string, inCluster bool) (*Contexts, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("contexts file: %w", err)
@@ -70,8 +76,20 @@ func LoadContexts(file string) (*Contexts, error) {
 		return nil, err
 	}
 	v := &contextsFile{file: file, at: at}
+	if inCluster {
+		v.inCluster(c)
+	}
 	v.contexts(c)
 	return c, errors.Join(v.errs...)
+}
+
+// client opens the API server of a role. Nothing is asked yet.
+func (c *Contexts) client(role string) (*kube.Client, error) {
+	if role == c.own {
+		return kube.OpenInCluster()
+	}
+	t := c.Clusters[role]
+	return kube.Open(t.Kubeconfig, t.Context)
 }
 
 // contextsFile gathers what is wrong in a contexts file.
@@ -127,7 +145,7 @@ func (v *contextsFile) contexts(c *Contexts) {
 			v.fail("clusters", "no %s: all three roles are needed", role)
 			continue
 		}
-		v.target(role, &t)
+		v.target(role, &t, role == c.own)
 		if other := ids[t.ID]; other != "" && t.ID != "" {
 			v.fail("clusters."+role+".id", "%q is the id of %s too; typing it would confirm both", t.ID, other)
 		}
@@ -136,15 +154,36 @@ func (v *contextsFile) contexts(c *Contexts) {
 	}
 }
 
-func (v *contextsFile) target(role string, t *Target) {
+// inCluster finds the cluster of the pod.
+func (v *contextsFile) inCluster(c *Contexts) {
+	for _, role := range scenario.ClusterNames {
+		if t, ok := c.Clusters[role]; !ok || t.Kubeconfig != "" || t.Context != "" {
+			continue
+		}
+		if c.own != "" {
+			v.fail("clusters."+role, "neither %s nor %s has a kubeconfig; --in-cluster: one of them is the pod's", c.own, role)
+		}
+		c.own = role
+	}
+	if c.own == "" {
+		v.fail("clusters", "--in-cluster: leave kubeconfig and context away from the cluster that the pod runs in")
+	}
+}
+
+func (v *contextsFile) target(role string, t *Target, own bool) {
 	p := "clusters." + role
 	if !idRE.MatchString(t.ID) {
 		v.fail(p+".id", "%q: want a name of lower-case letters, digits, dots, dashes and slashes that says which cluster it is", t.ID)
 	}
-	if t.Context == "" {
-		v.fail(p+".context", "missing: the current context is never taken")
+	if !own {
+		if t.Context == "" {
+			v.fail(p+".context", "missing: the current context is never taken")
+		}
+		t.Kubeconfig = v.path(p+".kubeconfig", t.Kubeconfig)
 	}
-	t.Kubeconfig = v.path(p+".kubeconfig", t.Kubeconfig)
+	if t.Address != "" {
+		v.address(p+".address", role, t.Address)
+	}
 	if t.Namespace == "" {
 		t.Namespace = role
 	}
@@ -167,6 +206,18 @@ func (v *contextsFile) target(role string, t *Target) {
 	t.Login.CAFile = v.path(p+".login.caFile", t.Login.CAFile)
 	if t.Login.User == "" {
 		v.fail(p+".login.user", "missing")
+	}
+}
+
+// address wants a host and a port where there is something to reach.
+func (v *contextsFile) address(at, role, address string) {
+	host, port, err := net.SplitHostPort(address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	switch {
+	case role == scenario.Datacenter:
+		v.fail(at, "nothing in datacenter is reached from outside but through its API server")
+	case err != nil || host == "" || perr != nil || n == 0:
+		v.fail(at, "%q: want host:port", address)
 	}
 }
 

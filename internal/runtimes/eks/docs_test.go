@@ -32,7 +32,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 	for _, f := range []string{"kubeconfig", "password", "ca.crt"} {
 		write(t, dir, f, "x")
 	}
-	if c, err := LoadContexts(write(t, dir, "eks.yaml", shipped+blocks[2][1])); err != nil || c.Faults == nil {
+	if c, err := LoadContexts(write(t, dir, "eks.yaml", shipped+blocks[2][1]), false); err != nil || c.Faults == nil {
 		t.Errorf("the limits on the page: %v", err)
 	}
 	for kind, k := range strikes {

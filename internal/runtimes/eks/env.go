@@ -95,7 +95,11 @@ func (e *env) brokers() error {
 	if err != nil {
 		return err
 	}
-	e.kafka = []kgo.Opt{kgo.Dialer(brokerDialer(e.clients[scenario.Kafka], t.Namespace, roots)), kgo.SASL(scram.Auth{User: canaryUser, Pass: password}.AsSha512Mechanism())}
+	dial := brokerDialer(e.clients[scenario.Kafka], t.Namespace, roots)
+	if t.Address != "" {
+		dial = balancedDialer(t.Address, roots)
+	}
+	e.kafka = []kgo.Opt{kgo.Dialer(dial), kgo.SASL(scram.Auth{User: canaryUser, Pass: password}.AsSha512Mechanism())}
 	return nil
 }
 
@@ -189,8 +193,12 @@ func (e *env) Describe() runtimes.Description {
 
 // Kafka says how the brokers are reached: as the canary, for its topic, and for no other.
 func (e *env) Kafka() runtimes.KafkaAccess {
-	ns := e.contexts.Clusters[scenario.Kafka].Namespace
-	return runtimes.KafkaAccess{Brokers: []string{fmt.Sprintf("%s.%s.svc:%d", bootstrapService, ns, brokerPort)}, Opts: e.kafka, Only: []string{canaryTopic}}
+	t := e.contexts.Clusters[scenario.Kafka]
+	seed := t.Address
+	if seed == "" {
+		seed = fmt.Sprintf("%s.%s.svc:%d", bootstrapService, t.Namespace, brokerPort)
+	}
+	return runtimes.KafkaAccess{Brokers: []string{seed}, Opts: e.kafka, Only: []string{canaryTopic}}
 }
 
 // Search says how the store is reached.

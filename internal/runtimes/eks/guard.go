@@ -60,8 +60,7 @@ func (s *System) open() error {
 	servers := map[string]string{}
 	clients := map[string]*kube.Client{}
 	for _, role := range scenario.ClusterNames {
-		t := s.contexts.Clusters[role]
-		c, err := kube.Open(t.Kubeconfig, t.Context)
+		c, err := s.contexts.client(role)
 		if err != nil {
 			return &RefusedError{fmt.Sprintf("%s: clusters.%s: %v", s.contexts.File, role, err)}
 		}
@@ -146,7 +145,7 @@ func (s *System) mayDo(ctx context.Context, actions []action, who map[string]str
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&text, "%s: %s may not %s; who administers context %s may grant it:\n%s", role, who[role], strings.Join(names, ", "), s.contexts.Clusters[role].Context, role2)
+		fmt.Fprintf(&text, "%s: %s may not %s; who administers context %s may grant it:\n%s", role, who[role], strings.Join(names, ", "), s.clients[role].Name(), role2)
 	}
 	return &RefusedError{"rights are missing\n" + text.String()}
 }

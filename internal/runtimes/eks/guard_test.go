@@ -52,11 +52,11 @@ func TestContextsFileSaysWhereItIsWrong(t *testing.T) {
 		if text == shipped {
 			t.Fatalf("%s: nothing was changed", tc.name)
 		}
-		if _, err := LoadContexts(write(t, dir, "eks.yaml", text)); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := LoadContexts(write(t, dir, "eks.yaml", text), false); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v\nwant %s", tc.name, err, tc.want)
 		}
 	}
-	if _, err := LoadContexts(write(t, dir, "eks.yaml", shipped)); err != nil {
+	if _, err := LoadContexts(write(t, dir, "eks.yaml", shipped), false); err != nil {
 		t.Error(err)
 	}
 }

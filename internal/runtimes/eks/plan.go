@@ -51,6 +51,14 @@ func (c *Contexts) looking() []action {
 	return out
 }
 
+// way is how brokers or store are reached.
+func (c *Contexts) way(role string) string {
+	if a := c.Clusters[role].Address; a != "" {
+		return "connection by " + a
+	}
+	return "port-forward"
+}
+
 // running is what a run of s does.
 func (c *Contexts) running(s *scenario.Scenario) []action {
 	dc, k, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Kafka].Namespace, c.Clusters[scenario.Monitoring].Namespace
@@ -60,9 +68,9 @@ func (c *Contexts) running(s *scenario.Scenario) []action {
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
 		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove it when everything is taken out again, else say in it that the run is over", marking(dc, "create", "patch", "delete")},
 		action{scenario.Datacenter, allowCanary, fmt.Sprintf("let the canary's generator write at most %d lines, %g/s at most, in %v", total, rate, s.Phases.LoadTime()), nil},
-		action{scenario.Kafka, "", fmt.Sprintf("port-forward to the brokers: read %s, and how long it keeps its records, as %s", canaryTopic, canaryUser), reading(k, true)},
+		action{scenario.Kafka, "", fmt.Sprintf("%s to the brokers: read %s, and how long it keeps its records, as %s", c.way(scenario.Kafka), canaryTopic, canaryUser), reading(k, true)},
 		action{scenario.Kafka, "", "port-forward to node exporters: clocks", nil},
-		action{scenario.Monitoring, "", "port-forward to the store: search index " + canaryTopic, reading(m, true)},
+		action{scenario.Monitoring, "", c.way(scenario.Monitoring) + " to the store: search index " + canaryTopic, reading(m, true)},
 		action{scenario.Monitoring, "", "port-forward to node exporters: clocks", nil},
 		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the run's own documents out of index %s, by their ids, and read again", canaryTopic), nil},
 	)
@@ -124,7 +132,7 @@ func (c *Contexts) listing() []action {
 	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
 	return append(c.looking(),
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
-		action{scenario.Monitoring, "", "port-forward to the store: count the documents of marked runs", reading(m, true)},
+		action{scenario.Monitoring, "", c.way(scenario.Monitoring) + " to the store: count the documents of marked runs", reading(m, true)},
 	)
 }
 
@@ -158,7 +166,7 @@ func (s *System) print(w io.Writer, actions []action, who map[string]string) {
 	fmt.Fprintln(t, "CLUSTER\tID\tAPI SERVER\tCONTEXT\tNAMESPACE\tYOU ARE")
 	for _, role := range scenario.ClusterNames {
 		c := s.contexts.Clusters[role]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", role, c.ID, s.clients[role].Server(), c.Context, c.Namespace, who[role])
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", role, c.ID, s.clients[role].Server(), s.clients[role].Name(), c.Namespace, who[role])
 	}
 	fmt.Fprintln(t, "\t\t\t\t\t")
 	fmt.Fprintln(t, "CLUSTER\tACTION\tWHAT WOULD BE DONE")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"triad/internal/kube"
@@ -33,18 +34,22 @@ type store struct {
 	client *elastic.Client
 }
 
-// throughTheAPI prepares the way to the store, through the API server.
+// throughTheAPI prepares the way to the store: through the API server, unless the file names an address.
 func (s *System) throughTheAPI() (*store, error) {
 	t := s.contexts.Clusters[scenario.Monitoring]
 	transport := &http.Transport{DialContext: s.clients[scenario.Monitoring].DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
-	st := &store{access: elastic.Access{URL: fmt.Sprintf("http://elasticsearch.%s:%d", t.Namespace, storePort), Transport: transport}}
+	at := fmt.Sprintf("elasticsearch.%s:%d", t.Namespace, storePort)
+	if t.Address != "" {
+		transport.DialContext, at = (&net.Dialer{}).DialContext, t.Address
+	}
+	st := &store{access: elastic.Access{URL: "http://" + at, Transport: transport}}
 	if t.Login != nil {
 		pool, err := authority(t.Login.CAFile)
 		if err != nil {
 			return nil, err
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-		st.access.URL = fmt.Sprintf("https://elasticsearch.%s:%d", t.Namespace, storePort)
+		st.access.URL = "https://" + at
 		st.access.Username = t.Login.User
 		if st.access.Password, err = t.Login.password(); err != nil {
 			return nil, err
@@ -122,11 +127,48 @@ func brokerDialer(c *kube.Client, namespace string, roots *x509.CertPool) func(c
 		if err != nil {
 			return nil, err
 		}
-		conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12})
-		if err := conn.HandshakeContext(ctx); err != nil {
-			_ = raw.Close()
-			return nil, fmt.Errorf("broker %s: %w", name, err)
-		}
-		return conn, nil
+		return secured(ctx, raw, name, roots)
 	}
+}
+
+// balancedDialer dials brokers by their own addresses, as load balancers and brokers announce them: those of the bootstrap address's own host or
+// its domain, and no others, whatever a broker may answer.
+func balancedDialer(bootstrap string, roots *x509.CertPool) func(ctx context.Context, network, host string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, err := sameDomain(bootstrap, address)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return secured(ctx, raw, host, roots)
+	}
+}
+
+// sameDomain returns the host of a broker's address when it is the bootstrap's, or in the same domain of at least two labels.
+func sameDomain(bootstrap, address string) (host string, err error) {
+	own, _, err := net.SplitHostPort(bootstrap)
+	if err == nil {
+		host, _, err = net.SplitHostPort(address)
+	}
+	if err != nil {
+		return "", fmt.Errorf("broker address %q: %w", address, err)
+	}
+	_, domain, _ := strings.Cut(own, ".")
+	_, theirs, _ := strings.Cut(host, ".")
+	if host == own || net.ParseIP(own) == nil && strings.Contains(domain, ".") && theirs == domain {
+		return host, nil
+	}
+	return "", fmt.Errorf("broker address %q is not in the domain of %s: not dialled", address, bootstrap)
+}
+
+func secured(ctx context.Context, raw net.Conn, name string, roots *x509.CertPool) (net.Conn, error) {
+	conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("broker %s: %w", name, err)
+	}
+	return conn, nil
 }
