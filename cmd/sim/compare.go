@@ -20,11 +20,11 @@ import (
 )
 
 func (a *app) compareCommand() *cobra.Command {
-	var output string
+	var f changeFlags
 	var all bool
 	c := &cobra.Command{
-		Use:   "compare A B",
-		Short: "Say what differs between runs, in configuration and in result",
+		Use:   "compare A B | compare BASE HEAD --scenarios NAME,...",
+		Short: "Say what differs between runs, or run two revisions in turns and say which is better",
 		Long: `Say what differs between runs, in configuration and in result.
 
 A and B are each a run directory (or its name below reports/), a folder with several
@@ -36,13 +36,41 @@ lies. A difference is called one (better, worse) only from four runs on each sid
 when it is larger than 5 % and would come by chance in less than one of twenty
 comparisons. Records and seconds inside one run depend on each other and prove
 nothing about another run, so one run a side shows figures and says that they are too
-few.`,
+few.
+
+With --scenarios it makes the runs itself. BASE and HEAD are then git revisions, or
+folders with manifests/, kind/ and scenarios/; a revision is unpacked into a scratch
+folder that is removed at the end, also by Ctrl-C. This same program runs each scenario
+on both, in turns over --rounds, and says for each scenario and figure: better, worse
+or no difference, with the range in which the change lies. Verdicts that are others and
+records that are lost, doubled or spoilt where none were are always said, whatever
+their number. A scenario named by its file is the same on both sides; one named by name
+is the one of the side's revision. All runs, compare.json and compare.md (the comment
+of a pull request) lie in a folder compare-TIME below --reports.
+
+Exits with 0 for better or no difference, 3 for worse, 4 where it cannot tell.`,
 		Example: `  sim compare reports/20261123T093000-smoke-embedded reports/20261123T101500-smoke-embedded
   sim compare nightly/before nightly/after -o json
-  sim compare a1,a2,a3,a4 b1,b2,b3,b4 --all`,
+  sim compare a1,a2,a3,a4 b1,b2,b3,b4 --all
+  sim compare origin/main . --scenarios smoke,broker-failover --rounds 6
+  sim compare v1.4.0 v1.5.0 --scenarios kafka-outage --runtime kind -o markdown`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRuns(2),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("scenarios") {
+				if f.output != "markdown" {
+					if err := checkOutput(f.output); err != nil {
+						return usage(fmt.Errorf("--output %q: want text, json or markdown", f.output))
+					}
+				}
+				return a.compareRevisions(c.Context(), args[0], args[1], f)
+			}
+			for _, name := range []string{"rounds", "effect", "runtime", "seed", "duration", "images", "reports"} {
+				if c.Flags().Changed(name) {
+					return usage(fmt.Errorf("--%s is for runs that are made now: name the --scenarios", name))
+				}
+			}
+			output := f.output
 			if err := checkOutput(output); err != nil {
 				return err
 			}
@@ -75,9 +103,18 @@ few.`,
 			return a.comparison(out, all)
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	c.Flags().StringSliceVar(&f.scenarios, "scenarios", nil, "run these on both revisions: names or files, with commas between")
+	c.Flags().IntVar(&f.rounds, "rounds", 6, "with --scenarios: runs of each scenario on each side")
+	c.Flags().Float64Var(&f.effect, "effect", check.Effect, "with --scenarios: smallest change of a figure that is called one, as a share")
+	c.Flags().StringVarP(&f.runtime, "runtime", "r", "auto", "with --scenarios: auto, embedded or kind")
+	c.Flags().Uint64Var(&f.seed, "seed", 0, "with --scenarios: seed of the first round (default: the scenario's)")
+	c.Flags().Var(durationFlag{&f.duration}, "duration", "with --scenarios: stretch the load, as sim run does")
+	c.Flags().StringVar(&f.images, "images", "", "with --scenarios: image set file (default: TRIAD_IMAGES)")
+	c.Flags().StringVar(&f.reports, "reports", "", "with --scenarios: folder for the runs (default: reports below the root)")
+	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json; with --scenarios also markdown")
 	c.Flags().BoolVar(&all, "all", false, "print every figure, also those that are the same on both sides and those over all phases")
-	a.completeFlag(c, "output", "text", "json")
+	a.completeFlag(c, "output", "text", "json", "markdown")
+	a.completeFlag(c, "runtime", "auto", "embedded", "kind")
 	return c
 }
 

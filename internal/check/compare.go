@@ -72,6 +72,8 @@ type FigureDiff struct {
 	B       *Estimate `json:"b"`
 	Change  *float64  `json:"change"` // share of A; null when A is zero or a side is missing
 	P       *float64  `json:"p_value"`
+	// Shift is how far B lies above A, in the figure's unit.
+	Shift *stats.Interval `json:"shift,omitempty"`
 	Verdict string    `json:"verdict"`
 	Detail  string    `json:"detail"`
 }
@@ -230,6 +232,9 @@ func diff(name, unit string, a, b []float64) FigureDiff {
 	}
 	p := stats.Differ(a, b)
 	f.P = &p
+	if i, ok := stats.Shift(a, b, 0.95); ok {
+		f.Shift = &i
+	}
 	small := f.A.Median != 0 && math.Abs(delta/f.A.Median) < compareEffect || delta == 0
 	switch {
 	case p >= compareLevel || small:

@@ -7,9 +7,12 @@ import (
 
 // Interval is an estimate with the range in which the true value lies.
 type Interval struct {
-	Estimate, Lo, Hi float64
-	Confidence       float64 // that the true value is not below Lo; and, apart from that, that it is not above Hi
-	N                int
+	Estimate float64 `json:"estimate"`
+	Lo       float64 `json:"lo"`
+	Hi       float64 `json:"hi"`
+	// Confidence that it lies in the range; of Paired, that it is not below Lo and, apart from that, that it is not above Hi.
+	Confidence float64 `json:"confidence"`
+	N          int     `json:"n"` // differences that it is made of
 }
 
 // Paired estimates the centre of paired differences without assuming how they are distributed beyond symmetry: the median
