@@ -57,9 +57,13 @@ test: ## everything that needs no container engine: vet, lint, race tests, smoke
 	@for n in 1 2 3; do bin/sim-embedded run smoke --runtime embedded; code=$$?; [ $$code -eq 4 ] || break; done; exit $$code
 	bin/sim-embedded selftest
 
+# The workflows' shell is not read by shellcheck: it is there on some machines and not on others, and they must agree.
+ACTIONLINT := $(GO) tool -modfile=tools/go.mod actionlint -shellcheck= -pyflakes=
+
 .PHONY: lint
-lint: ## formatting and lint (the first time it compiles golangci-lint: about a minute on two cores)
+lint: ## formatting and lint, of workflows too (the first time it compiles golangci-lint: about a minute on two cores)
 	$(LINT) run ./...
+	$(ACTIONLINT)
 
 .PHONY: fmt
 fmt: ## format everything

@@ -157,22 +157,27 @@ func (s *ScenarioChange) figures(base, head []*Result, effect float64) error {
 			continue
 		}
 		s.Figures = append(s.Figures, ChangeFigure{FigureDiff: f})
-		if f.P != nil {
+		if f.P != nil && !constant(f) {
 			ps = append(ps, *f.P)
 			tested = append(tested, len(s.Figures)-1)
 		}
 	}
+	// Rounds are few: what one figure alone can show at best decides whether "not different" means anything.
+	best := math.Exp(lchoose(len(tb)+len(th), len(tb)) + math.Ln2)
+	need := int(math.Ceil(best * float64(len(ps)) / compareLevel))
 	for n, p := range stats.Adjusted(ps) {
-		s.Figures[tested[n]].answer(p, effect)
+		s.Figures[tested[n]].answer(p, effect, need > 1)
 	}
-	// Rounds are few: what the test can show at best decides what "no difference" is worth.
-	if n, m := len(tb), len(th); len(ps) > 0 {
-		best := 2 * math.Exp(lchoose(n+m, n))
-		if need := int(math.Ceil(best * float64(len(ps)) / compareLevel)); need > 1 {
-			s.Notes = append(s.Notes, fmt.Sprintf("with %d and %d runs a figure is called different only if at least %d of the %d differ together; more rounds find a single one", n, m, need, len(ps)))
-		}
+	if len(ps) > 0 && need > 1 {
+		s.Notes = append(s.Notes, fmt.Sprintf("with %d and %d runs a figure is called different only if at least %d of the %d differ together; more rounds find a single one", len(tb), len(th), need, len(ps)))
 	}
 	return nil
+}
+
+// constant reports whether a figure is the same in every run: then it cannot differ by chance, and does not take part in what is
+// held against the level together.
+func constant(f FigureDiff) bool {
+	return f.A != nil && f.B != nil && f.A.Lo == f.A.Hi && f.B.Lo == f.B.Hi && f.A.Median == f.B.Median
 }
 
 // lchoose is the logarithm of the chance of one of the ways to take k of n.
@@ -197,8 +202,9 @@ func scenarioKeys(ds []ConfigDiff) []string {
 	return out
 }
 
-// answer says how a figure stands, with the p-value that it has among the others.
-func (f *ChangeFigure) answer(p, effect float64) {
+// answer says how a figure stands, with the p-value that it has among the others. Where the runs are too few for one figure to be
+// told from chance, one that would be different if it were the only one is not called the same.
+func (f *ChangeFigure) answer(p, effect float64, few bool) {
 	f.Adjusted = &p
 	if f.Shift != nil && f.A.Median != 0 {
 		f.ShareLo, f.ShareHi = new(f.Shift.Lo/math.Abs(f.A.Median)), new(f.Shift.Hi/math.Abs(f.A.Median))
@@ -206,6 +212,8 @@ func (f *ChangeFigure) answer(p, effect float64) {
 	delta := f.B.Median - f.A.Median
 	small := delta == 0 || f.A.Median != 0 && math.Abs(delta/f.A.Median) < effect || f.Unit == "s" && math.Abs(delta) < changeStep.Seconds()
 	switch {
+	case few && p >= compareLevel && *f.P < compareLevel && !small:
+		f.Verdict = NotClear
 	case p >= compareLevel || small:
 		f.Verdict = Same
 	case (delta > 0) == moreIsBetter(f.Name):
@@ -433,12 +441,12 @@ func (s *ScenarioChange) conclude() {
 	}
 	for _, f := range s.Figures {
 		all = append(all, f.Verdict)
-		tested = tested || f.Adjusted != nil
+		tested = tested || f.P != nil
 	}
 	switch {
 	case slices.Contains(all, Worse):
 		s.Verdict = Worse
-	case !tested || slices.ContainsFunc(s.Findings, func(f Finding) bool { return f.Verdict == NotClear }):
+	case !tested || slices.Contains(all, NotClear):
 		s.Verdict = NotClear
 	case slices.Contains(all, Better):
 		s.Verdict = Better
@@ -493,6 +501,8 @@ func (s *ScenarioChange) words() string {
 			worse = append(worse, text)
 		case Better:
 			better = append(better, text)
+		case NotClear:
+			perhaps = append(perhaps, text)
 		}
 	}
 	const most = 3
@@ -516,6 +526,12 @@ func (s *ScenarioChange) words() string {
 			out += ": " + list(perhaps) + " may be chance"
 		} else {
 			out += fmt.Sprintf(": at least %d valid runs a side are needed", compareRuns)
+		}
+	case NoDifference: // it is worth what it excludes
+		for _, f := range s.Figures {
+			if strings.HasPrefix(f.Name, "e2e_latency") && strings.HasSuffix(f.Name, "p99") && f.ShareLo != nil {
+				out += fmt.Sprintf(" (%s changed by %+.0f to %+.0f %%)", f.Name, *f.ShareLo*100, *f.ShareHi*100)
+			}
 		}
 	}
 	return out

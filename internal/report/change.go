@@ -177,12 +177,21 @@ func share(v *float64) string {
 	return fmt.Sprintf("%+.1f %%", *v*100)
 }
 
-// shareRange is the range of the change with its confidence where that is not the usual one.
+// shareRange is the range in which the change lies.
 func shareRange(f check.ChangeFigure) string {
 	if f.ShareLo == nil || f.ShareHi == nil || f.Shift == nil || math.IsNaN(*f.ShareLo) {
 		return none
 	}
-	return fmt.Sprintf("%+.1f to %+.1f %%", *f.ShareLo*100, *f.ShareHi*100)
+	one := func(v float64) string {
+		switch {
+		case v < -10:
+			return "below -1000"
+		case v > 10:
+			return "above +1000"
+		}
+		return fmt.Sprintf("%+.1f", v*100)
+	}
+	return one(*f.ShareLo) + " to " + one(*f.ShareHi) + " %"
 }
 
 func pValue(p *float64) string {
