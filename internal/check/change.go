@@ -162,14 +162,14 @@ func (s *ScenarioChange) figures(base, head []*Result, effect float64) error {
 			tested = append(tested, len(s.Figures)-1)
 		}
 	}
-	// Rounds are few: what one figure alone can show at best decides whether "not different" means anything.
-	best := math.Exp(lchoose(len(tb)+len(th), len(tb)) + math.Ln2)
-	need := int(math.Ceil(best * float64(len(ps)) / compareLevel))
-	for n, p := range stats.Adjusted(ps) {
-		s.Figures[tested[n]].answer(p, effect, need > 1)
+	// Rounds may be too few for any figure to differ by more than chance among so many: then "not different" means nothing.
+	n, m := len(tb), len(th)
+	few := 2*math.Exp(lchoose(n+m, n))*float64(len(ps)) >= compareLevel
+	for i, p := range stats.Adjusted(ps) {
+		s.Figures[tested[i]].answer(p, effect, few)
 	}
-	if len(ps) > 0 && need > 1 {
-		s.Notes = append(s.Notes, fmt.Sprintf("with %d and %d runs a figure is called different only if at least %d of the %d differ together; more rounds find a single one", len(tb), len(th), need, len(ps)))
+	if len(ps) > 0 && few {
+		s.Notes = append(s.Notes, fmt.Sprintf("with %d and %d runs no figure can be told from chance among %d, however much it changed: more rounds can", n, m, len(ps)))
 	}
 	return nil
 }
@@ -202,8 +202,8 @@ func scenarioKeys(ds []ConfigDiff) []string {
 	return out
 }
 
-// answer says how a figure stands, with the p-value that it has among the others. Where the runs are too few for one figure to be
-// told from chance, one that would be different if it were the only one is not called the same.
+// answer says how a figure stands, with the p-value that it has among the others. Where the runs are too few, one that would be
+// different if it were the only one is not called the same.
 func (f *ChangeFigure) answer(p, effect float64, few bool) {
 	f.Adjusted = &p
 	if f.Shift != nil && f.A.Median != 0 {
@@ -270,33 +270,34 @@ func verdictFindings(base, head []*Result) []Finding {
 		if name != "the run" {
 			f.What = "check " + name
 		}
-		fb, fh := countVerdict(s.base, Fail), countVerdict(s.head, Fail)
-		pb, ph := countVerdict(s.base, Pass), countVerdict(s.head, Pass)
+		// An invalid run says nothing about the system: a change is not worse because the machine was busy.
+		bs, hs := valid(s.base), valid(s.head)
+		fb, fh := countVerdict(bs, Fail), countVerdict(hs, Fail)
+		pb, ph := countVerdict(bs, Pass), countVerdict(hs, Pass)
 		// A fail where none was is what a change is watched for. An invariant is exact; what rests on timing may fail by chance.
 		switch {
 		case fh > 0 && fb == 0:
-			f.Chance = stats.MoreOften(fb, len(s.base), fh, len(s.head))
+			f.Chance = stats.MoreOften(fb, len(bs), fh, len(hs))
 			f.Detail, f.Verdict = "it failed on no run of base", NotClear
 			if f.Chance < compareLevel || s.always {
 				f.Verdict = Worse
 			}
 		case fb > 0 && fh == 0 && ph > 0:
-			f.Chance = stats.MoreOften(fh, len(s.head), fb, len(s.base))
+			f.Chance = stats.MoreOften(fh, len(hs), fb, len(bs))
 			f.Detail = "it fails no more"
-			if f.Chance < compareLevel && ph == len(s.head) {
+			if f.Chance < compareLevel && ph == len(hs) {
 				f.Verdict = Better
 			}
-		case ph < pb:
-			f.Chance = stats.MoreOften(len(s.base)-pb, len(s.base), len(s.head)-ph, len(s.head))
-			if f.Chance < compareLevel {
-				f.Verdict = Worse
-			}
+		case len(bs) == 0 || len(hs) == 0 || sameShares(bs, hs):
+			f.Chance, f.Detail = 1, "invalid runs say nothing about the system"
+		case ph*len(bs) < pb*len(hs):
+			f.Chance = stats.MoreOften(len(bs)-pb, len(bs), len(hs)-ph, len(hs))
 			f.Detail = "it passes less often"
-		case ph > pb:
-			f.Chance = stats.MoreOften(len(s.head)-ph, len(s.head), len(s.base)-pb, len(s.base))
 			if f.Chance < compareLevel {
-				f.Verdict = Better
+				f.Verdict = NotClear // what it is in place of pass is no fail
 			}
+		case ph*len(bs) > pb*len(hs):
+			f.Chance = stats.MoreOften(len(hs)-ph, len(hs), len(bs)-pb, len(bs))
 			f.Detail = "it passes more often"
 		default:
 			f.Chance = 1
@@ -314,6 +315,10 @@ func countVerdict(vs []Verdict, v Verdict) int {
 		}
 	}
 	return n
+}
+
+func valid(vs []Verdict) []Verdict {
+	return slices.DeleteFunc(slices.Clone(vs), func(v Verdict) bool { return v == Invalid })
 }
 
 // sameShares reports whether both sides have only one verdict, and the same.
@@ -429,7 +434,7 @@ func whereLost(what string, head []*Result) string {
 	if len(where) == 0 {
 		return "none on any run of base"
 	}
-	return "none on any run of base; lost between " + strings.Join(where, ", ")
+	return "none on any run of base; lost in " + strings.Join(where, ", ")
 }
 
 // conclude says how the scenario stands: one thing worse is worse, whatever else got better.

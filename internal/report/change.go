@@ -22,7 +22,7 @@ const commentLimit = 60_000
 func ChangeText(w io.Writer, c *check.Change, manifests []string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n%s  %s\n", changeTitle(c), strings.ToUpper(c.Verdict), c.Summary)
-	fmt.Fprintln(&b, "\nManifests")
+	fmt.Fprintln(&b, "\nManifests (A: base, B: head)")
 	for _, l := range manifests {
 		fmt.Fprintln(&b, "  "+l)
 	}
@@ -82,7 +82,7 @@ func ChangeMarkdown(w io.Writer, c *check.Change, manifests []string) error {
 			fmt.Fprintf(&b, "%s%s\n", head, rows.String())
 		}
 		if same > 0 {
-			fmt.Fprintf(&b, "<details><summary>%d figures in which no difference is seen</summary>\n\n%s%s\n</details>\n\n", same, head, rest.String())
+			fmt.Fprintf(&b, "<details><summary>Figures in which no difference is seen: %d</summary>\n\n%s%s\n</details>\n\n", same, head, rest.String())
 		}
 		for _, n := range s.Notes {
 			fmt.Fprintf(&b, "- %s\n", md(n))
@@ -90,7 +90,7 @@ func ChangeMarkdown(w io.Writer, c *check.Change, manifests []string) error {
 		fmt.Fprintln(&b)
 	}
 	// A line of a configuration may hold the fence itself.
-	fmt.Fprintf(&b, "<details><summary>What differs in the manifests</summary>\n\n~~~~\n%s\n~~~~\n</details>\n\n", strings.ReplaceAll(strings.Join(manifests, "\n"), "~~~~", "~ ~ ~"))
+	fmt.Fprintf(&b, "<details><summary>What differs in the manifests (A: base, B: head)</summary>\n\n~~~~\n%s\n~~~~\n</details>\n\n", strings.ReplaceAll(strings.Join(manifests, "\n"), "~~~~", "~ ~ ~"))
 	for _, n := range changeNotes(c) {
 		fmt.Fprintln(&b, md(n)+"  ")
 	}
@@ -114,7 +114,7 @@ func changeTitle(c *check.Change) string {
 }
 
 func changeNotes(c *check.Change) []string {
-	out := []string{fmt.Sprintf("A figure is called different when it changed by %.3g %% or more and so much would come by chance in less than 1 of %.0f comparisons, all figures of a scenario held together (Mann-Whitney over whole runs, Benjamini-Hochberg).", c.Effect*100, 1/c.Level)}
+	out := []string{fmt.Sprintf("A figure is called different when it changed by %.3g %% or more and by more than chance: in less than 1 of %.0f comparisons of the same would any figure of a scenario be (Mann-Whitney over whole runs, Holm).", c.Effect*100, 1/c.Level)}
 	if c.Runtime == "embedded" {
 		out = append(out, "The embedded runtime is a model: what it says of latencies and rates is about configuration (intervals, batches, retries), never about the speed of the real programs.")
 	}

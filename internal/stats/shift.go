@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -49,28 +50,20 @@ func Shift(a, b []float64, confidence float64) (i Interval, ok bool) {
 	return i, true
 }
 
-// Adjusted turns the p-values of several tests into ones that may be held against a level together (Benjamini and
-// Hochberg): of the differences that are then called one, at most the level's share is chance, and where there is no
-// difference at all one is called with at most the level's probability. The order is kept and ps is not changed.
+// Adjusted turns the p-values of several tests into ones that may be held against a level together (Holm): with at most the
+// level's probability is any difference called one that is chance, whatever else differs. The order is kept and ps is not
+// changed.
 func Adjusted(ps []float64) []float64 {
 	order := make([]int, len(ps))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(i, j int) int {
-		switch {
-		case ps[i] > ps[j]:
-			return -1
-		case ps[i] < ps[j]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(ps[i], ps[j]) })
 	out := make([]float64, len(ps))
-	least := 1.0
-	for n, i := range order { // from the largest on
-		least = min(least, ps[i]*float64(len(ps))/float64(len(ps)-n))
-		out[i] = least
+	most := 0.0
+	for n, i := range order { // from the smallest on
+		most = max(most, min(ps[i]*float64(len(ps)-n), 1))
+		out[i] = most
 	}
 	return out
 }

@@ -50,7 +50,7 @@ func TestShiftCovers(t *testing.T) {
 
 func TestAdjusted(t *testing.T) {
 	got := Adjusted([]float64{0.04, 0.01, 0.03, 0.5})
-	for i, want := range []float64{0.04 * 4 / 3, 0.04, 0.04 * 4 / 3, 0.5} {
+	for i, want := range []float64{0.09, 0.04, 0.09, 0.5} {
 		if math.Abs(got[i]-want) > 1e-12 {
 			t.Errorf("%d: %g, want %g", i, got[i], want)
 		}
