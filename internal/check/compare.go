@@ -66,16 +66,16 @@ type Estimate struct {
 
 // FigureDiff is one figure on both sides.
 type FigureDiff struct {
-	Name    string    `json:"name"`
-	Unit    string    `json:"unit"`
-	A       *Estimate `json:"a"`
-	B       *Estimate `json:"b"`
-	Change  *float64  `json:"change"` // share of A; null when A is zero or a side is missing
-	P       *float64  `json:"p_value"`
+	Name   string    `json:"name"`
+	Unit   string    `json:"unit"`
+	A      *Estimate `json:"a"`
+	B      *Estimate `json:"b"`
+	Change *float64  `json:"change"` // share of A; null when A is zero or a side is missing
+	P      *float64  `json:"p_value"`
 	// Shift is how far B lies above A, in the figure's unit.
-	Shift *stats.Interval `json:"shift,omitempty"`
-	Verdict string    `json:"verdict"`
-	Detail  string    `json:"detail"`
+	Shift   *stats.Interval `json:"shift,omitempty"`
+	Verdict string          `json:"verdict"`
+	Detail  string          `json:"detail"`
 }
 
 // Compare compares two sets of runs of at least one each. Only whole runs are compared, one value each, because the

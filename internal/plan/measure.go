@@ -50,15 +50,37 @@ type file struct {
 	Measurements []Measurement `json:"measurements"`
 }
 
-// Read reads measurements: from a run directory, a file that Write wrote, or what make bench printed. root is taken off the
-// names of sources.
+// Read reads measurements: from a run directory, a file with what JSON returns, what make bench printed, or a folder of these.
 func Read(path string) ([]Measurement, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
-		return readRun(path)
+		if _, err := os.Stat(filepath.Join(path, evidence.HeaderFile)); err == nil {
+			return readRun(path)
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, err
+		}
+		var out []Measurement
+		for _, e := range entries {
+			if e.IsDir() {
+				if _, err := os.Stat(filepath.Join(path, e.Name(), evidence.HeaderFile)); err != nil {
+					continue
+				}
+			}
+			ms, err := Read(filepath.Join(path, e.Name()))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, ms...)
+		}
+		if len(out) == 0 {
+			return nil, fmt.Errorf("%s: no measurements", path)
+		}
+		return out, nil
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -169,7 +191,7 @@ func readRun(dir string) ([]Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	source := "run " + r.Header.ID
+	source := fmt.Sprintf("run %s (%d CPUs)", r.Header.ID, r.Header.Host.CPUs)
 	if r.Header.Runtime == "embedded" {
 		return nil, fmt.Errorf("%s: a run on embedded measures models: nothing in it is a figure of the real programs", source)
 	}
@@ -286,4 +308,59 @@ func number(o manifests.Object, otherwise float64, keys ...string) float64 {
 		}
 	}
 	return otherwise
+}
+
+// SystemOf reads the platform's size out of the rendered manifests; its buffers are the caller's.
+func SystemOf(overlay string, all map[string]manifests.Rendered) System {
+	const topic = "service-topic" // of the services' lines, which are nearly all there are
+	s := System{Overlay: overlay, Topic: topic}
+	for _, r := range all {
+		parts := countParts(r.Objects)
+		s.Brokers += int(parts["brokers"])
+		s.Tasks += int(parts["tasks"])
+		s.Nodes += int(parts["nodes"])
+		for _, o := range r.Objects {
+			switch {
+			case o.Kind() == "KafkaTopic" && o.Name() == topic:
+				s.Partitions, s.Replication = int(number(o, 1, "spec", "partitions")), int(number(o, 1, "spec", "replicas"))
+				s.Retention = time.Duration(number(o, 0, "spec", "config", "retention.ms")) * time.Millisecond
+			case o.Kind() == "KafkaNodePool" && s.BrokerCPU == 0:
+				s.BrokerCPU = processors(field(o, "spec", "resources", "requests", "cpu"))
+				if vs, _ := field(o, "spec", "storage", "volumes").([]any); len(vs) > 0 {
+					v, _ := vs[0].(map[string]any)
+					s.BrokerDisk = volumeBytes(v["size"])
+				}
+			}
+		}
+	}
+	return s
+}
+
+// processors reads a quantity of processors: "1", "500m", 2.
+func processors(v any) float64 {
+	text := fmt.Sprint(v)
+	milli, is := strings.CutSuffix(text, "m")
+	f, err := strconv.ParseFloat(milli, 64)
+	switch {
+	case err != nil:
+		return 0
+	case is:
+		return f / 1000
+	}
+	return f
+}
+
+// volumeBytes reads the size of a volume in bytes: "200Gi", "2Ti".
+func volumeBytes(v any) float64 {
+	text := fmt.Sprint(v)
+	for unit, n := range map[string]float64{"Gi": 1 << 30, "Ti": 1 << 40} {
+		if digits, ok := strings.CutSuffix(text, unit); ok {
+			f, err := strconv.ParseFloat(digits, 64)
+			if err != nil {
+				return 0
+			}
+			return f * n
+		}
+	}
+	return 0
 }
