@@ -78,9 +78,10 @@ hooks: ## run checks before each commit (.githooks)
 	git config core.hooksPath .githooks
 
 .PHONY: generate
-generate: ## rewrite what is made from code: docs/scenarios.md
+generate: ## rewrite what is made from code: docs/scenarios.md, the plan in docs/scaling.md
 	@CGO_ENABLED=0 $(GO) build $(STAMP) -tags embedded_only -o bin/sim-embedded ./cmd/sim
 	bin/sim-embedded docs > docs/scenarios.md.new && mv docs/scenarios.md.new docs/scenarios.md
+	bin/sim-embedded plan 1000000 --from docs/measurements --write docs/scaling.md
 
 .PHONY: race
 race: ## short tests with the race detector
@@ -92,7 +93,7 @@ smoke: ## the smallest whole run, without a container engine
 
 .PHONY: verify
 verify: generate ## what CI runs: generated files are committed, then make test
-	@git diff --exit-code -- docs/scenarios.md || { echo 'docs/scenarios.md is behind the code: commit what make generate wrote' >&2; exit 1; }
+	@git diff --exit-code -- docs/scenarios.md docs/scaling.md || { echo 'docs/scenarios.md or docs/scaling.md is behind the code: commit what make generate wrote' >&2; exit 1; }
 	@$(MAKE) --no-print-directory test
 
 # The runs and the faults share clusters through TRIAD_STATE_DIR; they are brought up by the first test and stay.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"triad/internal/plan"
 	"triad/internal/scenario"
 )
 
@@ -23,6 +25,27 @@ func TestScenarioReferenceIsUpToDate(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("docs/scenarios.md is behind the code; run make generate (-code +file):\n%s", diff)
+	}
+}
+
+// The plan in docs/scaling.md is that of the manifests and of docs/measurements as they are.
+func TestScalingIsUpToDate(t *testing.T) {
+	root := filepath.Join("..", "..")
+	got, err := os.ReadFile(filepath.Join(root, "docs", "scaling.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	a := &app{root: root, stdout: &out, stderr: &out, getenv: func(string) string { return "" }}
+	if code := a.main(t.Context(), []string{"plan", "1000000", "--root", root, "--from", filepath.Join(root, "docs", "measurements"), "-o", "markdown"}); code != exitPass {
+		t.Fatalf("exit code %d: %s", code, out.String())
+	}
+	want, err := plan.Replace(string(got), out.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("docs/scaling.md is behind; run make generate (-is +file):\n%s", diff)
 	}
 }
 

@@ -360,7 +360,7 @@ func (m *maker) buffers() {
 		v := slices.Min(spans)
 		m.add(one(part, fmt.Sprintf("%s (%s; when full: %s)", b.Component, b.Hop, b.Full), v, "s", basis, strings.Join(hows, "; "), origin...))
 		if v < 600 && b.For == 0 {
-			m.limit("The buffer of %s lasts %s at this rate; then it is %q.", b.Component, spanText(v), b.Full)
+			m.limit("The buffer of %s lasts %s at this rate when nothing leaves it; when full: %s.", b.Component, spanText(v), b.Full)
 		}
 	}
 }
@@ -397,7 +397,7 @@ func (m *maker) watching() {
 			m.limit("Judging takes %s on one core, longer than the run: judge shards beside each other.", spanText(v))
 		}
 	}
-	m.unknown(part, "time to merge the shards", "s", "nothing has merged the evidence of several generators yet")
+	m.unknown(part, "time to merge the shards", "s", "no benchmark merges the evidence of several generators")
 	if m.wire != nil {
 		m.add(one(part, "bytes that the observer of Kafka reads", m.Rate**m.wire, "bytes/s", Measured, "every record once more out of the brokers", m.wireOf...))
 	}
