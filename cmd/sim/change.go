@@ -265,8 +265,10 @@ func unpack(r io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	t := tar.NewReader(r)
+	return errors.Join(unpackTo(in, tar.NewReader(r)), in.Close())
+}
+
+func unpackTo(in *os.Root, t *tar.Reader) error {
 	for {
 		h, err := t.Next()
 		switch {

@@ -54,7 +54,7 @@ A figure that was measured at another rate says how far away that is.
   sim plan 200000 --from bench.txt --from reports/20261127T124047-es-throttle-kind --duration 6h
   sim plan 1000000 --from docs/measurements --write docs/scaling.md`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
 			if output != "markdown" {
 				if err := checkOutput(output); err != nil {
 					return usage(fmt.Errorf("--output %q: want text, json or markdown", output))

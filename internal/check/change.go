@@ -533,10 +533,14 @@ func (s *ScenarioChange) words() string {
 			out += fmt.Sprintf(": at least %d valid runs a side are needed", compareRuns)
 		}
 	case NoDifference: // it is worth what it excludes
+		var ranges []string
 		for _, f := range s.Figures {
 			if strings.HasPrefix(f.Name, "e2e_latency") && strings.HasSuffix(f.Name, "p99") && f.ShareLo != nil {
-				out += fmt.Sprintf(" (%s changed by %+.0f to %+.0f %%)", f.Name, *f.ShareLo*100, *f.ShareHi*100)
+				ranges = append(ranges, fmt.Sprintf("%s changed by %+.0f to %+.0f %%", f.Name, *f.ShareLo*100, *f.ShareHi*100))
 			}
+		}
+		if len(ranges) > 0 {
+			out += " (" + strings.Join(ranges, ", ") + ")"
 		}
 	}
 	return out

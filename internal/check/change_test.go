@@ -93,7 +93,7 @@ func TestWeighFindsWhatChanged(t *testing.T) {
 // Too few rounds are no proof that nothing differs.
 func TestWeighOfFewRounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 0))
-	c, s := weigh(t, spread(rng, 3, 1), spread(rng, 3, 3))
+	c, _ := weigh(t, spread(rng, 3, 1), spread(rng, 3, 3))
 	if c.Verdict != NotClear || !strings.Contains(c.Summary, "at least 4 valid runs") {
 		t.Errorf("three rounds: %s: %s", c.Verdict, c.Summary)
 	}
@@ -102,7 +102,7 @@ func TestWeighOfFewRounds(t *testing.T) {
 	for i, r := range head {
 		base[i].Latency[3].P99, r.Latency[3].P99 = 2e9+int64(i), 9e9+int64(i)
 	}
-	c, s = weigh(t, base, head)
+	c, s := weigh(t, base, head)
 	if c.Verdict != NotClear || !strings.Contains(c.Summary, "target_block, before, p99 +350 % may be chance") || !strings.Contains(strings.Join(s.Notes, "\n"), "no figure can be told from chance among") {
 		t.Errorf("four rounds: %s: %s %q", c.Verdict, c.Summary, s.Notes)
 	}

@@ -375,8 +375,10 @@ func (m *maker) evidence() {
 	sec := m.Duration.Seconds()
 	lo := l.Value*m.Rate*sec + (h.Value+s.Value)*sec
 	hi := l.Value*m.Rate*sec + h.Value*sec*m.Rate/h.Rate + s.Value*sec
-	m.add(Row{Part: part, What: "size of a run", Lo: &lo, Hi: &hi, Unit: "bytes", Basis: Measured, Beyond: m.Rate / l.Rate, From: []string{l.Source},
-		How: fmt.Sprintf("%v: %.3g bytes of ledger a record, %.3g kB of samples a second, and of histograms between %.3g kB a second (they stay as wide) and as much a record as there (%.2g bytes)", m.Duration, l.Value, s.Value/1e3, h.Value/1e3, h.Value/h.Rate)})
+	m.add(Row{
+		Part: part, What: "size of a run", Lo: &lo, Hi: &hi, Unit: "bytes", Basis: Measured, Beyond: m.Rate / l.Rate, From: []string{l.Source},
+		How: fmt.Sprintf("%v: %.3g bytes of ledger a record, %.3g kB of samples a second, and of histograms between %.3g kB a second (they stay as wide) and as much a record as there (%.2g bytes)", m.Duration, l.Value, s.Value/1e3, h.Value/1e3, h.Value/h.Rate),
+	})
 	if hi > 10e9 {
 		m.limit("The evidence of a run of %v may reach %s: histograms are the most of it where latencies differ widely.", m.Duration, bytesText(hi))
 	}

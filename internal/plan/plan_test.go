@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,7 +164,7 @@ func TestSlopeOverRates(t *testing.T) {
 		"idle":      runs(Cores+"kafka", 0, 1, 5000, 10_000, 15_000, 20_000, 40_000, 50_000),
 		"falling":   runs(Cores+"kafka", -1e-6, 1, 5000, 10_000, 15_000, 20_000, 40_000, 50_000),
 	} {
-		o.Measured = append(base[:len(base):len(base)], ms...)
+		o.Measured = append(slices.Clip(base), ms...)
 		if r := row(t, Make(o), "brokers, by processor time"); r.Basis != Unknown || r.Lo != nil {
 			t.Errorf("%s: %s", name, r.Text())
 		}
