@@ -11,9 +11,10 @@ import (
 
 func TestDifferAgainstBenchmath(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		gen := func(name string) []float64 {
+		// Streams of their own: with the same draws on both sides the samples would be ties, where Greater is an approximation.
+		gen := func(name string, stream uint64) []float64 {
 			n := rapid.IntRange(4, 30).Draw(t, name+"_n")
-			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, name), 1))
+			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, name), stream))
 			shift := rapid.Float64Range(0, 2).Draw(t, name+"_shift")
 			out := make([]float64, n)
 			for i := range out {
@@ -21,7 +22,7 @@ func TestDifferAgainstBenchmath(t *testing.T) {
 			}
 			return out
 		}
-		a, b := gen("a"), gen("b")
+		a, b := gen("a", 1), gen("b", 2)
 		th := benchmath.DefaultThresholds
 		want := benchmath.AssumeNothing.Compare(benchmath.NewSample(append([]float64(nil), a...), &th), benchmath.NewSample(append([]float64(nil), b...), &th)).P
 		if got := Differ(a, b); math.Abs(got-want) > 1e-9 {
