@@ -223,9 +223,14 @@ func readRun(dir string) ([]Measurement, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(used)) {
 		if x := used[key]; !x.anew && x.to > x.from && x.last > x.first && rate > 0 {
-			out = append(out, Measurement{Name: Cores + key, Value: (x.last - x.first) / (x.to - x.from).Seconds(), Unit: "cores", Bytes: size, Rate: rate, With: with, Source: source})
+			unreal := notReal(r.Header.Components, key)
+			if key == scenario.Datacenter && unreal != "" {
+				continue // it is the collectors' time, and they are models
+			}
+			out = append(out, Measurement{Name: Cores + key, Value: (x.last - x.first) / (x.to - x.from).Seconds(), Unit: "cores", Bytes: size, Rate: rate, With: with, Source: source + unreal})
 		}
 	}
+	source += notReal(r.Header.Components, "")
 	if d, p := res.Recovery.DrainRate, res.Recovery.PeakRate; d != nil && p != nil && res.Verdict != check.Invalid {
 		// A backlog that was gone within one step of the pulses has a rate of drain that nothing carried for a second: the peak has.
 		out = append(out, Measurement{Name: Drained, Value: min(*d, *p), Unit: "records/s", Bytes: size, Rate: rate, With: with, Source: source})
@@ -237,6 +242,20 @@ func readRun(dir string) ([]Measurement, error) {
 		return nil, errors.New(source + ": has none of the figures that a plan is made of")
 	}
 	return out, nil
+}
+
+// notReal names what was not the real program in a cluster, or in all: what was carried, was carried by these.
+func notReal(cs []evidence.Component, cluster string) string {
+	var out []string
+	for _, c := range cs {
+		if (cluster == "" || c.Cluster == cluster) && (c.Fidelity == evidence.Model || c.Fidelity == evidence.StandIn) && !strings.HasSuffix(c.Name, "-operator") {
+			out = append(out, c.Fidelity+" "+c.Name)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "; not the programs themselves: " + strings.Join(out, ", ")
 }
 
 // loadOf is the mean rate of a run over its whole load, and the mean size of its lines.
