@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -45,6 +46,12 @@ func TestScript(t *testing.T) {
 			e.Setenv("NO_COLOR", "1")
 			e.Values["t"] = e.T()
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "whole" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			return len((&app{}).kubeCommands()) > 0, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "json": jsonOnly},
 	})
