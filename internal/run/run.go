@@ -94,6 +94,7 @@ var ErrScratch = errors.New("scratch folder")
 // Run makes one run and returns its directory, closed. The evidence is there whenever dir is not empty, whatever the
 // error; judging it is the caller's.
 func Run(ctx context.Context, o Options) (dir string, err error) {
+	o.Scenario = o.Scenario.Rotated()
 	r := &runner{Options: o}
 	// The run number only has to differ between runs that share a system; the seed stays the scenario's.
 	r.number = rand.New(rand.NewPCG(uint64(o.Now.UnixNano()), o.Scenario.Seed)).Uint32()
