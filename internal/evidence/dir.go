@@ -50,7 +50,8 @@ type Writer struct {
 
 	mu      sync.Mutex
 	header  Header
-	start   time.Time // the header's, with the monotonic reading that UTC and JSON strip
+	keep    map[string]int64 // of a run that goes on: ledgers that are there, and how much of each is whole
+	start   time.Time        // the header's, with the monotonic reading that UTC and JSON strip
 	ledgers map[string]*Ledger
 	broken  error // a file that is written whole could not be
 }
@@ -119,6 +120,9 @@ func (w *Writer) fill(s *scenario.Scenario) error {
 	}
 	if w.Events, err = CreateEvents(filepath.Join(w.Dir, EventsFile)); err != nil {
 		return err
+	}
+	if err := lockFile(w.Events.f); err != nil { // tells that the run is under way, to whoever would go on with it
+		return fmt.Errorf("run directory: %w", err)
 	}
 	if w.Series, err = CreateSeries(filepath.Join(w.Dir, SeriesName)); err != nil {
 		return err
@@ -241,7 +245,7 @@ func (w *Writer) Ledger(point string) (*Ledger, error) {
 	if l := w.ledgers[point]; l != nil {
 		return l, nil
 	}
-	l, err := CreateLedger(w.LedgerPath(point))
+	l, err := w.openLedger(point)
 	if err == nil {
 		w.ledgers[point] = l
 	}

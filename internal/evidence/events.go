@@ -33,6 +33,7 @@ const (
 	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
 	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
 	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
+	EventResumed    = "resumed"        // the run goes on after its harness was killed; At: from when it is watched again; Attrs from_ns: the last sign of life before, at: the time, commit
 	EventConnector  = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
 )
 
@@ -84,7 +85,8 @@ const (
 	FaultHealed    = "healed"
 	FaultGone      = "gone" // seen that the effect is over
 	FaultFailed    = "failed"
-	FaultSkipped   = "skipped" // the runtime cannot do it; Detail: why
+	FaultUnwatched = "unwatched" // it was due or acted while the harness was dead; Detail
+	FaultSkipped   = "skipped"   // the runtime cannot do it; Detail: why
 )
 
 // Event is one thing that happened.
