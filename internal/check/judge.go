@@ -29,6 +29,7 @@ type judge struct {
 	// capacity is nil when the run is no try of a search.
 	capacity *Capacity
 	trends   []Trend
+	gaps     []Span // in which nobody watched, because the harness was dead
 }
 
 // judged is a check with what its verdict depends on.
@@ -37,6 +38,7 @@ type judged struct {
 	files    []string // evidence that it rests on, by prefix
 	onFaults bool     // it says something about the faults
 	phases   []string // phases whose timing it rests on; nil: none
+	ownGaps  bool     // it knows itself what of it rests on a gap
 	interim  bool     // a fail could still have become a pass had the run gone on
 }
 
@@ -79,6 +81,7 @@ func newJudge(r *evidence.Run) (*judge, error) {
 	}
 	j.ser, j.lat = newSeries(r), newLatencies(r)
 	j.faults = newFaults(r)
+	j.gaps = gapsOf(r)
 	j.att = attribute(r, j.acc, j.ser.counters)
 	j.account()
 	j.timing()
@@ -231,10 +234,12 @@ func (j *judge) depend(c *judged) {
 		return
 	}
 	if c.onFaults {
-		var skipped, bad []string
+		var skipped, bad, unwatched []string
 		for _, f := range j.faults {
 			if f.skipped != "" {
 				skipped = append(skipped, f.Name+": "+f.skipped)
+			} else if f.unwatched != "" {
+				unwatched = append(unwatched, f.Name+": "+f.unwatched)
 			} else if why := f.invalid(); why != "" {
 				bad = append(bad, why)
 			}
@@ -246,7 +251,14 @@ func (j *judge) depend(c *judged) {
 		case len(bad) > 0 && j.short() == "":
 			c.set(Invalid, "it depends on a fault: %s (else: %s)", strings.Join(bad, "; "), c.Detail)
 			return
+		case len(unwatched) > 0:
+			c.set(Inconclusive, "it depends on a fault: %s (else: %s)", strings.Join(unwatched, "; "), c.Detail)
+			return
 		}
+	}
+	if why := j.gapIn(c); why != "" && (c.Verdict == Pass || c.Verdict == Fail) {
+		c.set(Inconclusive, "%s (else: %s)", why, c.Detail)
+		return
 	}
 	for _, p := range c.phases {
 		if why := j.late[p]; why != "" {
@@ -321,6 +333,10 @@ func (j *judge) result(now time.Time) *Result {
 	}
 	if !j.hasStore() {
 		res.Hops = res.Hops[:4]
+	}
+	res.Resumed = j.resumed()
+	for _, x := range res.Resumed {
+		res.Limits = append(res.Limits, x.String())
 	}
 	return res
 }

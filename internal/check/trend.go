@@ -111,20 +111,11 @@ func (j *judge) calmSpans() []Span {
 				}
 			}
 		}
-		var next []Span
-		for _, s := range spans {
-			if b <= s.From || a >= s.To {
-				next = append(next, s)
-				continue
-			}
-			if a > s.From {
-				next = append(next, Span{s.From, a})
-			}
-			if b < s.To {
-				next = append(next, Span{b, s.To})
-			}
-		}
-		spans = next
+		spans = without(spans, a, b)
+	}
+	for _, g := range j.gaps {
+		// What came in while nobody looked is read in a burst, and counted when it is read.
+		spans = without(spans, g.From, g.To+trendSettle)
 	}
 	return spans
 }
@@ -195,7 +186,12 @@ func newTrends(j *judge) []Trend {
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
 		kind := tracked[t.name]
-		xs, ys := points(&t.line, spans, step, true)
+		in := spans
+		if n := len(j.gaps); n > 0 && t.who == "harness" && t.name != evidence.EvidenceSeries {
+			// A harness that went on is another process, whose memory begins anew and finds its size once more.
+			in = without(in, 0, j.gaps[n-1].To+time.Duration(trendHead*float64(j.s.Phases.LoadTime()-j.gaps[n-1].To)))
+		}
+		xs, ys := points(&t.line, in, step, true)
 		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
 		limit := func(level, _ float64) float64 { return max(trendShare*level, kind.floor) }
 		if t.name == evidence.EvidenceSeries {

@@ -208,6 +208,13 @@ func (w *Writer) Begin(start time.Time) error {
 	return w.writeHeader()
 }
 
+// Start is when the schedule begins, with its monotonic reading; zero before Begin.
+func (w *Writer) Start() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.start
+}
+
 // Since is the offset of t from the start of the load; 0 before Begin.
 func (w *Writer) Since(t time.Time) time.Duration {
 	w.mu.Lock()

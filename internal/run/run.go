@@ -56,6 +56,8 @@ type Options struct {
 	// Tries are what the earlier runs of a search found.
 	Tries []evidence.Try
 	Now   time.Time // names the run directory
+	// Resume is the directory of a run whose harness was killed, and which goes on; Scenario is the one in it.
+	Resume string
 }
 
 // Arrivals are how many different records come to Kafka and how many documents to the store.
@@ -85,6 +87,8 @@ type runner struct {
 	status    *statusBoard
 	interrupt string
 	number    uint32
+	left      *evidence.Left // of a run that goes on; nil: it begins
+	back      time.Duration  // of a run that goes on: from when it is watched again
 	faults    sync.WaitGroup // every declared fault, until it is healed and seen to be gone
 }
 
@@ -103,7 +107,12 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		return "", fmt.Errorf("%w: %w", ErrScratch, err)
 	}
 	defer release()
-	if err := r.create(); err != nil {
+	if o.Resume != "" {
+		err = r.reopen()
+	} else {
+		err = r.create()
+	}
+	if err != nil {
 		return "", err
 	}
 	var closeLog func()
@@ -236,20 +245,7 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 		return err
 	}
 	defer r.hurry()()
-	if err := r.warm(ctx); err != nil {
-		return err
-	}
-	if err := r.assume(ctx); err != nil {
-		return err
-	}
-	if err := r.probe(ctx); err != nil {
-		return err
-	}
-	if err := r.rendered(); err != nil {
-		return err
-	}
-	r.topology()
-	if err := r.budget(ctx); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return err
 	}
 	observers, err := r.observe(ctx)
@@ -285,6 +281,27 @@ func (r *runner) steps(ctx, after context.Context, abort context.CancelCauseFunc
 	return err
 }
 
+// ready does what comes before the observers. A run that goes on has done most of it, and its load is under way.
+func (r *runner) ready(ctx context.Context) error {
+	if r.left != nil {
+		return r.assume(ctx)
+	}
+	if err := r.warm(ctx); err != nil {
+		return err
+	}
+	if err := r.assume(ctx); err != nil {
+		return err
+	}
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	if err := r.rendered(); err != nil {
+		return err
+	}
+	r.topology()
+	return r.budget(ctx)
+}
+
 func (r *runner) step(what string, fn func() (detail string, err error)) error {
 	r.Progress.Step(what, "begin", "")
 	detail, err := fn()
@@ -300,6 +317,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 	err := r.step("system up", func() (string, error) {
 		up, cancel := context.WithTimeoutCause(ctx, upTime, errors.New("the system was not up in time"))
 		defer cancel()
+		if r.left != nil {
+			return r.rejoin(up, session)
+		}
 		return "", r.Runtime.Up(up, session)
 	})
 	if err != nil {
@@ -314,6 +334,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 	})
 	if err != nil {
 		return &ProvisionError{fmt.Errorf("connect to %s: %w", r.Runtime.Name(), err)}
+	}
+	if r.left != nil {
+		return nil // what it is was written when it began
 	}
 	d := r.env.Describe()
 	if err := r.w.Manifests(d.Manifests); err != nil {
@@ -340,7 +363,7 @@ func (r *runner) assume(ctx context.Context) error {
 		access := r.env.Kafka()
 		r.kafka, err = kafka.Open(check, kafka.Config{
 			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), DeadLetter: access.DeadLetter,
-			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger,
+			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger, Resume: r.left,
 		})
 		if err != nil {
 			return "", &ProvisionError{err}

@@ -117,7 +117,9 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 		}
 		g.agents = append(g.agents, pod)
 		wg.Go(func() {
-			if errs[i] = pod.call(ctx, "/stop", nil, nil); errs[i] == nil {
+			if p.Resume != nil {
+				errs[i] = pod.underWay(ctx, plan.Run)
+			} else if errs[i] = pod.call(ctx, "/stop", nil, nil); errs[i] == nil {
 				errs[i] = pod.call(ctx, "/run", plan, nil)
 			}
 		})
@@ -126,7 +128,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
-	if late := time.Since(p.Start); late > 0 {
+	if late := time.Since(p.Start); late > 0 && p.Resume == nil {
 		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
 	}
 	for name, streams := range local {
@@ -208,7 +210,7 @@ func (e *env) localGenerator(source string, streams []scenario.Stream, p runtime
 		return nil, err
 	}
 	return load.New(load.Config{
-		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log,
+		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log, Resume: p.GoesOn(source),
 		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
 	})
 }
@@ -246,7 +248,7 @@ func (g *generation) watch(ctx context.Context) {
 func (g *generation) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { g.wg.Wait(); close(done) }()
-	limit := time.NewTimer(time.Until(g.plan.Start.Add(g.e.session.Scenario.Phases.LoadTime())) + time.Minute) // the generators wait up to 35 s for outcomes
+	limit := time.NewTimer(max(time.Until(g.plan.Start.Add(g.e.session.Scenario.Phases.LoadTime())), 0) + time.Minute) // the generators wait up to 35 s for outcomes
 	defer limit.Stop()
 	var errs []error
 	select {
