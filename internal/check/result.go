@@ -50,7 +50,7 @@ type Result struct {
 	Limits        []string      `json:"limits"` // what this runtime cannot show
 	Damage        []string      `json:"damage,omitempty"`
 	Interrupted   string        `json:"interrupted,omitempty"`
-	Resumed       []Resumed     `json:"resumed,omitempty"` // when the harness was dead, and the run went on without it
+	Resumed       []Resumed     `json:"resumed,omitempty"`   // when the harness was dead, and the run went on without it
 	Observing     *Observing    `json:"observing,omitempty"` // what watching cost; absent where the harness and the system are one process
 	Judged        time.Time     `json:"judged"`
 	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
