@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"triad/internal/check"
 	"triad/internal/evidence"
 	"triad/internal/run"
 	"triad/internal/scenario"
@@ -19,7 +20,7 @@ func (a *app) resumeRun(c *cobra.Command, args []string, f runFlags) error {
 	if len(args) > 0 {
 		return usage(fmt.Errorf("--resume %s: the run directory says which scenario it is; leave %s away", f.resume, args[0]))
 	}
-	for _, name := range []string{"runtime", "seed", "duration", "pairs", "to"} {
+	for _, name := range []string{"runtime", "seed", "duration", "pairs", "to", "baseline"} {
 		if c.Flags().Changed(name) {
 			return usage(fmt.Errorf("--resume %s: the run goes on as it began; leave --%s away", f.resume, name))
 		}
@@ -49,4 +50,17 @@ func (a *app) resumeRun(c *cobra.Command, args []string, f runFlags) error {
 	f.resume, f.runtime = dir, h.Runtime
 	_, _, err = a.runScenario(c.Context(), s, f, nil)
 	return err
+}
+
+// readBaseline reads the result of an earlier run that a run is to be compared with, or that of a run directory.
+func readBaseline(file string) ([]byte, error) {
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		file = filepath.Join(file, evidence.ResultFile)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	_, err = check.ParseBaseline(b)
+	return b, err
 }

@@ -36,6 +36,7 @@ type runFlags struct {
 	to       string // git revision to roll out, empty: as the scenario says
 	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
 	rep      repetition
+	baseline string // result.json of an earlier run, empty: none
 	resume   string // run directory of a run that goes on, empty: a new run
 }
 
@@ -48,6 +49,7 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().IntVar(&f.pairs, "pairs", 0, "repetitions of a scenario that compares topologies (default: the scenario's)")
 	c.Flags().StringVar(&f.to, "to", "", "git revision whose manifests a roll-out rolls forward to")
 	c.Flags().StringVar(&f.resume, "resume", "", "go on with a run whose harness was killed: its run directory")
+	c.Flags().StringVar(&f.baseline, "baseline", "", "result.json of an earlier long run on the same class of runner, to compare the calm with")
 	c.Flags().Var(durationFlag{&f.duration}, "duration", "stretch the load to this length, e.g. 6h; see above")
 	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
 	a.completeFlag(c, "output", "text", "json")
@@ -81,6 +83,11 @@ last run has the result of all; each has a directory of its own.
 --duration 6h stretches the load: the phase during in a scenario with faults, whose
 faults then strike again every ten minutes (or as often as their list is long, if
 that is longer; faults with rotate go on in turn); else the phase before.
+
+--baseline FILE keeps the result.json of an earlier long run with the evidence, and the
+check baseline compares the calm of both: latencies and memory by interval, by a test of
+Mann and Whitney and a least effect. One file for each class of runner; a file of another
+machine, load or scenario is inconclusive.
 
 --resume RUN goes on with a run whose harness was killed (kill -9, a lost machine), on
 real clusters, where generators and system went on without it. It stays the same run:
@@ -179,6 +186,12 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 	if t == nil || len(t.tries) == 0 {
 		fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
 	}
+	var baseline []byte
+	if f.baseline != "" {
+		if baseline, err = readBaseline(f.baseline); err != nil {
+			return nil, "", usage(fmt.Errorf("--baseline %s: %w", f.baseline, err))
+		}
+	}
 	var tries []evidence.Try
 	if t != nil {
 		tries = t.tries
@@ -196,6 +209,7 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 		Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
 		Command: a.again(s, rt.Name(), f), Logger: logger, Progress: show, Now: time.Now(),
 		Pair: f.rep.pair, Earlier: f.rep.earlier, Tries: tries, Resume: f.resume,
+		Baseline: baseline,
 	})
 	said()
 	show.Close()

@@ -179,7 +179,7 @@ var kinds = map[string]func(*judge) *judged{
 	"evidence": evidenceCheck, "load": loadCheck, "faults": faultsCheck, "loss": lossCheck, "duplicates": duplicatesCheck,
 	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
 	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
-	"capacity": capacityCheck, "trend": trendCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
+	"capacity": capacityCheck, "trend": trendCheck, "baseline": baselineCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
 	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "rollback": rollbackCheck,
 }
 
@@ -333,6 +333,9 @@ func (j *judge) result(now time.Time) *Result {
 	}
 	if !j.hasStore() {
 		res.Hops = res.Hops[:4]
+	}
+	if j.judgesTrends() {
+		res.Intervals = j.intervals()
 	}
 	res.Resumed = j.resumed()
 	for _, x := range res.Resumed {

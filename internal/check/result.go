@@ -58,8 +58,10 @@ type Result struct {
 	// Capacity is there when the run was a try of a search.
 	Capacity *Capacity `json:"capacity,omitempty"`
 	// Trends are judged in long runs, and where trend is required.
-	Trends []Trend           `json:"trends,omitempty"`
-	Config map[string]string `json:"config"`
+	Trends []Trend `json:"trends,omitempty"`
+	// Intervals are what a later run is compared with, of runs that judge a trend.
+	Intervals []Figures         `json:"intervals,omitempty"`
+	Config    map[string]string `json:"config"`
 }
 
 // Observing is the processor time that the harness took, against that of the system it watched.

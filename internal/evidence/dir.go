@@ -37,6 +37,7 @@ const (
 	HistsName    = "latency.hist"
 	SealFile     = "closed.json"
 	ResultFile   = "result.json"
+	BaselineFile = "baseline.json" // the result of an earlier run, to compare with; only where one was given
 	ledgerDir    = "ledger"
 	ledgerExt    = ".led"
 )
@@ -325,6 +326,9 @@ func (s *Seal) whole(b []byte) bool {
 // sealedFiles are the files that judging and comparing read.
 func sealedFiles(dir string) []string {
 	out := []string{HeaderFile, ScenarioFile, EventsFile, SeriesName, HistsName}
+	if _, err := os.Stat(filepath.Join(dir, BaselineFile)); err == nil {
+		out = append(out, BaselineFile)
+	}
 	ls, _ := filepath.Glob(filepath.Join(dir, ledgerDir, "*"+ledgerExt))
 	for _, l := range ls {
 		out = append(out, ledgerDir+"/"+filepath.Base(l))

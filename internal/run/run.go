@@ -58,6 +58,8 @@ type Options struct {
 	Now   time.Time // names the run directory
 	// Resume is the directory of a run whose harness was killed, and which goes on; Scenario is the one in it.
 	Resume string
+	// Baseline is the result.json of an earlier run, whole; it is kept with the evidence and the run is compared with it.
+	Baseline []byte
 }
 
 // Arrivals are how many different records come to Kafka and how many documents to the store.
@@ -235,6 +237,9 @@ func (r *runner) create() error {
 			continue
 		}
 		r.w = w
+		if err == nil && len(r.Baseline) > 0 {
+			err = w.WriteFile(evidence.BaselineFile, r.Baseline)
+		}
 		return err
 	}
 }
