@@ -27,9 +27,10 @@ sim: ## run a scenario: make sim scenario=broker-failover [runtime=auto|embedded
 	@$(BIN) run $(scenario) --runtime $(runtime) $(args)
 
 duration ?= 1h
+baseline ?=
 .PHONY: soak
-soak: ## hours of load, faults again every ten minutes: make soak duration=6h [runtime=...] [args="..."]
-	@$(MAKE) --no-print-directory sim scenario=soak runtime=$(runtime) args='--duration $(duration) $(args)'
+soak: ## hours of load, a fault every three minutes: make soak duration=6h [runtime=kind|embedded] [baseline=result.json] [args="..."]
+	@$(MAKE) --no-print-directory sim scenario=soak runtime=$(runtime) args='--duration $(duration) $(if $(baseline),--baseline $(baseline)) $(args)'
 
 .PHONY: claims
 claims: ## what the runs in reports/ prove about the eight claims
