@@ -112,7 +112,7 @@ time is inconclusive. A run that has ended, or is under way still, is refused.`,
 				return a.resumeRun(c, args, f)
 			}
 			if len(args) != 1 {
-				return usage(errors.New("requires a scenario, or --resume with a run directory"))
+				return usage(fmt.Errorf("accepts 1 arg, a scenario or its file (or --resume with a run directory), received %d", len(args)))
 			}
 			file, err := a.findScenario(args[0])
 			if err != nil {

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// config is what a comparison of two runs calls configuration: whatever was chosen, not measured.
 // RunnerClass is the key of the configuration under which runs have machines of the same kind.
 const RunnerClass = "runner class"
 
+// config is what a comparison of two runs calls configuration: whatever was chosen, not measured.
 func (j *judge) config() map[string]string {
 	h := j.r.Header
 	out := map[string]string{

@@ -121,7 +121,7 @@ func reopens(t *testing.T, torn int) {
 		return nil
 	})
 	var recorded uint64
-	r.Hists(func(k HistKey, _ time.Duration, h *stats.Hist) error { recorded += h.Count(); return nil })
+	r.Hists(func(_ HistKey, _ time.Duration, h *stats.Hist) error { recorded += h.Count(); return nil })
 	if len(r.Damage) > 0 || r.CutShort() {
 		t.Errorf("damage %v, cut short %v", r.Damage, r.CutShort())
 	}
