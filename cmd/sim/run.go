@@ -223,6 +223,8 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 		return nil, dir, &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
 	case errors.Is(err, evidence.ErrNotResumable) && dir == "":
 		return nil, dir, usage(err)
+	case errors.As(err, &provision) && dir == "":
+		return nil, dir, fmt.Errorf("%w; the run has not gone on, and can be resumed when that is mended", err)
 	case errors.Is(err, run.ErrScratch):
 		return nil, dir, usage(fmt.Errorf("%w; TMPDIR names another place", err))
 	case dir == "":

@@ -232,3 +232,14 @@ func (w *Writer) openLedger(point string) (*Ledger, error) {
 	}
 	return newLedger(f), nil
 }
+
+// Abandon closes the files of a run that could not go on after all, without a seal: it can be tried again.
+func (w *Writer) Abandon() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	errs := []error{w.closeFiles()}
+	for _, l := range w.ledgers {
+		errs = append(errs, l.file.f.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -88,6 +88,16 @@ func reopens(t *testing.T, torn int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What could not go on after all can be tried again, and is as it was.
+	if _, err := w.Ledger(PointKafka); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	if w, left, err = Reopen(dir, []string{"control"}); err != nil {
+		t.Fatal(err)
+	}
 	if now := w.Now(); now < 20*time.Second || now > 200*time.Second {
 		t.Errorf("it is %v after the start, which was 20s ago", now)
 	}

@@ -137,6 +137,13 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
 	defer cancel()
+	if o.Resume != "" && r.back == 0 {
+		// It did not come to watching again, so nothing is decided yet: the clusters may only not be reached at the moment.
+		if r.env != nil {
+			closeEnv(closing, r.env, r.Logger)
+		}
+		return "", errors.Join(err, r.w.Abandon())
+	}
 	if err != nil && user.Err() == nil {
 		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
 			o.Logger.Warn("logs not collected", "error", lerr)
