@@ -338,9 +338,6 @@ func (j *judge) result(now time.Time) *Result {
 		res.Intervals = j.intervals()
 	}
 	res.Resumed = j.resumed()
-	for _, x := range res.Resumed {
-		res.Limits = append(res.Limits, x.String())
-	}
 	return res
 }
 
