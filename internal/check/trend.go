@@ -356,20 +356,24 @@ func trendCheck(j *judge) *judged {
 	if !math.IsInf(most, 0) {
 		c.Value = &most
 	}
+	size := j.ownSize()
+	with := func(list []string) string {
+		if size != "" {
+			list = append(list, size)
+		}
+		return strings.Join(list, "; ")
+	}
 	switch {
 	case len(bad) > 0:
-		return c.set(Fail, "%s", strings.Join(bad, "; "))
+		return c.set(Fail, "%s", with(bad))
 	case len(spoilt) > 0:
-		return c.set(Invalid, "%s", strings.Join(spoilt, "; "))
+		return c.set(Invalid, "%s", with(spoilt))
 	case !own:
 		return c.set(Inconclusive, "the harness's own memory was not recorded")
 	case len(open) > 0:
-		return c.set(Inconclusive, "%s", strings.Join(open, "; "))
+		return c.set(Inconclusive, "%s", with(open))
 	}
-	text := fmt.Sprintf("none of %d series grows; nearest to its limit: %s", n, about)
-	if own := j.ownSize(); own != "" {
-		text += "; " + own
-	}
+	text := with([]string{fmt.Sprintf("none of %d series grows; nearest to its limit: %s", n, about)})
 	return c.set(Pass, "%s", strings.Join(append([]string{text}, out...), "; "))
 }
 
