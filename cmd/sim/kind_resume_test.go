@@ -82,7 +82,9 @@ func TestKindResume(t *testing.T) {
 			if err := p.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			<-ended
+			if err := <-ended; err == nil {
+				t.Error("it ended by itself")
+			}
 			time.Sleep(5 * time.Second)
 			on, said := start("--resume", run)
 			_ = on.Wait() // the verdict may rest on the machine's speed

@@ -84,7 +84,7 @@ func reopens(t *testing.T, torn int) {
 		}
 		h.Close()
 	}
-	w, left, err := Reopen(dir, []string{"control"})
+	w, _, err = Reopen(dir, []string{"control"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,8 @@ func reopens(t *testing.T, torn int) {
 	if err := w.Abandon(); err != nil {
 		t.Fatal(err)
 	}
-	if w, left, err = Reopen(dir, []string{"control"}); err != nil {
+	w, left, err := Reopen(dir, []string{"control"})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if now := w.Now(); now < 20*time.Second || now > 200*time.Second {
