@@ -124,5 +124,5 @@ func (j *judge) gapWords() string {
 	for _, g := range j.gaps {
 		parts = append(parts, fmt.Sprintf("from %s to %s", spanWords(g.From), spanWords(g.To)))
 	}
-	return "the harness was dead " + strings.Join(parts, " and ") + ", and every record of that time was read afterwards"
+	return "the harness was dead " + strings.Join(parts, " and ") + ", and what passed through Kafka in that time was read afterwards"
 }

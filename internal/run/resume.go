@@ -50,7 +50,7 @@ func (r *runner) reopen() error {
 func (r *runner) rejoin(ctx context.Context, s runtimes.Session) (string, error) {
 	rt, ok := r.Runtime.(runtimes.Rejoiner)
 	if !ok {
-		return "", fmt.Errorf("%w: on %s the system does not outlive the harness", evidence.ErrNotResumable, r.Runtime.Name())
+		return "", fmt.Errorf("%w: on %s generators are not taken up again, only on kind", evidence.ErrNotResumable, r.Runtime.Name())
 	}
 	healed, err := rt.Rejoin(ctx, s)
 	if err != nil {
@@ -82,6 +82,7 @@ func (r *runner) unwatched(f scenario.Fault) {
 	}
 	switch state {
 	case evidence.FaultGone, evidence.FaultFailed, evidence.FaultSkipped, evidence.FaultUnwatched:
+		r.status.fault(f.Name, state)
 	case "":
 		r.faultEvent(f, evidence.FaultUnwatched, "it was due while the harness was dead, and did not strike", 0, nil)
 	default:
