@@ -85,9 +85,9 @@ faults then strike again every ten minutes (or as often as their list is long, i
 that is longer; faults with rotate go on in turn); else the phase before.
 
 --baseline FILE keeps the result.json of an earlier long run with the evidence, and the
-check baseline compares the calm of both: latencies and memory by interval, by a test of
-Mann and Whitney and a least effect. One file for each class of runner; a file of another
-machine, load or scenario is inconclusive.
+check baseline compares the calms between the faults of both: latencies and memory, by the
+test of Mann and Whitney and a least effect. It takes eight calms, half an hour of soak. One
+file for each class of runner; one of another machine, load or scenario is inconclusive.
 
 --resume RUN goes on with a run whose harness was killed (kill -9, a lost machine), on
 real clusters, where generators and system went on without it. It stays the same run:

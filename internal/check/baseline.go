@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"triad/internal/evidence"
 	"triad/internal/scenario"
@@ -24,35 +25,50 @@ const (
 	minBaseline = 8
 )
 
-// Figures are what one measure was in each interval of the calm of a long run: what a later run is compared with.
+// Figures are what one measure was in each calm of a long run, the time between the recovery from a fault and the next: what a later run
+// is compared with.
 type Figures struct {
 	What   string    `json:"what"`
 	Unit   string    `json:"unit"`
 	Values []float64 `json:"values"` // in order, at most some hundred
 }
 
-// intervals are the figures of the calm. More is worse in all of them.
+// leastCalm is the shortest calm that has a figure: two windows of the histograms of a long run.
+const leastCalm = 20 * time.Second
+
+// intervals are the figures of each calm, one for all of it: when forwarders flush, relative to one another, is settled when they start, moves
+// latencies by a second, and stays as it is until one of them is killed. Seconds of one calm are the same throw of the dice; a run
+// without faults has thrown once, however long it is. More is worse in all of the figures.
 func (j *judge) intervals() []Figures {
 	var out []Figures
-	spans := j.calmSpans()
+	spans := slices.DeleteFunc(slices.Clone(j.calmSpans()), func(s Span) bool { return s.To-s.From < leastCalm })
+	add := func(what, unit string, of func(Span) []float64) {
+		var vs []float64
+		for _, s := range spans {
+			if in := of(s); len(in) > 0 {
+				vs = append(vs, stats.Median(in))
+			}
+		}
+		if len(vs) > 0 {
+			out = append(out, Figures{what, unit, thinOut(vs, maxTrend)})
+		}
+	}
 	every := func(string) bool { return true }
 	for _, m := range []struct {
 		metric string
 		q      float64
 	}{{"kafka_latency", 0.5}, {"kafka_latency", 0.99}, {"e2e_latency", 0.5}, {"e2e_latency", 0.99}, {"target_block", 0.99}, {"query_latency", 0.9}} {
-		var vs []float64
-		for _, s := range spans {
-			vs = append(vs, values(j.lat.perWindow(m.metric, every, s.From, s.To, m.q, forever))...)
-		}
-		if len(vs) > 0 {
-			out = append(out, Figures{fmt.Sprintf("%s p(%g)", m.metric, 100*m.q), "s", thinOut(vs, maxTrend)})
-		}
+		add(fmt.Sprintf("%s p(%g)", m.metric, 100*m.q), "s", func(s Span) []float64 {
+			return values(j.lat.perWindow(m.metric, every, s.From, s.To, m.q, forever))
+		})
 	}
 	for _, t := range j.trends {
 		if t.Of == "harness" && t.What == "memory" && t.Level != nil && t.Verdict != Skipped {
 			track := j.ser.tracks[evidence.ResidentSeries+evidence.Labels{"part": "harness"}.String()]
-			_, ys := points(&track.line, spans, trendStep, true)
-			out = append(out, Figures{"memory of the harness", "bytes", thinOut(ys, maxTrend)})
+			add("memory of the harness", "bytes", func(s Span) []float64 {
+				_, ys := points(&track.line, []Span{s}, trendStep, true)
+				return ys
+			})
 		}
 	}
 	return out
@@ -129,11 +145,11 @@ func baselineCheck(j *judge) *judged {
 		if !ok || old.Unit != f.Unit {
 			continue
 		}
-		// Successive figures of a run hang together, and the test wants independent ones.
+		// Neighbours hang together where a fault changed nothing, and the test wants independent ones.
 		a, _ := stats.Thin(old.Values)
 		b, _ := stats.Thin(f.Values)
 		if len(a) < minBaseline || len(b) < minBaseline {
-			few = append(few, fmt.Sprintf("%s: %d and %d figures that are independent are too few, it takes %d", f.What, len(a), len(b), minBaseline))
+			few = append(few, fmt.Sprintf("%s: %d and %d calms between faults that are independent are too few, it takes %d", f.What, len(a), len(b), minBaseline))
 			continue
 		}
 		n++
