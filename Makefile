@@ -27,9 +27,10 @@ sim: ## run a scenario: make sim scenario=broker-failover [runtime=auto|embedded
 	@$(BIN) run $(scenario) --runtime $(runtime) $(args)
 
 duration ?= 1h
+baseline ?=
 .PHONY: soak
-soak: ## hours of load, faults again every ten minutes: make soak duration=6h [runtime=...] [args="..."]
-	@$(MAKE) --no-print-directory sim scenario=soak runtime=$(runtime) args='--duration $(duration) $(args)'
+soak: ## hours of load, a fault every three minutes: make soak duration=6h [runtime=kind|embedded] [baseline=result.json] [args="..."]
+	@$(MAKE) --no-print-directory sim scenario=soak runtime=$(runtime) args='--duration $(duration) $(if $(baseline),--baseline $(baseline)) $(args)'
 
 .PHONY: claims
 claims: ## what the runs in reports/ prove about the eight claims
@@ -98,7 +99,7 @@ verify: generate ## what CI runs: generated files are committed, then make test
 
 # The runs and the faults share clusters through TRIAD_STATE_DIR; they are brought up by the first test and stay.
 scenarios ?=
-kindtests ?= Scenarios|SecurityIsolation|RealBroker|EKS|EKSFaults
+kindtests ?= Scenarios|SecurityIsolation|RealBroker|EKS|EKSFaults|Resume
 .PHONY: test-kind
 test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, half an hour; scenarios="smoke ..." for some
 	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(AGAIN) --format standard-verbose \

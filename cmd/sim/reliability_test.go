@@ -262,6 +262,14 @@ func TestKill(t *testing.T) {
 					t.Errorf("check %s of a killed run is %s: %s", c.Name, c.Verdict, c.Detail)
 				}
 			}
+			// The embedded system died with the harness: there is nothing to go on with, and the command that repeats it is named.
+			on := sim(t, dir, "run", "--resume", dirs[0])
+			if err := on.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if code := on.code(t); code != exitUsage || !strings.Contains(on.text(), "died with it") || !strings.Contains(on.text(), "sim run ") {
+				t.Errorf("resumed on embedded: code %d\n%s", code, on.text())
+			}
 			t.Logf("sealed %v: %s; %d attempted, %d in kafka, %d searchable", sealed, res.Verdict, res.Totals.Attempted, res.Totals.SeenKafka, res.Totals.Seen)
 		})
 	}

@@ -37,6 +37,8 @@ type runFlags struct {
 	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
 	rep      repetition
 	eks      eksFlags
+	baseline string // result.json of an earlier run, empty: none
+	resume   string // run directory of a run that goes on, empty: a new run
 }
 
 // eksFlags are the flags of everything that goes to clusters that are not Triad's.
@@ -61,6 +63,8 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json: result.json on stdout")
 	c.Flags().IntVar(&f.pairs, "pairs", 0, "repetitions of a scenario that compares topologies (default: the scenario's)")
 	c.Flags().StringVar(&f.to, "to", "", "git revision whose manifests a roll-out rolls forward to")
+	c.Flags().StringVar(&f.resume, "resume", "", "go on with a run whose harness was killed: its run directory")
+	c.Flags().StringVar(&f.baseline, "baseline", "", "result.json of an earlier long run on the same class of runner, to compare the calm with")
 	c.Flags().Var(durationFlag{&f.duration}, "duration", "stretch the load to this length, e.g. 6h; see above")
 	f.eks.add(c)
 	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
@@ -70,7 +74,7 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
 	c := &cobra.Command{
-		Use:   "run SCENARIO|FILE",
+		Use:   "run SCENARIO|FILE | --resume RUN",
 		Short: "Run a scenario and judge it",
 		Long: `Run a scenario and judge it.
 
@@ -99,19 +103,38 @@ given with --yes-production. Without it nothing is written.
 
 --duration 6h stretches the load: the phase during in a scenario with faults, whose
 faults then strike again every ten minutes (or as often as their list is long, if
-that is longer); else the phase before.`,
+that is longer; faults with rotate go on in turn); else the phase before.
+
+--baseline FILE keeps the result.json of an earlier long run with the evidence, and the
+check baseline compares the calms between the faults of both: latencies and memory, by the
+test of Mann and Whitney and a least effect. It takes eight calms, half an hour of soak. One
+file for each class of runner; one of another machine, load or scenario is inconclusive.
+
+--resume RUN goes on with a run whose harness was killed (kill -9, a lost machine), on
+real clusters, where generators and system went on without it. It stays the same run:
+same directory, same records, same schedule. What was left of faults is healed first;
+what the harness was to send itself meanwhile is dropped, not lost; what went through
+Kafka meanwhile is read now. The result says when nobody watched, and what rests on that
+time is inconclusive. A run that has ended, or is under way still, is refused.`,
 		Example: `  sim run smoke
   sim run scenarios/broker-failover.yaml --runtime kind
   sim run burst --seed 7 --reports /var/tmp/reports
   sim run smoke --output json | jq -r .verdict
   sim run soak --duration 6h
   sim run prod-canary --runtime eks --contexts eks.yaml
+  sim run --resume reports/20261127T183000-soak-kind
   sim run rollback --to v1.4.0`,
-		Args:              cobra.ExactArgs(1),
+		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeScenarios,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := checkOutput(f.output); err != nil {
 				return err
+			}
+			if f.resume != "" {
+				return a.resumeRun(c, args, f)
+			}
+			if len(args) != 1 {
+				return usage(fmt.Errorf("accepts 1 arg, a scenario or its file (or --resume with a run directory), received %d", len(args)))
 			}
 			file, err := a.findScenario(args[0])
 			if err != nil {
@@ -188,6 +211,12 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 	if t == nil || len(t.tries) == 0 {
 		fmt.Fprintf(a.stderr, "%s on %s (%s), seed %d\n", s.Name, rt.Name(), why, s.Seed)
 	}
+	var baseline []byte
+	if f.baseline != "" {
+		if baseline, err = readBaseline(f.baseline); err != nil {
+			return nil, "", usage(fmt.Errorf("--baseline %s: %w", f.baseline, err))
+		}
+	}
 	var tries []evidence.Try
 	if t != nil {
 		tries = t.tries
@@ -204,7 +233,8 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 	dir, err = run.Run(ctx, run.Options{
 		Scenario: s, Runtime: rt, Why: why, Reports: a.reportsFolder(f.reports), Version: version(), Commit: commit(),
 		Command: a.again(s, rt.Name(), f), Logger: logger, Progress: show, Now: time.Now(),
-		Pair: f.rep.pair, Earlier: f.rep.earlier, Tries: tries,
+		Pair: f.rep.pair, Earlier: f.rep.earlier, Tries: tries, Resume: f.resume,
+		Baseline: baseline,
 	})
 	said()
 	show.Close()
@@ -216,6 +246,10 @@ func (a *app) runScenario(ctx context.Context, s *scenario.Scenario, f runFlags,
 	switch {
 	case dir == "" && interrupted:
 		return nil, dir, &exitError{code: exitInterrupted, err: errors.New("interrupted before the run began")}
+	case errors.Is(err, evidence.ErrNotResumable) && dir == "":
+		return nil, dir, usage(err)
+	case errors.As(err, &provision) && dir == "":
+		return nil, dir, fmt.Errorf("%w; the run has not gone on, and can be resumed when that is mended", err)
 	case errors.Is(err, run.ErrScratch):
 		return nil, dir, usage(fmt.Errorf("%w; TMPDIR names another place", err))
 	case dir == "":

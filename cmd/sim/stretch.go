@@ -12,8 +12,8 @@ import (
 const repeatEvery = 10 * time.Minute
 
 // stretch returns s with a load of the given length. In a scenario with faults the phase during grows and the list of
-// faults strikes again every repeatEvery, or every length of the phase during where that is longer; in one without, the
-// phase before grows. A length below the scenario's own is an error.
+// faults strikes again every repeatEvery, or every length of the phase during where that is longer; faults that rotate go on
+// to. In one without, the phase before grows. A length below the scenario's own is an error.
 func stretch(s *scenario.Scenario, length time.Duration) (*scenario.Scenario, error) {
 	more := length - s.Phases.LoadTime()
 	if more < 0 {
@@ -22,6 +22,10 @@ func stretch(s *scenario.Scenario, length time.Duration) (*scenario.Scenario, er
 	out := *s
 	if len(s.Faults) == 0 {
 		out.Phases.Before += scenario.Duration(more)
+		return reload(&out)
+	}
+	if s.Rotate > 0 {
+		out.Phases.During += scenario.Duration(more) // room for more turns
 		return reload(&out)
 	}
 	list := s.Phases.During.D() // one round of faults

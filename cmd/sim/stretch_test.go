@@ -51,21 +51,44 @@ func TestStretchEveryScenario(t *testing.T) {
 }
 
 func TestStretchRepeatsFaults(t *testing.T) {
-	s := loadShipped(t, "soak")
+	s := loadShipped(t, "forwarder-restart")
 	out, err := stretch(s, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An hour less 100 s of other phases has rounds at 0, 10, ... 50 minutes.
+	// An hour less 70 s of other phases has rounds at 0, 10, ... 50 minutes.
 	if len(out.Faults) != 6*len(s.Faults) {
 		t.Fatalf("%d faults from %d", len(out.Faults), len(s.Faults))
 	}
 	last := out.Faults[len(out.Faults)-1]
-	if want := s.Phases.Resolve(s.Faults[len(s.Faults)-1].At) + 50*time.Minute; last.Name != "es-throttle-round-6" || out.Phases.Resolve(last.At) != want {
+	if want := s.Phases.Resolve(s.Faults[len(s.Faults)-1].At) + 50*time.Minute; last.Name != "forwarder-kill-2-round-6" || out.Phases.Resolve(last.At) != want {
 		t.Errorf("%s at %v, want %v", last.Name, out.Phases.Resolve(last.At), want)
 	}
-	if len(s.Faults) != 3 || s.Phases.LoadTime() >= time.Hour {
+	if len(s.Faults) != 2 || s.Phases.LoadTime() >= time.Hour {
 		t.Error("the scenario itself was changed")
+	}
+}
+
+// The nightly soak: at least four kinds of faults even in twenty minutes, each with its turn, in which it has to recover.
+func TestStretchRotates(t *testing.T) {
+	for _, length := range []time.Duration{20 * time.Minute, 6 * time.Hour} {
+		out, err := stretch(loadShipped(t, "soak"), length)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]bool{}
+		written := out.Rotated()
+		for i, f := range written.Faults {
+			kinds[f.Kind] = true
+			if i > 0 {
+				if gap := written.Phases.Resolve(f.At) - written.Phases.Resolve(written.Faults[i-1].At); gap < written.RecoverIn.D() {
+					t.Errorf("%v: %s strikes %v after %s, which may take %v", length, f.Name, gap, written.Faults[i-1].Name, written.RecoverIn)
+				}
+			}
+		}
+		if n := len(written.Faults); len(kinds) < 4 || written.Phases.LoadTime() != length || time.Duration(n) < (length-6*time.Minute)/out.Rotate.D() {
+			t.Errorf("%v: %d faults of %d kinds in %v", length, n, len(kinds), written.Phases.LoadTime())
+		}
 	}
 }
 

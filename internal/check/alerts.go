@@ -181,6 +181,9 @@ func alertsCheck(j *judge) *judged {
 	if !h.ready {
 		return c.set(Inconclusive, "the alerts of the central Prometheus were never read")
 	}
+	if len(j.gaps) > 0 {
+		return c.set(Inconclusive, "the harness was dead in between, and an alert that came and went then was seen by nobody")
+	}
 	var v verdicts
 	declared := j.declaredAlerts()
 	mine := make([][]episode, len(declared))

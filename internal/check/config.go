@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// RunnerClass is the key of the configuration under which runs have machines of the same kind.
+const RunnerClass = "runner class"
+
 // config is what a comparison of two runs calls configuration: whatever was chosen, not measured.
 func (j *judge) config() map[string]string {
 	h := j.r.Header
@@ -12,6 +15,8 @@ func (j *judge) config() map[string]string {
 		"runtime": h.Runtime, "seed": fmt.Sprint(h.Seed), "commit": h.Commit, "version": h.Version, "scenario": j.s.Name,
 		"host": fmt.Sprintf("%s/%s %s, %d CPUs, %d MiB", h.Host.OS, h.Host.Arch, h.Host.Kernel, h.Host.CPUs, h.Host.MemoryBytes>>20),
 		"go":   h.Host.Go,
+		// Without the kernel, which changes by the week, and in steps of memory that a kernel does not take part of: what a baseline is kept for.
+		RunnerClass: fmt.Sprintf("%s/%s, %d CPUs, %d GiB", h.Host.OS, h.Host.Arch, h.Host.CPUs, (h.Host.MemoryBytes+1<<29)>>30),
 	}
 	for _, c := range h.Components {
 		v := c.Fidelity

@@ -18,6 +18,7 @@ type faultState struct {
 	hits                        uint64
 	state                       string
 	skipped, failed, detail     string
+	unwatched                   string // it was due or acted while the harness was dead
 	attrs                       map[string]string
 }
 
@@ -53,6 +54,11 @@ func newFaults(r *evidence.Run) []*faultState {
 			if f.skipped == "" {
 				f.skipped = "the runtime cannot do it"
 			}
+		case evidence.FaultUnwatched:
+			f.unwatched = e.Detail
+			if f.unwatched == "" {
+				f.unwatched = "the harness was dead"
+			}
 		case evidence.FaultFailed:
 			f.failed = e.Detail
 			if f.failed == "" {
@@ -66,7 +72,7 @@ func newFaults(r *evidence.Run) []*faultState {
 // invalid says why a fault proves nothing; empty when it bit and is gone.
 func (f *faultState) invalid() string {
 	switch {
-	case f.skipped != "":
+	case f.skipped != "" || f.unwatched != "":
 		return ""
 	case f.failed != "":
 		return fmt.Sprintf("%s failed: %s", f.Name, f.failed)
@@ -137,6 +143,8 @@ func (f *faultState) result() Fault {
 	switch {
 	case f.skipped != "":
 		x.Detail = "skipped: " + f.skipped
+	case f.unwatched != "":
+		x.Detail = "not watched: " + f.unwatched
 	case f.failed != "":
 		x.Detail = "failed: " + f.failed
 	}
@@ -149,11 +157,13 @@ func faultsCheck(j *judge) *judged {
 	if len(j.faults) == 0 {
 		return c.skip("the scenario declares no fault")
 	}
-	var bad, skipped []string
+	var bad, skipped, unwatched []string
 	hits := uint64(0)
 	for _, f := range j.faults {
 		if f.skipped != "" {
 			skipped = append(skipped, f.Name+": "+f.skipped)
+		} else if f.unwatched != "" {
+			unwatched = append(unwatched, f.Name+": "+f.unwatched)
 		} else if why := f.invalid(); why != "" {
 			bad = append(bad, why)
 		}
@@ -168,6 +178,8 @@ func faultsCheck(j *judge) *judged {
 		return c.set(Invalid, "%s; what the run shows is not what it was to show", strings.Join(bad, "; "))
 	case len(skipped) > 0:
 		return c.skip(strings.Join(skipped, "; "))
+	case len(unwatched) > 0:
+		return c.set(Inconclusive, "%d of %d faults were not watched: %s", len(unwatched), len(j.faults), strings.Join(unwatched, "; "))
 	}
 	names := make([]string, len(j.faults))
 	for i, f := range j.faults {

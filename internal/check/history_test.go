@@ -230,6 +230,8 @@ func (h *history) tell(word string, args []string, rest string) error {
 		return h.ramp(args)
 	case "try":
 		return h.try(args)
+	case "baseline":
+		return h.baselineOf(args)
 	case "in-process":
 		st.header.InProcess = rest
 	case "busy":
@@ -547,4 +549,35 @@ func (h *history) buffer(args []string) error {
 	}
 	h.story.header.Buffers = append(h.story.header.Buffers, b)
 	return err
+}
+
+// baselineOf FIGURE N VALUE [STEP] [key=value]: what an earlier run had, its values in turn VALUE and up to six STEPs more.
+func (h *history) baselineOf(args []string) error {
+	st := h.story
+	if st.baseline == nil {
+		own := (&judge{r: &evidence.Run{Header: st.header}, s: st.scene}).config()
+		st.baseline = &Result{SchemaVersion: ResultSchema, Run: "last-night", Scenario: st.scene.Name, Runtime: st.header.Runtime, Config: own}
+	}
+	var num []float64
+	for _, a := range args[1:] {
+		if k, v, ok := strings.Cut(a, "="); ok {
+			st.baseline.Config[strings.ReplaceAll(k, "_", " ")] = strings.ReplaceAll(v, "_", " ")
+			continue
+		}
+		x, err := strconv.ParseFloat(a, 64)
+		if err != nil {
+			return err
+		}
+		num = append(num, x)
+	}
+	f := Figures{What: strings.ReplaceAll(args[0], "_p", " p"), Unit: "s"}
+	for i := range int(num[0]) {
+		v := num[1]
+		if len(num) > 2 {
+			v += float64(i*3%7) * num[2]
+		}
+		f.Values = append(f.Values, v)
+	}
+	st.baseline.Intervals = append(st.baseline.Intervals, f)
+	return nil
 }

@@ -30,6 +30,7 @@ type judge struct {
 	capacity *Capacity
 	trends   []Trend
 	clocks   map[string]*clock // by cluster; none: the harness's own
+	gaps     []Span            // in which nobody watched, because the harness was dead
 }
 
 // judged is a check with what its verdict depends on.
@@ -38,6 +39,7 @@ type judged struct {
 	files    []string // evidence that it rests on, by prefix
 	onFaults bool     // it says something about the faults
 	phases   []string // phases whose timing it rests on; nil: none
+	ownGaps  bool     // it knows itself what of it rests on a gap
 	interim  bool     // a fail could still have become a pass had the run gone on
 }
 
@@ -80,6 +82,7 @@ func newJudge(r *evidence.Run) (*judge, error) {
 	}
 	j.ser, j.lat, j.clocks = newSeries(r), newLatencies(r), newClocks(r)
 	j.faults = newFaults(r)
+	j.gaps = gapsOf(r)
 	j.att = attribute(r, j.acc, j.ser.counters)
 	j.account()
 	j.timing()
@@ -177,7 +180,7 @@ var kinds = map[string]func(*judge) *judged{
 	"evidence": evidenceCheck, "load": loadCheck, "faults": faultsCheck, "loss": lossCheck, "duplicates": duplicatesCheck,
 	"corruption": corruptionCheck, "order": orderCheck, "isolation": isolationCheck, "phantom": phantomCheck, "saturation": saturationCheck,
 	"recovery": recoveryCheck, "fault-isolation": faultIsolationCheck, "services-unaffected": servicesCheck, "horizon": horizonCheck,
-	"capacity": capacityCheck, "trend": trendCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
+	"capacity": capacityCheck, "trend": trendCheck, "baseline": baselineCheck, "metrics-continuity": metricsCheck, "security-isolation": securityCheck, "one-view": oneViewCheck, "alerts": alertsCheck,
 	"performance-isolation": performanceCheck, "scalability": scalabilityCheck, "purge": purgeCheck, "rollback": rollbackCheck,
 }
 
@@ -232,10 +235,12 @@ func (j *judge) depend(c *judged) {
 		return
 	}
 	if c.onFaults {
-		var skipped, bad []string
+		var skipped, bad, unwatched []string
 		for _, f := range j.faults {
 			if f.skipped != "" {
 				skipped = append(skipped, f.Name+": "+f.skipped)
+			} else if f.unwatched != "" {
+				unwatched = append(unwatched, f.Name+": "+f.unwatched)
 			} else if why := f.invalid(); why != "" {
 				bad = append(bad, why)
 			}
@@ -247,7 +252,14 @@ func (j *judge) depend(c *judged) {
 		case len(bad) > 0 && j.short() == "":
 			c.set(Invalid, "it depends on a fault: %s (else: %s)", strings.Join(bad, "; "), c.Detail)
 			return
+		case len(unwatched) > 0:
+			c.set(Inconclusive, "it depends on a fault: %s (else: %s)", strings.Join(unwatched, "; "), c.Detail)
+			return
 		}
+	}
+	if why := j.gapIn(c); why != "" && (c.Verdict == Pass || c.Verdict == Fail) {
+		c.set(Inconclusive, "%s (else: %s)", why, c.Detail)
+		return
 	}
 	for _, p := range c.phases {
 		if why := j.late[p]; why != "" {
@@ -326,6 +338,10 @@ func (j *judge) result(now time.Time) *Result {
 	if !j.hasStore() {
 		res.Hops = res.Hops[:4]
 	}
+	if j.judgesTrends() {
+		res.Intervals = j.intervals()
+	}
+	res.Resumed = j.resumed()
 	return res
 }
 

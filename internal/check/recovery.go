@@ -382,7 +382,7 @@ func recoveryCheck(j *judge) *judged {
 		return nil
 	}
 	c := &judged{
-		files: []string{evidence.SeriesName, evidence.EventsFile, evidence.HistsName}, onFaults: true, interim: true,
+		files: []string{evidence.SeriesName, evidence.EventsFile, evidence.HistsName}, onFaults: true, interim: true, ownGaps: true,
 		phases: []string{scenario.Before, scenario.During, scenario.After},
 	}
 	c.Unit = "s"
@@ -455,7 +455,18 @@ func (x *faultRecovery) judge(j *judge, limit time.Duration) {
 	resolution := time.Duration(res.InBandResolution)
 	// How long it could be watched: a limit beyond that cannot be missed, only not reached.
 	watched := j.s.Phases.LoadTime() - x.relief
+	end := j.s.Phases.LoadTime()
+	if seen {
+		end = x.relief + took + stay
+	}
+	before, _ := j.phase(scenario.Before)
+	_, blind := j.unseen(before.From, before.To)
+	gap, away := j.unseen(x.from, end)
 	switch {
+	case blind:
+		set(Inconclusive, "%s; the harness was dead in the phase before, with which it is compared", text)
+	case away:
+		set(Inconclusive, "%s; the harness was dead from %s to %s, before it was seen to be back", text, spanWords(gap.From), spanWords(gap.To))
 	case !seen && limit > 0 && watched < limit:
 		set(Inconclusive, "%s; it was watched for %.1f s under load, less than the %v it has", text, watched.Seconds(), limit)
 	case !seen && x.Before != "" && limit > 0 && least <= limit:

@@ -54,6 +54,7 @@ type Result struct {
 	Damage        []string      `json:"damage,omitempty"`
 	Interrupted   string        `json:"interrupted,omitempty"`
 	Clocks        []Clock       `json:"clocks,omitempty"`    // of clusters that have clocks of their own
+	Resumed       []Resumed     `json:"resumed,omitempty"`   // when the harness was dead, and the run went on without it
 	Observing     *Observing    `json:"observing,omitempty"` // what watching cost; absent where the harness and the system are one process
 	Judged        time.Time     `json:"judged"`
 	// Throughput is by observation point and phase; Config what a comparison of runs calls configuration.
@@ -61,8 +62,10 @@ type Result struct {
 	// Capacity is there when the run was a try of a search.
 	Capacity *Capacity `json:"capacity,omitempty"`
 	// Trends are judged in long runs, and where trend is required.
-	Trends []Trend           `json:"trends,omitempty"`
-	Config map[string]string `json:"config"`
+	Trends []Trend `json:"trends,omitempty"`
+	// Intervals are what a later run is compared with, of runs that judge a trend.
+	Intervals []Figures         `json:"intervals,omitempty"`
+	Config    map[string]string `json:"config"`
 }
 
 // Observing is the processor time that the harness took, against that of the system it watched.

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,6 +36,7 @@ type story struct {
 	drain    string
 	ready    map[string]bool
 	recon    string
+	baseline *Result // to compare with; nil: none
 }
 
 // told is one stream of a story.
@@ -172,6 +174,11 @@ func (st *story) write(t testing.TB) string {
 	st.writeEvents(w, fail)
 	st.writeHists(w, fail)
 	st.writeSeries(w, fail)
+	if st.baseline != nil {
+		b, err := json.Marshal(st.baseline)
+		fail(err)
+		fail(w.WriteFile(evidence.BaselineFile, b))
+	}
 	if st.unsealed {
 		fail(w.Flush())
 	} else {

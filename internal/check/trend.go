@@ -30,8 +30,11 @@ const (
 	memoryStep = 16 << 20
 	filesStep  = 8
 	// evidenceLimit is 100 MB in a night of six hours. Short runs are written in windows ten times as fine.
-	evidenceLimit = 100e6 / (6 * 3600)
+	evidenceLimit = 100e6 / night
+	night         = 6 * 3600 // seconds
 	fineEvidence  = 10
+	// growsUp is how long a run must be for its own memory to have no floor: what one collection of garbage moves, an hour evens out.
+	growsUp = time.Hour
 )
 
 // tracked are the series that must not grow, and what they are called.
@@ -42,6 +45,7 @@ var tracked = map[string]trendKind{
 	evidence.ResidentSeries:         {"memory", "bytes", memoryStep},
 	evidence.FilesSeries:            {"open files", "files", filesStep},
 	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
+	evidence.LagSeries:              {"lag of the sink", "records", 0},
 }
 
 type trendKind struct {
@@ -82,6 +86,9 @@ func (s *series) track(at time.Duration, x evidence.Sample) {
 		if p := x.Labels["part"]; p != "" {
 			who = p
 		}
+		if p := x.Labels["topic"]; p != "" {
+			who = p
+		}
 		t = &track{name: x.Name, who: who, line: line{step: max(s.step, time.Second)}}
 		s.tracks[key] = t
 	}
@@ -111,20 +118,11 @@ func (j *judge) calmSpans() []Span {
 				}
 			}
 		}
-		var next []Span
-		for _, s := range spans {
-			if b <= s.From || a >= s.To {
-				next = append(next, s)
-				continue
-			}
-			if a > s.From {
-				next = append(next, Span{s.From, a})
-			}
-			if b < s.To {
-				next = append(next, Span{b, s.To})
-			}
-		}
-		spans = next
+		spans = without(spans, a, b)
+	}
+	for _, g := range j.gaps {
+		// What came in while nobody looked is read in a burst, and counted when it is read.
+		spans = without(spans, g.From, g.To+trendSettle)
 	}
 	return spans
 }
@@ -190,14 +188,29 @@ func newTrends(j *judge) []Trend {
 	if calm/trendStep <= maxTrend {
 		step = trendStep
 	}
+	second := j.liveRate(j.acc.sources())
+	behind := func(level, _ float64) float64 { return max(2*second, 0.25*level) }
 	var out []Trend
 	// A component that was restarted has a new process, and its memory begins anew: the part behind the last fault counts.
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
 		kind := tracked[t.name]
-		xs, ys := points(&t.line, spans, step, true)
+		in := spans
+		if n := len(j.gaps); n > 0 && t.who == "harness" && t.name != evidence.EvidenceSeries {
+			// A harness that went on is another process, whose memory begins anew and finds its size once more.
+			in = without(in, 0, j.gaps[n-1].To+time.Duration(trendHead*float64(j.s.Phases.LoadTime()-j.gaps[n-1].To)))
+		}
+		xs, ys := points(&t.line, in, step, true)
 		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
-		limit := func(level, _ float64) float64 { return max(trendShare*level, kind.floor) }
+		limit := func(level, span float64) float64 {
+			if t.name == evidence.ResidentSeries && span >= growsUp.Seconds() {
+				return trendShare * level
+			}
+			return max(trendShare*level, kind.floor)
+		}
+		if t.name == evidence.LagSeries {
+			limit = behind
+		}
 		if t.name == evidence.EvidenceSeries {
 			per := evidenceLimit
 			if j.r.Header.HistWindow < 10*time.Second {
@@ -209,6 +222,9 @@ func newTrends(j *judge) []Trend {
 		if why := j.r.Header.InProcess; why != "" && t.name == evidence.ResidentSeries {
 			x.Verdict, x.Detail = Skipped, x.Detail+"; not judged, because "+why+" lie in this process, and they grow with every record"
 		}
+		if t.name == evidence.LagSeries {
+			x = j.unlessSpoilt(x)
+		}
 		out = append(out, x)
 	}
 	for _, seg := range []string{segLedgerKafka, segKafkaSearch} {
@@ -217,16 +233,18 @@ func newTrends(j *judge) []Trend {
 			continue
 		}
 		xs, ys := points(l, spans, step, false)
-		second := j.liveRate(j.acc.sources())
 		x := Trend{What: "backlog", Of: seg, Unit: "records"}
-		x = x.judge(xs, ys, func(level, _ float64) float64 { return max(2*second, 0.25*level) })
-		// Memory that leaks, leaks on a busy machine too; a backlog there may be the machine's.
-		if why := j.spoiltTiming(); why != "" && x.Verdict == Fail {
-			x.Verdict, x.Detail = Invalid, why+" (else: "+x.Detail+")"
-		}
-		out = append(out, x)
+		out = append(out, j.unlessSpoilt(x.judge(xs, ys, behind)))
 	}
 	return out
+}
+
+// unlessSpoilt: memory that leaks, leaks on a busy machine too; a backlog there may be the machine's.
+func (j *judge) unlessSpoilt(x Trend) Trend {
+	if why := j.spoiltTiming(); why != "" && x.Verdict == Fail {
+		x.Verdict, x.Detail = Invalid, why+" (else: "+x.Detail+")"
+	}
+	return x
 }
 
 // spoiltTiming says in which judged phase the harness was not on time; empty when it was.
@@ -338,18 +356,42 @@ func trendCheck(j *judge) *judged {
 	if !math.IsInf(most, 0) {
 		c.Value = &most
 	}
+	size := j.ownSize()
+	with := func(list []string) string {
+		if size != "" {
+			list = append(list, size)
+		}
+		return strings.Join(list, "; ")
+	}
 	switch {
 	case len(bad) > 0:
-		return c.set(Fail, "%s", strings.Join(bad, "; "))
+		return c.set(Fail, "%s", with(bad))
 	case len(spoilt) > 0:
-		return c.set(Invalid, "%s", strings.Join(spoilt, "; "))
+		return c.set(Invalid, "%s", with(spoilt))
 	case !own:
 		return c.set(Inconclusive, "the harness's own memory was not recorded")
 	case len(open) > 0:
-		return c.set(Inconclusive, "%s", strings.Join(open, "; "))
+		return c.set(Inconclusive, "%s", with(open))
 	}
-	text := fmt.Sprintf("none of %d series grows; nearest to its limit: %s", n, about)
+	text := with([]string{fmt.Sprintf("none of %d series grows; nearest to its limit: %s", n, about)})
 	return c.set(Pass, "%s", strings.Join(append([]string{text}, out...), "; "))
+}
+
+// ownSize says what the harness itself takes: how flat its memory is, and what its evidence would be in a night.
+func (j *judge) ownSize() string {
+	var parts []string
+	for _, t := range j.trends {
+		if t.Of != "harness" || t.Growth == nil || t.Verdict == Skipped {
+			continue
+		}
+		switch t.What {
+		case "memory":
+			parts = append(parts, fmt.Sprintf("the harness holds %s, %+.1f %% in %s", amount(*t.Level, t.Unit), 100**t.Growth / *t.Level, spanWords(time.Duration(t.Span))))
+		case "evidence":
+			parts = append(parts, fmt.Sprintf("its evidence grows by %.1f MB in a night of %s at %.0f records/s", *t.PerHour*night/3600/1e6, spanWords(night*time.Second), j.liveRate(j.acc.sources())))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // longRun is the length of load from which a trend is judged unasked.

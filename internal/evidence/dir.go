@@ -37,6 +37,7 @@ const (
 	HistsName    = "latency.hist"
 	SealFile     = "closed.json"
 	ResultFile   = "result.json"
+	BaselineFile = "baseline.json" // the result of an earlier run, to compare with; only where one was given
 	ledgerDir    = "ledger"
 	ledgerExt    = ".led"
 )
@@ -50,7 +51,8 @@ type Writer struct {
 
 	mu      sync.Mutex
 	header  Header
-	start   time.Time // the header's, with the monotonic reading that UTC and JSON strip
+	keep    map[string]int64 // of a run that goes on: ledgers that are there, and how much of each is whole
+	start   time.Time        // the header's, with the monotonic reading that UTC and JSON strip
 	ledgers map[string]*Ledger
 	broken  error // a file that is written whole could not be
 }
@@ -119,6 +121,9 @@ func (w *Writer) fill(s *scenario.Scenario) error {
 	}
 	if w.Events, err = CreateEvents(filepath.Join(w.Dir, EventsFile)); err != nil {
 		return err
+	}
+	if err := lockFile(w.Events.f); err != nil { // tells that the run is under way, to whoever would go on with it
+		return fmt.Errorf("run directory: %w", err)
 	}
 	if w.Series, err = CreateSeries(filepath.Join(w.Dir, SeriesName)); err != nil {
 		return err
@@ -204,6 +209,13 @@ func (w *Writer) Begin(start time.Time) error {
 	return w.writeHeader()
 }
 
+// Start is when the schedule begins, with its monotonic reading; zero before Begin.
+func (w *Writer) Start() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.start
+}
+
 // Since is the offset of t from the start of the load; 0 before Begin.
 func (w *Writer) Since(t time.Time) time.Duration {
 	w.mu.Lock()
@@ -241,7 +253,7 @@ func (w *Writer) Ledger(point string) (*Ledger, error) {
 	if l := w.ledgers[point]; l != nil {
 		return l, nil
 	}
-	l, err := CreateLedger(w.LedgerPath(point))
+	l, err := w.openLedger(point)
 	if err == nil {
 		w.ledgers[point] = l
 	}
@@ -314,6 +326,9 @@ func (s *Seal) whole(b []byte) bool {
 // sealedFiles are the files that judging and comparing read.
 func sealedFiles(dir string) []string {
 	out := []string{HeaderFile, ScenarioFile, EventsFile, SeriesName, HistsName}
+	if _, err := os.Stat(filepath.Join(dir, BaselineFile)); err == nil {
+		out = append(out, BaselineFile)
+	}
 	ls, _ := filepath.Glob(filepath.Join(dir, ledgerDir, "*"+ledgerExt))
 	for _, l := range ls {
 		out = append(out, ledgerDir+"/"+filepath.Base(l))

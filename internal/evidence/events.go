@@ -35,6 +35,7 @@ const (
 	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
 	EventClock      = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns
 	EventPurge      = "purge"          // what the run put into the system was taken out again. State: done or failed; Detail; Attrs removed, left, kept_ns (by Kafka), keeps (what is declared), late: records that had not arrived
+	EventResumed    = "resumed"        // the run goes on after its harness was killed; At: from when it is watched again; Attrs from_ns: the last sign of life before, at: the time, commit
 	EventConnector  = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
 )
 
@@ -94,7 +95,8 @@ const (
 	FaultHealed    = "healed"
 	FaultGone      = "gone" // seen that the effect is over
 	FaultFailed    = "failed"
-	FaultSkipped   = "skipped" // the runtime cannot do it; Detail: why
+	FaultUnwatched = "unwatched" // it was due or acted while the harness was dead; Detail
+	FaultSkipped   = "skipped"   // the runtime cannot do it; Detail: why
 )
 
 // Event is one thing that happened.

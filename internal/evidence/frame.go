@@ -44,6 +44,26 @@ func createFrames(path string) (*frameFile, error) {
 	return &frameFile{f: f}, nil
 }
 
+// frameFresh says that a writer began anew behind the end of one that was killed: the packed stream and the numbering of what is in the
+// file begin again.
+const frameFresh byte = 0x7e
+
+// reopenFrames goes on with a file whose writer was killed. It is cut to keep bytes, which are whole frames.
+func reopenFrames(path string, keep int64) (*frameFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
+	}
+	if err := f.Truncate(keep); err != nil {
+		return nil, errors.Join(fmt.Errorf("evidence file: %w", err), f.Close())
+	}
+	w := &frameFile{f: f}
+	if err := w.append(frameFresh, nil); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return w, nil
+}
+
 // append writes one frame. After the first error every call returns it: a hole in the evidence must not be followed by
 // more evidence.
 func (w *frameFile) append(kind byte, payload []byte) error {
@@ -104,15 +124,24 @@ func (d Damage) String() string { return fmt.Sprintf("%s: at byte %d: %s", d.Fil
 // readFrames calls fn for every whole frame. Damage is nil when the file is whole; after damage nothing is read,
 // because the lengths behind it cannot be trusted. The payload is only valid during the call.
 func readFrames(path, name string, fn func(kind byte, payload []byte) error) (*Damage, error) {
+	return readFramesAt(path, name, fn, func(int64) {})
+}
+
+// readFramesAt calls whole behind each frame with the place of its end.
+func readFramesAt(path, name string, fn func(kind byte, payload []byte) error, whole func(end int64)) (*Damage, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return scanFrames(f, name, fn)
+	return scanFramesAt(f, name, fn, whole)
 }
 
 func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) error) (*Damage, error) {
+	return scanFramesAt(r, name, fn, func(int64) {})
+}
+
+func scanFramesAt(r io.Reader, name string, fn func(kind byte, payload []byte) error, whole func(end int64)) (*Damage, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
 	var head [8]byte
 	if n, err := io.ReadFull(br, head[:]); err != nil {
@@ -124,6 +153,7 @@ func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) err
 	at := int64(len(head))
 	var buf, lenBytes []byte
 	var packed unpacker
+	whole(at)
 	for {
 		size, lb, err := readLength(br, lenBytes[:0])
 		lenBytes = lb
@@ -148,15 +178,20 @@ func scanFrames(r io.Reader, name string, fn func(kind byte, payload []byte) err
 		if sum != binary.LittleEndian.Uint32(buf[size:]) {
 			return &Damage{name, false, at, "a frame's checksum is wrong"}, nil
 		}
-		if buf[0] == framePacked {
+		switch buf[0] {
+		case framePacked:
 			err = packed.unpack(buf[1:size], fn)
-		} else {
+		case frameFresh:
+			packed = unpacker{}
+			err = fn(frameFresh, nil)
+		default:
 			err = fn(buf[0], buf[1:size])
 		}
 		if err != nil {
 			return &Damage{name, false, at, err.Error()}, nil
 		}
 		at += int64(len(lenBytes) + need)
+		whole(at)
 	}
 }
 

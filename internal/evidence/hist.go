@@ -62,7 +62,11 @@ func CreateHists(path string, window time.Duration) (*Hists, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Hists{file: f, window: window, ids: map[HistKey]uint64{}, open: map[histAt]*stats.Hist{}}, nil
+	return newHists(f, window), nil
+}
+
+func newHists(f *frameFile, window time.Duration) *Hists {
+	return &Hists{file: f, window: window, ids: map[HistKey]uint64{}, open: map[histAt]*stats.Hist{}}
 }
 
 // Key returns the number of a family, to be used with Record.
@@ -172,6 +176,8 @@ func ReadHists(path, name string, window time.Duration, fn func(k HistKey, from 
 	return readFrames(path, name, func(kind byte, payload []byte) error {
 		u := &uvarints{b: payload}
 		switch kind {
+		case frameFresh:
+			clear(keys)
 		case frameKey:
 			id := u.next()
 			k := HistKey{u.text(), u.text(), u.text(), u.text()}

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"maps"
@@ -40,6 +41,7 @@ func (c Class) String() string {
 const (
 	frameIntent  byte = 1
 	frameEntries byte = 2
+	frameMark    byte = 3 // how far its owner was when it wrote the entries before it, in the owner's own words
 )
 
 // Entry is one run of records of a stream in a ledger.
@@ -57,6 +59,7 @@ type Ledger struct {
 	mu      sync.Mutex // guards pending
 	pending map[uint32]*[]run
 	flush   sync.Mutex        // one Flush at a time; guards next
+	marked  []byte            // the last mark; guarded by flush
 	next    map[uint32]uint64 // by stream: where the last written entry ended, to code the usual next one in a byte
 }
 
@@ -71,7 +74,11 @@ func CreateLedger(path string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{file: f, pending: map[uint32]*[]run{}, next: map[uint32]uint64{}}, nil
+	return newLedger(f), nil
+}
+
+func newLedger(f *frameFile) *Ledger {
+	return &Ledger{file: f, pending: map[uint32]*[]run{}, next: map[uint32]uint64{}}
 }
 
 // Intent records, before anything is attempted, that everything due before until may be attempted from now on. After a
@@ -105,11 +112,38 @@ func (l *Ledger) MarkSpan(c Class, stream uint32, s stats.Span) {
 func (l *Ledger) Flush(now time.Duration) error {
 	l.flush.Lock()
 	defer l.flush.Unlock()
-	// Marking never waits for the disk: what was marked is taken out first and written then.
+	return l.writeRuns(now, l.take())
+}
+
+// FlushTo is Flush, with a mark behind it that says how far the owner is: whoever goes on with the ledger begins there. The owner holds
+// owner while it marks records and moves on, so that what is written and the mark are of one moment.
+func (l *Ledger) FlushTo(now time.Duration, owner sync.Locker, mark func() []byte) error {
+	l.flush.Lock()
+	defer l.flush.Unlock()
+	owner.Lock()
+	pending, m := l.take(), mark()
+	owner.Unlock()
+	if err := l.writeRuns(now, pending); err != nil {
+		return err
+	}
+	if bytes.Equal(m, l.marked) {
+		return nil
+	}
+	l.marked = m
+	return errors.Join(l.file.pack(frameMark, m), l.file.emit())
+}
+
+// take takes out what was marked. Marking never waits for the disk: it is written then.
+func (l *Ledger) take() map[uint32]*[]run {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	pending := l.pending
 	l.pending = make(map[uint32]*[]run, len(pending))
-	l.mu.Unlock()
+	return pending
+}
+
+// writeRuns writes what was taken out, for whoever holds the lock of Flush.
+func (l *Ledger) writeRuns(now time.Duration, pending map[uint32]*[]run) error {
 	if len(pending) == 0 {
 		return nil
 	}
@@ -159,10 +193,18 @@ func (l *Ledger) Close(now time.Duration) error {
 
 // ReadLedger calls fn for every entry of a ledger file in the order of writing and returns the end of the last intent.
 func ReadLedger(path, name string, fn func(Entry) error) (intent time.Duration, d *Damage, err error) {
+	return readLedger(path, name, fn, func([]byte) {}, func(int64) {})
+}
+
+func readLedger(path, name string, fn func(Entry) error, mark func([]byte), whole func(end int64)) (intent time.Duration, d *Damage, err error) {
 	next := map[uint32]uint64{}
-	d, err = readFrames(path, name, func(kind byte, payload []byte) error {
+	d, err = readFramesAt(path, name, func(kind byte, payload []byte) error {
 		u := &uvarints{b: payload}
 		switch kind {
+		case frameFresh:
+			clear(next)
+		case frameMark:
+			mark(payload)
 		case frameIntent:
 			intent = max(intent, time.Duration(u.next()))
 		case frameEntries:
@@ -186,6 +228,6 @@ func ReadLedger(path, name string, fn func(Entry) error) (intent time.Duration, 
 			return errPayload
 		}
 		return nil
-	})
+	}, whole)
 	return intent, d, err
 }

@@ -99,6 +99,11 @@ func (u *unpacker) unpack(payload []byte, fn func(kind byte, payload []byte) err
 	if _, err := io.ReadFull(u.flate, b); err != nil {
 		return errPayload
 	}
+	if left := u.piece.Len(); left > 0 { // the caller's memory is its own again behind this call
+		rest := make([]byte, left)
+		_, _ = u.piece.Read(rest)
+		u.piece.Reset(rest)
+	}
 	for len(b) > 0 {
 		size, n := binary.Uvarint(b)
 		if n <= 0 || size == 0 || size > uint64(len(b)-n) {

@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -174,6 +175,44 @@ func TestPackedFramesThatFillTheWindow(t *testing.T) {
 		})
 		if err != nil || d != nil || !slices.Equal(got, want) {
 			t.Errorf("%d bytes: %d of %d messages, %v %v", total, len(got), len(want), d, err)
+		}
+	}
+}
+
+// The frame that fills the window is a small one, and the next, which is read into the same memory, is longer: what the decoder has not
+// read yet of the first must not be overwritten.
+func TestSmallFramesThatFillTheWindow(t *testing.T) {
+	for small := 8; small <= 60; small++ {
+		path := filepath.Join(t.TempDir(), "f")
+		f, err := createFrames(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(uint64(small), 1))
+		text := func(n int) string {
+			b := make([]byte, n)
+			for i := range b {
+				b[i] = "abcdefgh"[r.IntN(8)]
+			}
+			return string(b)
+		}
+		// A length of three bytes and a kind come with the first, of one and a kind with the second: both fill the window.
+		want := []string{text(32<<10 - small - 4), text(small - 2), text(2 * small), text(3 * small), "and one more"}
+		for _, p := range want {
+			if err := errors.Join(f.pack(1, []byte(p)), f.emit()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.close(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		d, err := readFrames(path, "f", func(_ byte, payload []byte) error {
+			got = append(got, string(payload))
+			return nil
+		})
+		if err != nil || d != nil || !slices.Equal(got, want) {
+			t.Errorf("%d bytes: %d of %d messages, %v %v", small, len(got), len(want), d, err)
 		}
 	}
 }

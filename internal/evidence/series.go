@@ -99,7 +99,11 @@ func CreateSeries(path string) (*SeriesFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &SeriesFile{file: f, ids: map[string]*series{}}, nil
+	return newSeriesFile(f), nil
+}
+
+func newSeriesFile(f *frameFile) *SeriesFile {
+	return &SeriesFile{file: f, ids: map[string]*series{}}
 }
 
 // Add writes samples taken at the same time. Unchanged values are left out except for pulses, where every one counts.
@@ -172,10 +176,16 @@ func (s *SeriesFile) Close() error { return s.file.close() }
 
 // ReadSeries calls fn for every sample in the order of writing.
 func ReadSeries(path, name string, fn func(at time.Duration, s Sample) error) (*Damage, error) {
+	return readSeries(path, name, fn, func(int64) {})
+}
+
+func readSeries(path, name string, fn func(at time.Duration, s Sample) error, whole func(end int64)) (*Damage, error) {
 	known := map[uint64]*Sample{} // with the last value
-	return readFrames(path, name, func(kind byte, payload []byte) error {
+	return readFramesAt(path, name, func(kind byte, payload []byte) error {
 		u := &uvarints{b: payload}
 		switch kind {
+		case frameFresh:
+			clear(known)
 		case frameSeries:
 			id := u.next()
 			s := Sample{Name: u.text(), Labels: Labels{}}
@@ -222,5 +232,5 @@ func ReadSeries(path, name string, fn func(at time.Duration, s Sample) error) (*
 			return errPayload
 		}
 		return nil
-	})
+	}, whole)
 }

@@ -1,6 +1,11 @@
 package evidence
 
-import "triad/internal/stats"
+import (
+	"cmp"
+	"slices"
+
+	"triad/internal/stats"
+)
 
 // Tracker classifies records as an observation point sees them. Its memory follows streams and gaps, not records. It is
 // not safe for concurrent use; an observer that reads partitions side by side keeps one for each group of streams.
@@ -64,4 +69,39 @@ func (t *Tracker) Gaps() int {
 		n += s.seen.Gaps()
 	}
 	return n
+}
+
+// Top is one more than the highest seq of a stream that was seen in a partition.
+type Top struct {
+	Stream    uint32
+	Partition int32
+	Next      uint64
+}
+
+// Tops are the highest seqs by stream and partition, in order: what a tracker knows beside the sets that the ledger has.
+func (t *Tracker) Tops() []Top {
+	var out []Top
+	for id, s := range t.streams {
+		for p, next := range s.last {
+			out = append(out, Top{id, p, next})
+		}
+	}
+	slices.SortFunc(out, func(a, b Top) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Partition, b.Partition))
+	})
+	return out
+}
+
+// Restore puts back what a tracker of a run that was cut off had seen, before anything is observed.
+func (t *Tracker) Restore(seen map[uint32]*stats.Set, tops []Top) {
+	for id, set := range seen {
+		s := &tracked{last: map[int32]uint64{}}
+		s.seen.Union(set)
+		t.streams[id] = s
+	}
+	for _, x := range tops {
+		if s := t.streams[x.Stream]; s != nil {
+			s.last[x.Partition] = x.Next
+		}
+	}
 }

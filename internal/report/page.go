@@ -312,6 +312,9 @@ func (p *page) expectation(r *evidence.Run, res *check.Result) {
 	case res.Interrupted != "":
 		parts = append(parts, "The run was interrupted: "+strings.TrimSuffix(res.Interrupted, ".")+".")
 	}
+	for _, x := range res.Resumed {
+		parts = append(parts, strings.ToUpper(x.String()[:1])+x.String()[1:]+".")
+	}
 	p.Expectation = strings.Join(parts, " ")
 }
 

@@ -405,3 +405,22 @@ func TestJudgedRun(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// A run that was resumed says so, and when, wherever it is read.
+func TestResumed(t *testing.T) {
+	r := faultRun(t)
+	res := faultResult(r)
+	res.Resumed = []check.Resumed{{From: int64(51 * time.Second), To: int64(70 * time.Second), At: "2026-11-27T18:00:00Z", Dropped: 362}}
+	for name, write := range map[string]func(io.Writer) error{
+		"page":     func(w io.Writer) error { return HTML(w, r, res) },
+		"summary":  func(w io.Writer) error { return Summary(w, res) },
+		"terminal": func(w io.Writer) error { return Terminal(w, res, false) },
+	} {
+		text := strings.Join(strings.Fields(render(t, write)), " ")
+		for _, want := range []string{"he harness was dead from 51.0 s to 1 m 10 s", "resumed at 2026-11-27T18:00:00Z", "362 records"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+}

@@ -36,6 +36,9 @@ func Summary(w io.Writer, res *check.Result) error {
 	if res.Interrupted != "" {
 		p("The run was interrupted: %s\n\n", md(res.Interrupted))
 	}
+	for _, x := range res.Resumed {
+		p("The run was resumed: %s.\n\n", md(x.String()))
+	}
 	if c := res.Capacity; c != nil && len(c.Tries) > 0 {
 		t := newSearchTable(c)
 		p("%s\n\n| try | rate | verdict |", md(searchWords(c)))

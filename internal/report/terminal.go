@@ -80,6 +80,9 @@ func Terminal(w io.Writer, res *check.Result, color bool) error {
 	if res.Interrupted != "" {
 		s.wrap("The run was interrupted: "+res.Interrupted, "", "  ")
 	}
+	for _, x := range res.Resumed {
+		s.wrap("The run was resumed: "+x.String()+".", "", "  ")
+	}
 	if res.Expected == "fail" {
 		s.wrap("The scenario documents a known weakness and expects a fail.", "", "  ")
 	}

@@ -145,7 +145,10 @@ func (w *alertWatch) readRules(ctx context.Context) {
 
 // dashboards asks every query of every dashboard when the scenario says so.
 func (r *runner) dashboards(ctx context.Context) {
-	if r.Scenario.Dashboards == nil || !r.until(ctx, r.Scenario.Phases.Resolve(*r.Scenario.Dashboards)) {
+	if r.Scenario.Dashboards == nil || r.left != nil && r.Scenario.Phases.Resolve(*r.Scenario.Dashboards) < r.back {
+		return
+	}
+	if !r.until(ctx, r.Scenario.Phases.Resolve(*r.Scenario.Dashboards)) {
 		return
 	}
 	src, ok := r.env.(view.Source)

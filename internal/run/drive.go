@@ -25,7 +25,7 @@ const (
 // drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
 func (r *runner) drive(ctx, after context.Context) error {
 	pulse := evidence.NewPulse(r.w.Series, "ledger", r.w.Header().PulseEvery)
-	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse})
+	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse, Resume: r.left, From: r.w.Now()})
 	if err != nil {
 		return fmt.Errorf("start the load: %w", err)
 	}
@@ -81,6 +81,9 @@ func (r *runner) guard(ctx context.Context) {
 // phases writes the begin of each phase when it comes.
 func (r *runner) phases(ctx context.Context) {
 	for _, w := range r.Scenario.Phases.Windows() {
+		if r.left != nil && w.From < r.back {
+			continue // it began before, or while nobody was there
+		}
 		if w.Name == scenario.Drain || !r.until(ctx, w.From) {
 			return
 		}
@@ -104,6 +107,10 @@ func (r *runner) until(ctx context.Context, at time.Duration) bool {
 func (r *runner) fault(ctx, after context.Context, i int) {
 	f := r.Scenario.Faults[i]
 	at := r.Scenario.Phases.Resolve(f.At)
+	if r.left != nil && at < r.back {
+		r.unwatched(f)
+		return
+	}
 	if !r.until(ctx, at) {
 		r.faultEvent(f, evidence.FaultSkipped, "the run was interrupted before", 0, nil)
 		return

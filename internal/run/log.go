@@ -22,7 +22,7 @@ func tee(l *slog.Logger, dir string) (*slog.Logger, func(), error) {
 	if err := os.MkdirAll(filepath.Join(dir, logDir), 0o755); err != nil {
 		return l, func() {}, fmt.Errorf("log of the run: %w", err)
 	}
-	f, err := os.Create(filepath.Join(dir, logDir, logFile))
+	f, err := os.OpenFile(filepath.Join(dir, logDir, logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644) // a run that goes on has one
 	if err != nil {
 		return l, func() {}, fmt.Errorf("log of the run: %w", err)
 	}

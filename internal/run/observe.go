@@ -40,9 +40,13 @@ func (w *watchers) stop(after context.Context) {
 
 // observe fixes the start of the schedule and starts every observer.
 func (r *runner) observe(ctx context.Context) (*watchers, error) {
-	r.start = time.Now().Add(r.env.Describe().HeadStart)
-	if err := r.w.Begin(r.start); err != nil {
-		return nil, err
+	if r.left == nil {
+		r.start = time.Now().Add(r.env.Describe().HeadStart)
+		if err := r.w.Begin(r.start); err != nil {
+			return nil, err
+		}
+	} else {
+		r.resumed()
 	}
 	r.known = observe.NewKnown(r.Scenario, r.number, r.start)
 	client, err := elastic.NewClient(r.env.Search())
@@ -50,10 +54,14 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		return nil, err
 	}
 	h := r.w.Header()
-	r.store, err = elastic.New(elastic.Config{
+	cfg := elastic.Config{
 		Client: client, Indices: r.topics(), Scenario: r.Scenario, PollEvery: h.PollEvery, Evidence: r.w,
 		Pulse: h.PulseEvery, Cluster: "monitoring", Logger: r.Logger,
-	}, r.known)
+	}
+	if r.left != nil {
+		cfg.From, cfg.Pulsed = r.back, r.left.Pulses[evidence.PointSearch]
+	}
+	r.store, err = elastic.New(cfg, r.known)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,10 @@ type Options struct {
 	// Tries are what the earlier runs of a search found.
 	Tries []evidence.Try
 	Now   time.Time // names the run directory
+	// Resume is the directory of a run whose harness was killed, and which goes on; Scenario is the one in it.
+	Resume string
+	// Baseline is the result.json of an earlier run, whole; it is kept with the evidence and the run is compared with it.
+	Baseline []byte
 }
 
 // Arrivals are how many different records come to Kafka and how many documents to the store.
@@ -87,6 +91,8 @@ type runner struct {
 	status    *statusBoard
 	interrupt string
 	number    uint32
+	left      *evidence.Left // of a run that goes on; nil: it begins
+	back      time.Duration  // of a run that goes on: from when it is watched again
 	faults    sync.WaitGroup // every declared fault, until it is healed and seen to be gone
 }
 
@@ -96,6 +102,7 @@ var ErrScratch = errors.New("scratch folder")
 // Run makes one run and returns its directory, closed. The evidence is there whenever dir is not empty, whatever the
 // error; judging it is the caller's.
 func Run(ctx context.Context, o Options) (dir string, err error) {
+	o.Scenario = o.Scenario.Rotated()
 	r := &runner{Options: o, unguard: func() {}}
 	// The run number only has to differ between runs that share a system; the seed stays the scenario's.
 	r.number = rand.New(rand.NewPCG(uint64(o.Now.UnixNano()), o.Scenario.Seed)).Uint32()
@@ -104,7 +111,12 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		return "", fmt.Errorf("%w: %w", ErrScratch, err)
 	}
 	defer release()
-	if err := r.create(); err != nil {
+	if o.Resume != "" {
+		err = r.reopen()
+	} else {
+		err = r.create()
+	}
+	if err != nil {
 		return "", err
 	}
 	var closeLog func()
@@ -128,6 +140,13 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
 	defer cancel()
+	if o.Resume != "" && r.back == 0 {
+		// It did not come to watching again, so nothing is decided yet: the clusters may only not be reached at the moment.
+		if r.env != nil {
+			closeEnv(closing, r.env, r.Logger)
+		}
+		return "", errors.Join(err, r.w.Abandon())
+	}
 	if err != nil && user.Err() == nil {
 		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
 			o.Logger.Warn("logs not collected", "error", lerr)
@@ -234,6 +253,9 @@ func (r *runner) create() error {
 			continue
 		}
 		r.w = w
+		if err == nil && len(r.Baseline) > 0 {
+			err = w.WriteFile(evidence.BaselineFile, r.Baseline)
+		}
 		return err
 	}
 }
@@ -244,21 +266,7 @@ func (r *runner) steps(ctx, after context.Context, session runtimes.Session) err
 		return err
 	}
 	defer r.hurry()()
-	if err := r.warm(ctx); err != nil {
-		return err
-	}
-	if err := r.assume(ctx); err != nil {
-		return err
-	}
-	r.clocks(ctx)
-	if err := r.probe(ctx); err != nil {
-		return err
-	}
-	if err := r.rendered(); err != nil {
-		return err
-	}
-	r.topology()
-	if err := r.budget(ctx); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return err
 	}
 	observers, err := r.observe(ctx)
@@ -299,6 +307,32 @@ func (r *runner) steps(ctx, after context.Context, session runtimes.Session) err
 	return err
 }
 
+// ready does what comes before the observers. A run that goes on has done most of it, and its load is under way.
+func (r *runner) ready(ctx context.Context) error {
+	if r.left != nil {
+		if err := r.assume(ctx); err != nil {
+			return err
+		}
+		r.clocks(ctx)
+		return nil
+	}
+	if err := r.warm(ctx); err != nil {
+		return err
+	}
+	if err := r.assume(ctx); err != nil {
+		return err
+	}
+	r.clocks(ctx)
+	if err := r.probe(ctx); err != nil {
+		return err
+	}
+	if err := r.rendered(); err != nil {
+		return err
+	}
+	r.topology()
+	return r.budget(ctx)
+}
+
 func (r *runner) step(what string, fn func() (detail string, err error)) error {
 	r.Progress.Step(what, "begin", "")
 	detail, err := fn()
@@ -314,6 +348,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 	err := r.step("system up", func() (string, error) {
 		up, cancel := context.WithTimeoutCause(ctx, upTime, errors.New("the system was not up in time"))
 		defer cancel()
+		if r.left != nil {
+			return r.rejoin(up, session)
+		}
 		return "", r.Runtime.Up(up, session)
 	})
 	if err != nil {
@@ -328,6 +365,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 	})
 	if err != nil {
 		return &ProvisionError{fmt.Errorf("connect to %s: %w", r.Runtime.Name(), err)}
+	}
+	if r.left != nil {
+		return nil // what it is was written when it began
 	}
 	d := r.env.Describe()
 	for _, u := range d.Unseen {
@@ -357,7 +397,7 @@ func (r *runner) assume(ctx context.Context) error {
 		access := r.env.Kafka()
 		r.kafka, err = kafka.Open(check, kafka.Config{
 			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), Only: access.Only, DeadLetter: access.DeadLetter,
-			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger,
+			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger, Resume: r.left,
 		})
 		if err != nil {
 			return "", &ProvisionError{err}

@@ -51,6 +51,13 @@ type Runtime interface {
 	Down(ctx context.Context) error
 }
 
+// Rejoiner is a Runtime whose systems and generators outlive the harness.
+type Rejoiner interface {
+	// Rejoin takes the place of Up in a run that goes on: it heals what the harness that was killed left broken, says what that was, and
+	// takes the systems as they are. Nothing is deployed.
+	Rejoin(ctx context.Context, s Session) (healed []string, err error)
+}
+
 // Env is a system under test during one run. Faults ask it for the capabilities that package fault declares.
 type Env interface {
 	Describe() Description
@@ -175,6 +182,17 @@ type LoadPlan struct {
 	Start    time.Time
 	Evidence *evidence.Writer
 	Pulse    *evidence.Pulse
+	// Resume is what a run that goes on has left: generators that outlived the harness are left alone, and its own go on From.
+	Resume *evidence.Left
+	From   time.Duration
+}
+
+// GoesOn is where a generator of the harness goes on; nil when the run began now.
+func (p LoadPlan) GoesOn(source string) *load.Resume {
+	if p.Resume == nil {
+		return nil
+	}
+	return &load.Resume{Intent: p.Resume.Intents[source], From: p.From, Acked: p.Resume.Acked[source]}
 }
 
 // Generation is a load under way.

@@ -229,6 +229,7 @@ func (v *validator) scenario(s *Scenario) {
 	v.phases(s)
 	v.load(s)
 	v.faults(s)
+	v.rotation(s)
 	for i, t := range s.Thresholds {
 		v.threshold(fmt.Sprintf("thresholds[%d]", i), t)
 	}
@@ -367,6 +368,32 @@ func (v *validator) faults(s *Scenario) {
 			v.fail(p+".at", "%v is outside the load, which lasts %v", at, end)
 		} else if at+f.For.D() > end {
 			v.fail(p+".for", "ends at %v, after the end of the load at %v", at+f.For.D(), end)
+		}
+	}
+}
+
+// rotation judges faults that strike in turn.
+func (v *validator) rotation(s *Scenario) {
+	if s.Rotate == 0 {
+		return
+	}
+	if len(s.Faults) < 2 {
+		v.fail("rotate", "a rotation needs two faults at least, and there are %d", len(s.Faults))
+	}
+	if len(s.Alerts) > 0 {
+		v.fail("rotate", "the scenario declares alerts, and each is declared for one fault, not for every round of it")
+	}
+	from := s.Phases.Resolve(Time{Phase: During})
+	for i, f := range s.Faults {
+		p := fmt.Sprintf("faults[%d]", i)
+		in := s.Phases.Resolve(f.At) - from
+		switch {
+		case in < 0 || in >= s.Rotate.D():
+			v.fail(p+".at", "%v is outside a turn, which is the first %v of the phase during", s.Phases.Resolve(f.At), s.Rotate)
+		case in+f.For.D() > s.Rotate.D():
+			v.fail(p+".for", "ends %v after its turn, which lasts %v", in+f.For.D()-s.Rotate.D(), s.Rotate)
+		case i == 0 && in+f.For.D() > s.Phases.During.D():
+			v.fail("phases.during", "%v has no room for the first turn", s.Phases.During)
 		}
 	}
 }

@@ -48,6 +48,7 @@ type Scenario struct {
 	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
 	Cap         *Cap        `yaml:"cap,omitempty" json:"cap,omitempty" doc:"the most that the load may ever send; a file that asks for more is refused. Needed on eks"`
 	Faults      []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`
+	Rotate      Duration    `yaml:"rotate,omitempty" json:"rotate,omitempty" doc:"the faults strike in turn, one each so long, round after round while the phase during has room; at is then the place of a fault in its turn, as if each were the first"`
 	Thresholds  []string    `yaml:"thresholds,omitempty" json:"thresholds,omitempty" doc:"gates on measured figures"`
 	Guarantees  []Guarantee `yaml:"guarantees,omitempty" json:"guarantees,omitempty" doc:"declared delivery guarantee of a segment; default no loss and at-least-once"`
 	Requires    []string    `yaml:"requires,omitempty" json:"requires,omitempty" doc:"checks that must not be skipped"`

@@ -93,7 +93,8 @@ func lagOne(xs []float64) float64 {
 			num += (x - m) * (xs[i-1] - m)
 		}
 	}
-	if den == 0 {
+	// What is left of equal figures is the rounding of their mean, which is the same for all of them and would correlate perfectly.
+	if den <= 1e-24*m*m*float64(len(xs)) {
 		return 0
 	}
 	r := num / den

@@ -86,3 +86,16 @@ func TestBandOf(t *testing.T) {
 		t.Error("an empty band has a member")
 	}
 }
+
+// Equal figures carry no correlation, whatever the rounding of their mean leaves over.
+func TestThinEqualFigures(t *testing.T) {
+	for _, v := range []float64{0.303103999, 0.1, 1e9 / 3, 1e-9 / 7, 0} {
+		xs := make([]float64, 13)
+		for i := range xs {
+			xs[i] = v
+		}
+		if thin, block := Thin(xs); block != 1 || len(thin) != 13 {
+			t.Errorf("%v: %d figures in blocks of %d", v, len(thin), block)
+		}
+	}
+}

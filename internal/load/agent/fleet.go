@@ -37,17 +37,27 @@ type Fleet struct {
 // Launch tells every agent its plan and starts the harness's own generators. local is made after the agents were told, because it takes
 // what is left until the start. An agent that hears of its plan after the start is an error.
 func Launch(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
+	return start(ctx, whole, shares, local, func(s Share) error { return s.Begin(ctx, s.Plan) }, true)
+}
+
+// Rejoin takes up the agents of a run that goes on after its harness was killed: each has to know the run still, whether it is done with
+// it or not, and nothing is told to it. local are the harness's own generators, which go on.
+func Rejoin(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
+	return start(ctx, whole, shares, local, func(s Share) error { return s.UnderWay(ctx, whole.Run) }, false)
+}
+
+func start(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error), begin func(Share) error, inTime bool) (*Fleet, error) {
 	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}}
 	var wg sync.WaitGroup
 	errs := make([]error, len(shares))
 	for i, s := range shares {
-		wg.Go(func() { errs[i] = s.Begin(ctx, s.Plan) })
+		wg.Go(func() { errs[i] = begin(s) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
-	if late := time.Since(whole.Start); late > 0 {
+	if late := time.Since(whole.Start); late > 0 && inTime {
 		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
 	}
 	var err error
@@ -96,7 +106,7 @@ func (f *Fleet) watch(ctx context.Context) {
 func (f *Fleet) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { f.wg.Wait(); close(done) }()
-	limit := time.NewTimer(time.Until(f.end) + outcomes)
+	limit := time.NewTimer(max(time.Until(f.end), 0) + outcomes)
 	defer limit.Stop()
 	var errs []error
 	select {

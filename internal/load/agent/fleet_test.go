@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,5 +110,31 @@ func TestFleetWritesEveryRecordOnce(t *testing.T) {
 	whole.Start = time.Now().Add(-time.Second)
 	if _, err := Launch(t.Context(), whole, nil, func() ([]*load.Generator, error) { return nil, nil }); err == nil || !strings.Contains(err.Error(), "after the start of the schedule") {
 		t.Error(err)
+	}
+}
+
+// A harness that goes on takes up agents that know the run, and tells them nothing; one that does not is an error.
+func TestRejoin(t *testing.T) {
+	var told atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			told.Add(1)
+		}
+		answer(w, Status{Run: 7})
+	}))
+	defer srv.Close()
+	whole := Plan{Run: 7, Start: time.Now().Add(-time.Hour)}
+	shares := []Share{{Remote: Remote{Name: "a", URL: srv.URL, Client: srv.Client()}}}
+	none := func() ([]*load.Generator, error) { return nil, nil }
+	f, err := Rejoin(t.Context(), whole, shares, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Wait(t.Context()); err != nil || told.Load() != 0 {
+		t.Errorf("%v, %d orders", err, told.Load())
+	}
+	whole.Run = 8
+	if _, err := Rejoin(t.Context(), whole, shares, none); err == nil || !strings.Contains(err.Error(), "generator a has no plan of this run any more") {
+		t.Errorf("another run: %v", err)
 	}
 }

@@ -31,6 +31,15 @@ func (r Remote) Begin(ctx context.Context, p Plan) error {
 	return r.call(ctx, http.MethodPost, "/run", p, nil)
 }
 
+// UnderWay demands that the agent still has the plan of a run that goes on, whether it is done with it or not.
+func (r Remote) UnderWay(ctx context.Context, run uint32) error {
+	st, err := r.Status(ctx)
+	if err == nil && st.Run != run {
+		err = fmt.Errorf("generator %s has no plan of this run any more: it was restarted, or another run was made since; what it sent cannot be known", r.Name)
+	}
+	return err
+}
+
 // Stop ends the agent's run; none under way is no error.
 func (r Remote) Stop(ctx context.Context) error {
 	return r.call(ctx, http.MethodPost, "/stop", nil, nil)

@@ -28,6 +28,10 @@ type Config struct {
 	Pulse     time.Duration
 	Cluster   string // of the store, for the query series
 	Logger    *slog.Logger
+	// Of a run that goes on: records that were due before are not polled, because how late they are found would say how long nobody
+	// looked; and what the search pulse has already, by source.
+	From   time.Duration
+	Pulsed map[string]uint64
 }
 
 // Numbers of the poller.
@@ -112,7 +116,11 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 	pulse := evidence.NewPulse(o.cfg.Evidence.Series, evidence.PointSearch, o.cfg.Pulse)
 	t := time.NewTicker(countGap)
 	defer t.Stop()
-	var last, lastTotal uint64
+	last, lastTotal := uint64(0), uint64(0)
+	if source != "" {
+		last = o.cfg.Pulsed[source]
+		o.counted.Add(last)
+	}
 	counted := false
 	for {
 		select {
@@ -208,7 +216,9 @@ func (o *Observer) pollLoop(ctx context.Context) {
 	next := make([]*upcoming, 0, len(streams))
 	for i := range streams {
 		u := &upcoming{stream: &streams[i], sched: schedule.New(o.cfg.Scenario, streams[i])}
-		u.advance(o.cfg.PollEvery)
+		for u.advance(o.cfg.PollEvery); u.ok && u.due < o.cfg.From; {
+			u.advance(o.cfg.PollEvery)
+		}
 		next = append(next, u)
 	}
 	var waiting []*polled

@@ -30,6 +30,7 @@ type Config struct {
 	Evidence   *evidence.Writer
 	Pulse      time.Duration
 	Logger     *slog.Logger
+	Resume     *evidence.Left // of a run that goes on; nil: it begins
 }
 
 // Observer reads the topics. Open it before the load starts, Run it, and ask it for counts at any time.
@@ -50,12 +51,16 @@ type Observer struct {
 	other   map[string]uint64 // by kind/topic
 	at      map[partition]position
 	flushMu sync.Mutex // guards other
+	// mu is held while records are marked and positions move, so that the mark in the ledger is of the moment of what is written there.
+	mu    sync.Mutex
+	begun time.Duration     // of a run that goes on: what was due before is not timed
+	twice map[string]uint64 // of a run that goes on: records by source that the pulse has already and the ledger not
 }
 
 // Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist
 // is an error.
 func Open(ctx context.Context, cfg Config) (*Observer, error) {
-	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}, at: map[partition]position{}}
+	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}, at: map[partition]position{}, twice: map[string]uint64{}}
 	topics := cfg.Topics
 	if cfg.DeadLetter != "" {
 		topics = append(append([]string(nil), topics...), cfg.DeadLetter)
@@ -78,12 +83,27 @@ func Open(ctx context.Context, cfg Config) (*Observer, error) {
 		boot.Close()
 		return nil, fmt.Errorf("kafka observer: end offsets of %v: %w", topics, err)
 	}
+	if cfg.Resume != nil {
+		err := o.restore()
+		if err == nil {
+			err = o.still(ctx, topics)
+		}
+		if err != nil {
+			boot.Close()
+			return nil, err
+		}
+	}
 	from := map[string]map[int32]kgo.Offset{}
 	ends.Each(func(l kadm.ListedOffset) {
 		if from[l.Topic] == nil {
 			from[l.Topic] = map[int32]kgo.Offset{}
 		}
-		from[l.Topic][l.Partition] = kgo.NewOffset().At(l.Offset)
+		at, known := o.at[partition{l.Topic, l.Partition}]
+		if !known {
+			at = position{l.Offset, -1}
+			o.at[partition{l.Topic, l.Partition}] = at
+		}
+		from[l.Topic][l.Partition] = kgo.NewOffset().At(at.next)
 	})
 	o.client, err = kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(cfg.Brokers...), kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -123,7 +143,9 @@ func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
 			break
 		}
 		now := o.cfg.Evidence.Now()
+		o.mu.Lock()
 		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
+		o.mu.Unlock()
 	}
 	stop()
 	wg.Wait()
@@ -202,7 +224,14 @@ func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
 	if f.Kind == observe.Damaged {
 		o.ledger.Mark(evidence.Corrupt, f.Stream.ID, f.Seq)
 	}
-	o.pulse.Add(f.Stream.Source, now, 1)
+	if o.twice[f.Stream.Source] > 0 {
+		o.twice[f.Stream.Source]--
+	} else {
+		o.pulse.Add(f.Stream.Source, now, 1)
+	}
+	if f.Due < o.begun {
+		return // how late it was seen says how long nobody looked
+	}
 	if key, ok := o.key(f.Stream.Source, r.Topic); ok {
 		o.cfg.Evidence.Hists.Record(key, f.Due, now-f.Due)
 	}
@@ -257,7 +286,8 @@ func (o *Observer) flushLoop(ctx context.Context) {
 
 func (o *Observer) flush(last bool) error {
 	now := o.cfg.Evidence.Now()
-	errs := []error{o.ledger.Flush(now), o.dead.Flush(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.Flush()}
+	// The dead letters first: what of them is read again is known by its number, and a mark is behind all that it stands for.
+	errs := []error{o.dead.Flush(now), o.ledger.FlushTo(now, &o.mu, o.mark), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.Flush()}
 	if last {
 		o.flushMu.Lock()
 		defer o.flushMu.Unlock()

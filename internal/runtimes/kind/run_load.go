@@ -83,7 +83,11 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if err != nil {
 		return nil, err
 	}
-	fleet, err := agent.Launch(ctx, whole, shares, func() ([]*load.Generator, error) {
+	begin := agent.Launch
+	if p.Resume != nil {
+		begin = agent.Rejoin
+	}
+	fleet, err := begin(ctx, whole, shares, func() ([]*load.Generator, error) {
 		var out []*load.Generator
 		for name, streams := range local {
 			gen, err := e.localGenerator(name, streams, p)
@@ -163,7 +167,7 @@ func (e *env) localGenerator(source string, streams []scenario.Stream, p runtime
 		return nil, err
 	}
 	return load.New(load.Config{
-		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log,
+		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log, Resume: p.GoesOn(source),
 		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
 	})
 }

@@ -83,23 +83,32 @@ func (s *System) runtime(ctx context.Context, step func(what, state, detail stri
 
 // Up brings up what is missing and deploys the manifests with the scenario's settings.
 func (s *System) Up(ctx context.Context, session runtimes.Session) error {
-	rt, err := s.runtime(ctx, session.Step)
+	rt, err := s.prepare(ctx, session)
 	if err != nil {
 		return err
 	}
+	s.plan, err = rt.Up(ctx, s.deploy)
+	return err
+}
+
+// prepare works out what is to be deployed.
+func (s *System) prepare(ctx context.Context, session runtimes.Session) (*Runtime, error) {
+	rt, err := s.runtime(ctx, session.Step)
+	if err != nil {
+		return nil, err
+	}
 	set, err := manifests.Open(rt.Options().Manifests)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.commit = set
 	for _, c := range session.Scenario.Settings {
 		if set, err = set.Replace(c.Config, c.Replace, c.With); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s.deploy = DeployOptions{Set: set, Components: []string{"observer"}}
-	s.plan, err = rt.Up(ctx, s.deploy)
-	return err
+	return rt, nil
 }
 
 // Down removes the clusters.

@@ -1,0 +1,31 @@
+//go:build !embedded_only
+
+package kind
+
+import (
+	"context"
+	"fmt"
+
+	"triad/internal/runtimes"
+)
+
+var _ runtimes.Rejoiner = (*System)(nil)
+
+// Rejoin heals what a harness that was killed left, and takes the clusters as they are: a deployment could restart the generators, whose
+// ledgers would be gone.
+func (s *System) Rejoin(ctx context.Context, session runtimes.Session) ([]string, error) {
+	rt, err := s.prepare(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	var healed []string
+	found, err := rt.HealAll(ctx)
+	for _, h := range found {
+		healed = append(healed, h.Node+": "+h.What)
+	}
+	if err != nil {
+		return healed, fmt.Errorf("heal what the killed harness left: %w", err)
+	}
+	s.plan, err = rt.Plan(ctx, s.deploy)
+	return healed, err
+}
