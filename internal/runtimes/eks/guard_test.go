@@ -89,6 +89,7 @@ func TestOnlyACanaryMayRun(t *testing.T) {
 		}, "it sends up to 51/s"},
 		{"long lines", func(s *scenario.Scenario) { s.Load[0].Size = maxBytes + 1 }, "at most 1KiB"},
 		{"long", func(s *scenario.Scenario) { s.Phases.Before = scenario.Duration(time.Hour) }, "at most 15m0s"},
+		{"faults in turn", func(s *scenario.Scenario) { s.Rotate = scenario.Duration(time.Minute) }, "faults in turn are not counted"},
 		{"settings", func(s *scenario.Scenario) { s.Settings = []scenario.Setting{{Config: "fluentd.yaml"}} }, "settings would change the manifests"},
 		{"probes", func(s *scenario.Scenario) { s.Probes = []string{"acls"} }, "probes try paths"},
 		{"a search", func(s *scenario.Scenario) { s.Search = &scenario.Search{} }, "a search raises the rate"},

@@ -226,7 +226,7 @@ func refuse(s *scenario.Scenario) error {
 		no("it sends for %v; at most %v", s.Phases.LoadTime(), maxLength)
 	}
 	for what, is := range map[string]bool{
-		"settings would change the manifests": len(s.Settings) > 0, "probes try paths and rights that are closed": len(s.Probes) > 0, "a search raises the rate until something gives": s.Search != nil,
+		"faults in turn are not counted before they strike: write each one out, without rotate": s.Rotate > 0, "settings would change the manifests": len(s.Settings) > 0, "probes try paths and rights that are closed": len(s.Probes) > 0, "a search raises the rate until something gives": s.Search != nil,
 		"topologies are compared on clusters that can be capped": s.Compare != nil, "alerts and dashboards are read with rights that it does not ask for": len(s.Alerts) > 0 || s.Dashboards != nil,
 	} {
 		if is {
