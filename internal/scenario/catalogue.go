@@ -50,7 +50,7 @@ type FaultKind struct {
 
 // Faults is the catalogue of faults.
 var Faults = []FaultKind{
-	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, true, []string{"C3"}, "kill -9 of one broker, which restarts (eks: its pod is deleted)"},
+	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, true, []string{"C3"}, "kill -9 of one broker, which restarts"},
 	{"broker-down", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, true, []string{"C3"}, "kill -9 of one broker, held down until healed"},
 	{"broker-roll", Kafka, nil, nil, "", false, true, true, true, []string{"C3"}, "graceful restart of every broker, one after another"},
 	{"broker-freeze", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, false, []string{"C3"}, "SIGSTOP of one broker, SIGCONT when healed"},
@@ -64,8 +64,8 @@ var Faults = []FaultKind{
 	{"es-disk-full", Monitoring, []string{"for"}, nil, "", true, false, true, false, []string{"C3"}, "Elasticsearch takes its disk for full, blocks its indices, and lets go by itself when healed; at least 40s"},
 	{"connect-pause", Monitoring, []string{"for"}, nil, "", true, false, true, false, []string{"C3"}, "the sink's connector is paused, and goes on when healed"},
 	{"connect-task-fail", Monitoring, nil, []string{"for"}, "", false, true, true, false, []string{"C3"}, "a sink task fails"},
-	{"connect-kill", Monitoring, nil, nil, "", false, true, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts (eks: its pod is deleted)"},
-	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given; eks: its pod is deleted)"},
+	{"connect-kill", Monitoring, nil, nil, "", false, true, true, true, []string{"C3"}, "kill -9 of the Connect worker, which restarts"},
+	{"forwarder-kill", Datacenter, []string{"target"}, []string{"for"}, "fluent-bit or fluentd", false, true, true, true, []string{"C3"}, "kill -9 of a forwarder, which restarts (after for:, when given)"},
 	{"receiver-down", Monitoring, []string{"for"}, nil, "", true, true, true, false, []string{"C1", "C2"}, "the remote_write receiver is away"},
 	{"noisy-neighbour", "", []string{"cluster", "for"}, []string{"count", "mode"}, "", true, false, true, false, []string{"C5"}, "busy loops in a node of a cluster: mode cpu (default) or io"},
 	{"cluster-add", "", []string{"for"}, nil, "", true, true, true, false, []string{"C6"}, "a fourth cluster with a Prometheus agent alone is added, and taken away when healed"},
