@@ -102,6 +102,7 @@ type series struct {
 	gaps     map[string][]reading
 	lostInc  map[string]map[string]float64 // by cluster and instance: the last value
 	tracks   map[string]*track             // what the check trend looks at, by series
+	restarts map[string]*restarts          // by process
 	any      bool
 	end      time.Duration // of the last sample
 }
@@ -109,7 +110,7 @@ type series struct {
 func newSeries(r *evidence.Run) *series {
 	s := &series{
 		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
-		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
+		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, restarts: map[string]*restarts{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
 	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {

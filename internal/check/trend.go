@@ -55,9 +55,31 @@ type trendKind struct {
 
 // track is the last value of a series in each of its bins, NaN where it was not written again.
 type track struct {
-	name string
-	who  string
+	name    string
+	who     string
+	process string // of a component, as restarts know it
 	line
+}
+
+// restarts are the processes of a component's instance: when the last of them was first seen, and how many there were before it.
+type restarts struct {
+	started float64 // unix time of the process, as it says
+	at      time.Duration
+	before  int
+}
+
+func processOf(l evidence.Labels) string { return l["cluster"] + "/" + l["component"] + "/" + l["instance"] }
+
+// begun notes when the process of an instance began.
+func (s *series) begun(at time.Duration, process string, started float64) {
+	r := s.restarts[process]
+	if r == nil {
+		s.restarts[process] = &restarts{started: started}
+		return
+	}
+	if started != r.started {
+		*r = restarts{started, at, r.before + 1}
+	}
 }
 
 func (t *track) set(at time.Duration, v float64) {
@@ -73,6 +95,10 @@ func (t *track) set(at time.Duration, v float64) {
 
 // track keeps a sample that the check trend looks at.
 func (s *series) track(at time.Duration, x evidence.Sample) {
+	if starts[x.Name] {
+		s.begun(at, processOf(x.Labels), x.Value)
+		return
+	}
 	if _, ok := tracked[x.Name]; !ok {
 		return
 	}
@@ -89,7 +115,7 @@ func (s *series) track(at time.Duration, x evidence.Sample) {
 		if p := x.Labels["topic"]; p != "" {
 			who = p
 		}
-		t = &track{name: x.Name, who: who, line: line{step: max(s.step, time.Second)}}
+		t = &track{name: x.Name, who: who, process: processOf(x.Labels), line: line{step: max(s.step, time.Second)}}
 		s.tracks[key] = t
 	}
 	t.set(at, x.Value)
@@ -191,7 +217,6 @@ func newTrends(j *judge) []Trend {
 	second := j.liveRate(j.acc.sources())
 	behind := func(level, _ float64) float64 { return max(2*second, 0.25*level) }
 	var out []Trend
-	// A component that was restarted has a new process, and its memory begins anew: the part behind the last fault counts.
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
 		kind := tracked[t.name]
@@ -199,6 +224,12 @@ func newTrends(j *judge) []Trend {
 		if n := len(j.gaps); n > 0 && t.who == "harness" && t.name != evidence.EvidenceSeries {
 			// A harness that went on is another process, whose memory begins anew and finds its size once more.
 			in = without(in, 0, j.gaps[n-1].To+time.Duration(trendHead*float64(j.s.Phases.LoadTime()-j.gaps[n-1].To)))
+		}
+		restarted := ""
+		if r := j.ser.restarts[t.process]; r != nil && r.before > 0 {
+			// A new process has a memory of its own, which finds its size first: what lies behind the last restart counts.
+			in = without(in, 0, r.at+max(trendSettle, time.Duration(trendHead*float64(j.s.Phases.LoadTime()-r.at))))
+			restarted = fmt.Sprintf("restarted %d times, the last %s after the start", r.before, spanWords(r.at))
 		}
 		xs, ys := points(&t.line, in, step, true)
 		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
@@ -219,6 +250,9 @@ func newTrends(j *judge) []Trend {
 			limit = func(_, span float64) float64 { return per * span }
 		}
 		x = x.judge(xs, ys, limit)
+		if restarted != "" && len(xs) < minTrend {
+			x.Verdict, x.Detail = Skipped, restarted+": too little is left behind it to tell a trend, and what was before has ended with its process"
+		}
 		if why := j.r.Header.InProcess; why != "" && t.name == evidence.ResidentSeries {
 			x.Verdict, x.Detail = Skipped, x.Detail+"; not judged, because "+why+" lie in this process, and they grow with every record"
 		}
