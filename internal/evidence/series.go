@@ -25,8 +25,8 @@ const (
 	// searches, all of them the harness's), and of the real clusters: nodes (everything in them), and within that generator and
 	// apiserver (which forwards the harness's connections, among others).
 	CPUTotalSeries = "triad_cpu_seconds_total"
-	// ResidentSeries is the resident memory of a process of the harness in bytes; label part (harness). In the embedded runtime it
-	// holds the whole system.
+	// ResidentSeries is the resident memory of a process of the harness in bytes, without pages that a file backs; label part (harness).
+	// In the embedded runtime the whole system is in it, but for documents and logs, which are in files.
 	ResidentSeries = "triad_process_resident_bytes"
 	// FilesSeries is the number of its open file descriptors; label part.
 	FilesSeries = "triad_process_open_files"

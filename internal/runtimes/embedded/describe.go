@@ -19,7 +19,10 @@ var limits = []string{
 
 // Describe says what is modelled, and what the report must say about it.
 func (s *system) Describe() runtimes.Description {
-	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers(), InProcess: "the documents of the store and the logs of the brokers", HeadStart: 500 * time.Millisecond, Manifests: s.cfg.rendered}
+	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers(), HeadStart: 500 * time.Millisecond, Manifests: s.cfg.rendered}
+	if s.store.InMemory() {
+		d.InProcess = "the documents of the store"
+	}
 	for _, c := range []struct{ cluster, name, note string }{
 		{scenario.Datacenter, "inputgen", "Triad's own generator, in process"},
 		{scenario.Datacenter, "fluent-bit", ""},
