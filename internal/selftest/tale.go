@@ -232,8 +232,12 @@ func (t *tale) write(w *evidence.Writer) error {
 // fault adds the life of a fault that bit and that is gone.
 func (t *tale) fault(name string, from, to time.Duration) {
 	for _, e := range []evidence.Event{
-		{At: from, State: evidence.FaultInjecting}, {At: from, State: evidence.FaultInjected}, {At: from + 100*time.Millisecond, State: evidence.FaultBit, Hits: 3},
-		{At: to, State: evidence.FaultHealing}, {At: to, State: evidence.FaultHealed}, {At: to + 100*time.Millisecond, State: evidence.FaultGone, Hits: 3},
+		{At: from, State: evidence.FaultInjecting},
+		{At: from, State: evidence.FaultInjected},
+		{At: from + 100*time.Millisecond, State: evidence.FaultBit, Hits: 3},
+		{At: to, State: evidence.FaultHealing},
+		{At: to, State: evidence.FaultHealed},
+		{At: to + 100*time.Millisecond, State: evidence.FaultGone, Hits: 3},
 	} {
 		e.Kind, e.Name = evidence.EventFault, name
 		t.events = append(t.events, e)

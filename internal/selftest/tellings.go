@@ -68,19 +68,23 @@ func trends(rng *rand.Rand) []telling {
 		},
 		{
 			"leak-of-the-harness", "its memory grows by " + say(leak), &tale{yaml: text, samples: line(evidence.ResidentSeries, own, memory, leak, 0.005)},
-			"trend", check.Fail, check.Fail, []string{"harness: memory at "},
+			"trend", check.Fail, check.Fail,
+			[]string{"harness: memory at "},
 		},
 		{
 			"leak-of-a-component", "Fluentd's memory grows by " + say(leak), &tale{yaml: text, samples: append(calm(), line("process_resident_memory_bytes", forwarder, memory, leak, 0.005)...)},
-			"trend", check.Fail, check.Fail, []string{"datacenter/fluentd-0: memory at "},
+			"trend", check.Fail, check.Fail,
+			[]string{"datacenter/fluentd-0: memory at "},
 		},
 		{
 			"leak-of-files", fmt.Sprintf("Fluentd keeps %.0f files open", files), &tale{yaml: text, samples: append(calm(), line("process_open_fds", forwarder, 40, files, 0.01)...)},
-			"trend", check.Fail, check.Fail, []string{"datacenter/fluentd-0: open files at "},
+			"trend", check.Fail, check.Fail,
+			[]string{"datacenter/fluentd-0: open files at "},
 		},
 		{
 			"backlog-that-grows", fmt.Sprintf("the store takes %.1f/s less than the 4/s that are sent", lost),
-			&tale{yaml: text, samples: calm(), system: func() system { return system{carries: 4 - lost} }}, "trend", check.Fail, check.Fail, []string{"kafka-search: backlog at "},
+			&tale{yaml: text, samples: calm(), system: func() system { return system{carries: 4 - lost} }}, "trend", check.Fail, check.Fail,
+			[]string{"kafka-search: backlog at "},
 		},
 	}
 }
