@@ -42,6 +42,7 @@ type Scenario struct {
 	Title       string      `yaml:"title" json:"title" doc:"one line: what is shown"`
 	Claims      []string    `yaml:"claims,omitempty" json:"claims,omitempty" doc:"claims that the scenario tests: C1 to C8"`
 	Runtimes    []string    `yaml:"runtimes,omitempty" json:"runtimes,omitempty" doc:"runtimes on which it says something honest; default embedded, kind"`
+	Elsewhere   string      `yaml:"elsewhere,omitempty" json:"elsewhere,omitempty" doc:"why it says nothing on embedded or kind, when one is left out and every step is possible there"`
 	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
 	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
 	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
