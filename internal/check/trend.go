@@ -30,6 +30,8 @@ const (
 	memoryStep = 16 << 20
 	filesStep  = 8
 	// evidenceLimit is 100 MB in a night of six hours. Short runs are written in windows ten times as fine.
+	// heldFactor is what a byte that is held may take: the collector of garbage lets a heap grow to twice what lives in it.
+	heldFactor    = 2
 	evidenceLimit = 100e6 / (6 * 3600)
 	fineEvidence  = 10
 )
@@ -42,6 +44,7 @@ var tracked = map[string]trendKind{
 	evidence.ResidentSeries:         {"memory", "bytes", memoryStep},
 	evidence.FilesSeries:            {"open files", "files", filesStep},
 	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
+	evidence.HeldSeries:             {"held", "bytes", 0}, // not judged: it is allowed to the memory
 }
 
 type trendKind struct {
@@ -191,9 +194,13 @@ func newTrends(j *judge) []Trend {
 		step = trendStep
 	}
 	var out []Trend
+	held := j.held(spans, step)
 	// A component that was restarted has a new process, and its memory begins anew: the part behind the last fault counts.
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
+		if t.name == evidence.HeldSeries {
+			continue
+		}
 		kind := tracked[t.name]
 		xs, ys := points(&t.line, spans, step, true)
 		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
@@ -205,7 +212,15 @@ func newTrends(j *judge) []Trend {
 			}
 			limit = func(_, span float64) float64 { return per * span }
 		}
+		own := t.name == evidence.ResidentSeries && held > 0
+		if own {
+			alone := limit
+			limit = func(level, span float64) float64 { return alone(level, span) + heldFactor*held }
+		}
 		x = x.judge(xs, ys, limit)
+		if own {
+			x.Detail += fmt.Sprintf(", %s of it because the system, which is in the same process, needs %s more", amount(heldFactor*held, kind.unit), amount(held, kind.unit))
+		}
 		if why := j.r.Header.InProcess; why != "" && t.name == evidence.ResidentSeries {
 			x.Verdict, x.Detail = Skipped, x.Detail+"; not judged, because "+why+" lie in this process, and they grow with every record"
 		}
@@ -227,6 +242,18 @@ func newTrends(j *judge) []Trend {
 		out = append(out, x)
 	}
 	return out
+}
+
+// held is by how much what the system cannot but hold in the harness's process has grown in the judged time.
+func (j *judge) held(spans []Span, step time.Duration) float64 {
+	for _, t := range j.ser.tracks {
+		if t.name == evidence.HeldSeries {
+			if _, ys := points(&t.line, spans, step, true); len(ys) > 0 {
+				return max(ys[len(ys)-1]-ys[0], 0)
+			}
+		}
+	}
+	return 0
 }
 
 // spoiltTiming says in which judged phase the harness was not on time; empty when it was.

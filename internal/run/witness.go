@@ -98,12 +98,18 @@ func (r *runner) measure(ctx context.Context, m meter) {
 // sizesEvery is how many seconds lie between two readings of the harness's own size. What leaks, leaks for hours.
 const sizesEvery = 10
 
+// holder is an environment in the harness's process that needs more memory the longer it runs, and knows how much.
+type holder interface{ Held() int64 }
+
 // sizes writes what a leak of the harness would make grow. What the machine does not tell is left out.
 func (r *runner) sizes() {
 	own := evidence.Labels{"part": "harness"}
 	var samples []evidence.Sample
 	if n, ok := residentBytes(); ok {
 		samples = append(samples, evidence.Sample{Name: evidence.ResidentSeries, Labels: own, Value: n})
+	}
+	if h, ok := r.env.(holder); ok {
+		samples = append(samples, evidence.Sample{Name: evidence.HeldSeries, Labels: own, Value: float64(h.Held())})
 	}
 	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
 		samples = append(samples, evidence.Sample{Name: evidence.FilesSeries, Labels: own, Value: float64(len(files) - 1)}) // one is the folder that is being read
