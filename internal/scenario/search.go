@@ -22,7 +22,7 @@ func (c *Search) setDefaults() {
 		c.AtLeast = c.From
 	}
 	if c.Step == 0 {
-		c.Step = Duration(30 * time.Second) // of less, the slope of a backlog that is flushed every second is not known to a twentieth
+		c.Step = Duration(time.Minute) // of less, the slope of a backlog that is flushed every second is not known to a twentieth
 	}
 	if c.Precision == 0 {
 		c.Precision = 0.1

@@ -182,7 +182,7 @@ type Search struct {
 	From      Rate     `yaml:"from" json:"from" doc:"first rate tried"`
 	To        Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
 	AtLeast   Rate     `yaml:"atLeast,omitempty" json:"atLeast,omitempty" doc:"the check capacity fails when a rate up to this one fails; default from"`
-	Step      Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"how long a rate is held: the phase during of each try; default 30s"`
+	Step      Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"how long a rate is held: the phase during of each try; default 60s"`
 	Precision Share    `yaml:"precision,omitempty" json:"precision,omitempty" doc:"how far apart the highest rate that passed and the lowest that failed may stay; default 10%"`
 	Tries     int      `yaml:"tries,omitempty" json:"tries,omitempty" doc:"most runs made; default 16"`
 	Within    Duration `yaml:"within,omitempty" json:"within,omitempty" doc:"no try begins later than this after the first; default 30m"`
