@@ -40,9 +40,19 @@ func FuzzSearch(f *testing.F) {
 		ask(http.MethodPost, "/_bulk", "{\"index\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"log\":\"tq_1_2_3 b\",\"n\":1,\"host\":\"n1\",\"@timestamp\":3}\n")
 		ask(http.MethodPost, "/a/_refresh", "")
 		for _, x := range [][2]string{
-			{http.MethodPost, "/a/_search"}, {http.MethodPost, "/a/_count"}, {http.MethodPost, "/_search"}, {http.MethodPut, "/b"}, {http.MethodPut, "/a/_mapping"},
-			{http.MethodPut, "/a/_settings"}, {http.MethodPut, "/_index_template/t"}, {http.MethodPut, "/_component_template/c"}, {http.MethodPut, "/_ingest/pipeline/p"},
-			{http.MethodPost, "/a/_mget"}, {http.MethodPost, "/a/_msearch"}, {http.MethodPut, "/_cluster/settings"}, {http.MethodPost, "/a/_search"},
+			{http.MethodPost, "/a/_search"},
+			{http.MethodPost, "/a/_count"},
+			{http.MethodPost, "/_search"},
+			{http.MethodPut, "/b"},
+			{http.MethodPut, "/a/_mapping"},
+			{http.MethodPut, "/a/_settings"},
+			{http.MethodPut, "/_index_template/t"},
+			{http.MethodPut, "/_component_template/c"},
+			{http.MethodPut, "/_ingest/pipeline/p"},
+			{http.MethodPost, "/a/_mget"},
+			{http.MethodPost, "/a/_msearch"},
+			{http.MethodPut, "/_cluster/settings"},
+			{http.MethodPost, "/a/_search"},
 		} {
 			ask(x[0], x[1], body)
 		}
