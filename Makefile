@@ -126,6 +126,7 @@ fuzz: ## fuzz every parser and reader, 20 s each
 .PHONY: bench
 bench: ## Go benchmarks: lines/s, records/s, bytes/record
 	$(GO) test -run xxx -bench . -benchtime 2s ./internal/source ./internal/record ./internal/evidence ./internal/check ./internal/load ./internal/esfake ./internal/stats
+	$(GO) test -run xxx -bench Path -benchtime 2x ./internal/runtimes/embedded
 
 .PHONY: golden
 golden: ## rewrite golden files

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -105,12 +106,9 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		}
 		var title strings.Builder
 		title.WriteString(s.Title)
-		for _, f := range s.Faults {
-			row, _ := scenario.FindFault(f.Kind)
-			for _, r := range s.Runtimes {
-				if !slices.Contains(faultRuntimes(row), r) {
-					fmt.Fprintf(&title, " (%s is skipped on %s: it cannot be done there)", f.Name, r)
-				}
+		for _, r := range []string{"embedded", "kind"} {
+			for _, why := range notThere(s, r) {
+				title.WriteString(" (" + why + ")")
 			}
 		}
 		if s.Expect == "fail" {
@@ -119,6 +117,32 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), s.Phases.LoadTime().String(), title.String()})
 	}
 	return head, rows, nil
+}
+
+// noReason stands for a reason that a file does not give. The shipped scenarios give theirs.
+const noReason = "the file does not say why"
+
+// notThere says what of a scenario is not possible on a runtime, and why.
+func notThere(s *scenario.Scenario, runtime string) []string {
+	var out []string
+	listed := slices.Contains(s.Runtimes, runtime)
+	for _, f := range s.Faults {
+		row, _ := scenario.FindFault(f.Kind)
+		if why := row.WhyNot(runtime); why != "" {
+			verb := "is not possible"
+			if listed {
+				verb = "is skipped"
+			}
+			out = append(out, fmt.Sprintf("%s %s on %s: %s", f.Name, verb, runtime, why))
+		}
+	}
+	if !listed && len(out) == 0 {
+		out = append(out, fmt.Sprintf("not on %s: %s", runtime, cmp.Or(s.Elsewhere, noReason)))
+	}
+	if s.Compare != nil && runtime == "embedded" {
+		out = append(out, "one cluster instead of three is skipped on embedded: it is one process either way")
+	}
+	return out
 }
 
 func (a *app) scenarioFiles() ([]string, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -60,8 +61,8 @@ func TestScript(t *testing.T) {
 // busy are what a verdict says when the machine, not the system, was in the way.
 var busy = []string{"the generator was late", "the machine was saturated", "dropped by the generator"}
 
-// code runs a program and demands an exit code: code 3 sim run fails.yaml. A run that a busy machine spoilt is repeated;
-// the third time the script is skipped with the reason.
+// code runs a program and demands an exit code: code 3 sim run fails.yaml. A run that a busy machine spoilt is repeated, and what it
+// left is removed first: what comes behind it in the script counts the runs. The third time the script is skipped with the reason.
 func code(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: code N program args...")
@@ -93,7 +94,26 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Value("t").(testscript.T).Skip("the machine is too busy to tell: " + noise + ", three times")
 		}
 		ts.Logf("again: %s", noise)
+		dir := runDirectory(ts.ReadFile("stdout"))
+		if dir == "" {
+			ts.Fatalf("the spoilt run does not say where it lies")
+		}
+		ts.Check(os.RemoveAll(ts.MkAbs(dir)))
 	}
+}
+
+// runDirectory is where the run lies whose result was printed, as text or as JSON below reports/; empty when neither says.
+func runDirectory(stdout string) string {
+	for line := range strings.Lines(stdout) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "report: "); ok {
+			return filepath.Dir(path)
+		}
+	}
+	var res struct{ Run string }
+	if json.Unmarshal([]byte(stdout), &res) != nil || res.Run == "" {
+		return ""
+	}
+	return filepath.Join("reports", res.Run)
 }
 
 // jsonOnly demands that a stream or file holds one JSON value and nothing else.

@@ -40,7 +40,7 @@ func (a *app) search(ctx context.Context, s *scenario.Scenario, f runFlags) erro
 		last = res
 		own := res.Capacity.Tries[len(res.Capacity.Tries)-1]
 		fmt.Fprintf(a.stderr, "try %d: %v: %s%s\n", len(res.Capacity.Tries), scenario.Rate(own.Rate), own.Verdict, whyOf(own))
-		t.tries = append(t.tries, evidenceOf(own))
+		t.tries = append(t.tries, own.Evidence())
 		if ctx.Err() != nil {
 			break
 		}
@@ -67,13 +67,4 @@ func whyOf(t check.Try) string {
 		return ""
 	}
 	return ", " + t.Why
-}
-
-// evidenceOf is a try as the evidence of the next run carries it.
-func evidenceOf(t check.Try) evidence.Try {
-	out := evidence.Try{Run: t.Run, Rate: t.Rate}
-	for _, g := range t.Gates {
-		out.Gates = append(out.Gates, evidence.TryGate{Gate: g.Gate, Verdict: string(g.Verdict), Lo: g.Lo, Hi: g.Hi, Detail: g.Detail})
-	}
-	return out
 }

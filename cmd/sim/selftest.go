@@ -8,9 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"triad/internal/manifests"
 	"triad/internal/progress"
 	"triad/internal/runtimes/embedded"
 	"triad/internal/selftest"
+	"triad/internal/view"
 )
 
 func (a *app) selftestCommand() *cobra.Command {
@@ -24,7 +26,10 @@ func (a *app) selftestCommand() *cobra.Command {
 
 Loses, doubles, reorders, corrupts and leaks records at every hop in amounts that
 are known, damages evidence, stalls the generator, and compares what the report
-says with what was done. A false alarm is as bad as a miss: either exits with 3.
+says with what was done. What takes hours, a cluster or an alert that waits (leaks,
+capacity, alerts, dashboards, rollback, an added cluster) is told as evidence of a
+run that never was, and judged by the same code. A false alarm is as bad as a miss:
+either exits with 3.
 
 One round takes about half a minute. With --rounds N the amounts and places are
 others each time, and the limits of detection are printed: for each kind of sabotage
@@ -43,6 +48,14 @@ run that a busy machine spoilt is made again, up to three times.`,
 			if err != nil {
 				return usage(err)
 			}
+			set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+			if err != nil {
+				return usage(err)
+			}
+			shown, err := view.Shipped(set)
+			if err != nil {
+				return usage(err)
+			}
 			dir := keep
 			if dir == "" {
 				if dir, err = os.MkdirTemp("", "triad-selftest-"); err != nil {
@@ -50,7 +63,7 @@ run that a busy machine spoilt is made again, up to three times.`,
 				}
 				defer os.RemoveAll(dir)
 			}
-			rep, err := selftest.Run(c.Context(), selftest.Options{Runtime: rt, Rounds: rounds, Seed: seed, Dir: dir, Logger: a.logger, Progress: progress.NewPlain(a.stderr, 10*time.Second)})
+			rep, err := selftest.Run(c.Context(), selftest.Options{Runtime: rt, Shown: shown, Rounds: rounds, Seed: seed, Dir: dir, Logger: a.logger, Progress: progress.NewPlain(a.stderr, 10*time.Second)})
 			if err != nil && c.Context().Err() != nil {
 				return &exitError{code: exitInterrupted, err: errInterrupted}
 			}

@@ -75,6 +75,15 @@ func tryAgain(c *scenario.Search, t evidence.Try) Try {
 	return out
 }
 
+// Evidence is a try as the evidence of the next run carries it.
+func (t Try) Evidence() evidence.Try {
+	out := evidence.Try{Run: t.Run, Rate: t.Rate}
+	for _, g := range t.Gates {
+		out.Gates = append(out.Gates, evidence.TryGate{Gate: g.Gate, Verdict: string(g.Verdict), Lo: g.Lo, Hi: g.Hi, Detail: g.Detail})
+	}
+	return out
+}
+
 // ownTry judges the step of this run by the gates of the search, exactly as thresholds on the phase during are.
 func (j *judge) ownTry(c *scenario.Search) Try {
 	out := Try{Run: j.r.Header.ID, Rate: float64(c.Rate)}

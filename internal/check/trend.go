@@ -33,6 +33,8 @@ const (
 	evidenceLimit = 100e6 / night
 	night         = 6 * 3600 // seconds
 	fineEvidence  = 10
+	// heldFactor is what a byte that is held may take: the collector of garbage lets a heap grow to twice what lives in it.
+	heldFactor = 2
 	// growsUp is how long a run must be for its own memory to have no floor: what one collection of garbage moves, an hour evens out.
 	growsUp = time.Hour
 )
@@ -46,6 +48,7 @@ var tracked = map[string]trendKind{
 	evidence.FilesSeries:            {"open files", "files", filesStep},
 	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
 	evidence.LagSeries:              {"lag of the sink", "records", 0},
+	evidence.HeldSeries:             {"held", "bytes", 0}, // not judged: it is allowed to the memory
 }
 
 type trendKind struct {
@@ -68,7 +71,9 @@ type restarts struct {
 	before  int
 }
 
-func processOf(l evidence.Labels) string { return l["cluster"] + "/" + l["component"] + "/" + l["instance"] }
+func processOf(l evidence.Labels) string {
+	return l["cluster"] + "/" + l["component"] + "/" + l["instance"]
+}
 
 // begun notes when the process of an instance began.
 func (s *series) begun(at time.Duration, process string, started float64) {
@@ -217,8 +222,12 @@ func newTrends(j *judge) []Trend {
 	second := j.liveRate(j.acc.sources())
 	behind := func(level, _ float64) float64 { return max(2*second, 0.25*level) }
 	var out []Trend
+	held := j.held(spans, step)
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
+		if t.name == evidence.HeldSeries {
+			continue
+		}
 		kind := tracked[t.name]
 		in := spans
 		if n := len(j.gaps); n > 0 && t.who == "harness" && t.name != evidence.EvidenceSeries {
@@ -249,7 +258,15 @@ func newTrends(j *judge) []Trend {
 			}
 			limit = func(_, span float64) float64 { return per * span }
 		}
+		own := t.name == evidence.ResidentSeries && held > 0
+		if own {
+			alone := limit
+			limit = func(level, span float64) float64 { return alone(level, span) + heldFactor*held }
+		}
 		x = x.judge(xs, ys, limit)
+		if own {
+			x.Detail += fmt.Sprintf(", %s of it because the system, which is in the same process, needs %s more", amount(heldFactor*held, kind.unit), amount(held, kind.unit))
+		}
 		if restarted != "" && len(xs) < minTrend {
 			x.Verdict, x.Detail = Skipped, restarted+": too little is left behind it to tell a trend, and what was before has ended with its process"
 		}
@@ -279,6 +296,18 @@ func (j *judge) unlessSpoilt(x Trend) Trend {
 		x.Verdict, x.Detail = Invalid, why+" (else: "+x.Detail+")"
 	}
 	return x
+}
+
+// held is by how much what the system cannot but hold in the harness's process has grown in the judged time.
+func (j *judge) held(spans []Span, step time.Duration) float64 {
+	for _, t := range j.ser.tracks {
+		if t.name == evidence.HeldSeries {
+			if _, ys := points(&t.line, spans, step, true); len(ys) > 0 {
+				return max(ys[len(ys)-1]-ys[0], 0)
+			}
+		}
+	}
+	return 0
 }
 
 // spoiltTiming says in which judged phase the harness was not on time; empty when it was.

@@ -14,6 +14,7 @@ type place struct {
 // arena keeps byte records that never move and are never freed one by one. Readers that took a copy of chunks may read
 // records written before they did so while a writer appends: the bytes are disjoint.
 type arena struct {
+	pages  *pages
 	chunks [][]byte // each of its full length from the start, so that a chunk header never changes
 	tail   int      // bytes used of the last chunk
 	used   int64
@@ -23,7 +24,7 @@ type arena struct {
 func (a *arena) put(n int) ([]byte, place) {
 	last := len(a.chunks) - 1
 	if last < 0 || len(a.chunks[last])-a.tail < n {
-		a.chunks = append(a.chunks, make([]byte, max(n, chunkSize)))
+		a.chunks = append(a.chunks, a.pages.get(max(n, chunkSize)))
 		a.tail = 0
 		last++
 	}
@@ -37,8 +38,9 @@ func (a *arena) put(n int) ([]byte, place) {
 const blockLen = 1 << 14
 
 // list is an append-only list whose entries never move, so that growing it copies nothing and a reader with a copy of
-// the outer slice sees every entry appended before the copy.
+// the outer slice sees every entry appended before the copy. T has no pointers.
 type list[T any] struct {
+	pages  *pages
 	blocks [][]T
 	n      uint32
 }
@@ -47,7 +49,7 @@ func (l *list[T]) at(i uint32) *T { return &l.blocks[i/blockLen][i%blockLen] }
 
 func (l *list[T]) push(v T) uint32 {
 	if l.n%blockLen == 0 {
-		l.blocks = append(l.blocks, make([]T, blockLen))
+		l.blocks = append(l.blocks, entries[T](l.pages, blockLen))
 	}
 	*l.at(l.n) = v
 	l.n++
@@ -57,6 +59,7 @@ func (l *list[T]) push(v T) uint32 {
 // table is an open-addressing hash table of entry numbers; the keys stay where they are (in the arena) and are reached
 // through the callbacks. It costs 5 to 11 bytes an entry.
 type table struct {
+	pages *pages
 	slots []uint32 // entry number + 1; 0 is empty
 	n     int
 }
@@ -86,7 +89,7 @@ func (t *table) set(hash uint64, slot int, entry uint32, rehash func(entry uint3
 	}
 	if (t.n+1)*4 > len(t.slots)*3 {
 		old := t.slots
-		t.slots = make([]uint32, max(64, 2*len(old)))
+		t.slots = t.grown(max(64, 2*len(old)))
 		for _, s := range old {
 			if s != 0 {
 				t.insert(rehash(s-1), s)
@@ -100,6 +103,14 @@ func (t *table) set(hash uint64, slot int, entry uint32, rehash func(entry uint3
 		return
 	}
 	t.insert(hash, entry+1)
+}
+
+// grown is memory for n slots. Small tables stay in the process: a page holds more.
+func (t *table) grown(n int) []uint32 {
+	if n < pageSize/4 {
+		return make([]uint32, n)
+	}
+	return entries[uint32](t.pages, n)
 }
 
 func (t *table) insert(hash uint64, s uint32) {

@@ -23,8 +23,13 @@ func bulkBody(start, n int) []byte {
 
 // BenchmarkBulk measures ingest through the HTTP handler. docs/s is per core: one request runs at a time.
 func BenchmarkBulk(b *testing.B) {
+	b.Run("memory", func(b *testing.B) { benchmarkBulk(b, "") })
+	b.Run("file", func(b *testing.B) { benchmarkBulk(b, b.TempDir()) })
+}
+
+func benchmarkBulk(b *testing.B, dir string) {
 	const batch = 1000
-	s := New(Options{})
+	s := New(Options{Dir: dir})
 	h := s.Handler()
 	var before runtime.MemStats
 	runtime.GC()

@@ -1,5 +1,5 @@
 // Package esfake is an Elasticsearch-shaped store: an HTTP server that Elasticsearch clients accept, that keeps the
-// documents it is given in memory, makes them searchable at the refresh interval of their index, and can be made to
+// documents it is given in memory or in a file, makes them searchable at the refresh interval of their index, and can be made to
 // throttle, refuse, slow down or block writes while it runs. The embedded runtime and the stand-in pods use it in place
 // of Elasticsearch.
 //

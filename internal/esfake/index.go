@@ -62,8 +62,11 @@ type counts struct {
 	searches                            atomic.Int64
 }
 
-func newIndex(name, uuid string, now time.Time, st settings, m *mapping) *index {
-	return &index{name: name, uuid: uuid, created: now, seed: maphash.MakeSeed(), settings: st, mapping: m, interval: st.refresh}
+func newIndex(name, uuid string, now time.Time, st settings, m *mapping, p *pages) *index {
+	return &index{
+		name: name, uuid: uuid, created: now, seed: maphash.MakeSeed(), settings: st, mapping: m, interval: st.refresh,
+		arena: arena{pages: p}, docs: list[docRef]{pages: p}, ids: table{pages: p}, posts: list[posting]{pages: p}, tags: table{pages: p},
+	}
 }
 
 // tick does the periodic refreshes that are due. Every writer and reader calls it first, with mu held, so that a

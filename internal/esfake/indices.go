@@ -75,7 +75,7 @@ func (s *Server) makeIndex(name string, body map[string]any) (*index, *apiError)
 			st.flat[k] = v
 		}
 	}
-	ix := newIndex(name, uuid, now, st, m)
+	ix := newIndex(name, uuid, now, st, m, s.pages)
 	s.indices[name] = ix
 	return ix, nil
 }

@@ -26,6 +26,8 @@ type Options struct {
 	ArrivalField string
 	// MaxBody is the longest request body in bytes; 0 means 100 MiB, the default of http.max_content_length.
 	MaxBody int64
+	// Dir is the folder of a file that holds the documents and what finds them; empty: they are in memory.
+	Dir string
 	// Seed makes throttling and generated ids repeatable.
 	Seed uint64
 	// ClusterName is what the server calls its cluster; empty means "monitoring".
@@ -42,6 +44,7 @@ type Server struct {
 	faults faults
 	conns  connSet
 	began  time.Time
+	pages  *pages // nil: documents are in memory
 
 	mu         sync.RWMutex
 	indices    map[string]*index
@@ -78,7 +81,23 @@ func New(opts Options) *Server {
 	s.faults.maxBody = opts.MaxBody
 	s.faults.changed = make(chan struct{})
 	s.routes = s.endpoints()
+	if opts.Dir != "" {
+		var err error
+		if s.pages, err = newPages(opts.Dir); err != nil {
+			s.log.Warn("documents are kept in memory", "error", err)
+		}
+	}
 	return s
+}
+
+// InMemory reports whether documents are in the memory of the process, and not in a file of Options.Dir.
+func (s *Server) InMemory() bool {
+	if s.pages == nil {
+		return true
+	}
+	s.pages.mu.Lock()
+	defer s.pages.mu.Unlock()
+	return s.pages.full != nil
 }
 
 // Handler returns the HTTP handler. Down cuts connections through it only at their next request; Serve does it at once.

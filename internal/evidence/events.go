@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -168,6 +169,9 @@ func ReadEvents(path, name string) ([]Event, *Damage, error) {
 	r := bufio.NewReader(f)
 	for {
 		line, err := r.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return out, nil, err // a disk that cannot be read is no shorter log
+		}
 		if len(line) == 0 {
 			return out, nil, nil
 		}

@@ -25,9 +25,11 @@ const (
 	// searches, all of them the harness's), and of the real clusters: nodes (everything in them), and within that generator and
 	// apiserver (which forwards the harness's connections, among others).
 	CPUTotalSeries = "triad_cpu_seconds_total"
-	// ResidentSeries is the resident memory of a process of the harness in bytes; label part (harness). In the embedded runtime it
-	// holds the whole system.
+	// ResidentSeries is the resident memory of a process of the harness in bytes, without pages that a file backs; label part (harness).
+	// In the embedded runtime the whole system is in it, but for documents and logs, which are in files.
 	ResidentSeries = "triad_process_resident_bytes"
+	// HeldSeries is how much of that the system needs and cannot but need, the more the longer it runs; label part.
+	HeldSeries = "triad_process_held_bytes"
 	// FilesSeries is the number of its open file descriptors; label part.
 	FilesSeries = "triad_process_open_files"
 	// EvidenceSeries is the size of the files of the evidence in bytes; label part.

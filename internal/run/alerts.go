@@ -93,22 +93,28 @@ func (w *alertWatch) read(ctx context.Context) {
 	w.ready, w.reached = true, true
 	w.readings++
 	for _, c := range w.follower.Read(asked, w.r.w.Now(), list) {
-		attrs := map[string]string{"after_ns": strconv.FormatInt(int64(c.After), 10)}
-		for k, v := range c.Labels {
-			attrs["label_"+k] = v
-		}
-		if c.Standing {
-			attrs["standing"] = "true"
-		}
+		e := AlertEvent(c)
 		if !c.ActiveAt.IsZero() {
-			attrs["active_ns"] = strconv.FormatInt(int64(w.r.w.Since(c.ActiveAt)), 10)
+			e.Attrs["active_ns"] = strconv.FormatInt(int64(w.r.w.Since(c.ActiveAt)), 10)
 		}
-		w.r.event(evidence.Event{Kind: evidence.EventAlert, Name: c.Name, State: c.State, Attrs: attrs})
+		w.r.event(e)
 	}
 	if time.Since(w.rulesAt) >= rulesEvery {
 		w.rulesAt = time.Now()
 		w.readRules(ctx)
 	}
+}
+
+// AlertEvent is a change of an alert as evidence.
+func AlertEvent(c promapi.Change) evidence.Event {
+	attrs := map[string]string{"after_ns": strconv.FormatInt(int64(c.After), 10)}
+	for k, v := range c.Labels {
+		attrs["label_"+k] = v
+	}
+	if c.Standing {
+		attrs["standing"] = "true"
+	}
+	return evidence.Event{At: c.At, Kind: evidence.EventAlert, Name: c.Name, State: c.State, Attrs: attrs}
 }
 
 // readRules writes the health of each rule when it changes.

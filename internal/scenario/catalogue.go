@@ -48,6 +48,26 @@ type FaultKind struct {
 	Doc      string
 }
 
+// WhyNot says why a kind of fault cannot be done on a runtime; empty when it can. It is what a list says beside a step.
+func (f FaultKind) WhyNot(runtime string) string {
+	switch {
+	case runtime == "embedded" && !f.Embedded:
+		return notEmbedded[f.Name]
+	case runtime == "kind" && !f.Kind:
+		return "real clusters have nothing for it"
+	}
+	return ""
+}
+
+// notEmbedded is why faults are possible on real clusters alone. A test holds it against the catalogue.
+var notEmbedded = map[string]string{
+	"es-kill":         "the store's process is the harness's",
+	"es-disk-full":    "the model of the store has no disk",
+	"connect-pause":   "the model of Connect has no REST interface that pauses",
+	"noisy-neighbour": "everything is one process, and a busy loop in it would measure Go's scheduler",
+	"roll-out":        "there are no clusters to roll a change out to",
+}
+
 // Faults is the catalogue of faults.
 var Faults = []FaultKind{
 	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, true, []string{"C3"}, "kill -9 of one broker, which restarts"},

@@ -22,13 +22,13 @@ func (c *Search) setDefaults() {
 		c.AtLeast = c.From
 	}
 	if c.Step == 0 {
-		c.Step = Duration(10 * time.Second)
+		c.Step = Duration(time.Minute) // of less, the slope of a backlog that is flushed every second is not known to a twentieth
 	}
 	if c.Precision == 0 {
 		c.Precision = 0.1
 	}
 	if c.Tries == 0 {
-		c.Tries = 16 // 8000/s from 250/s to 10 %: 6 to find the range, 3 to halve it, 1 to confirm, and 6 that a busy machine may spoil
+		c.Tries = 16 // 32 times the lowest rate, to 10 %: 6 to find the range, 3 to halve it, 1 to confirm, and 6 that a busy machine may spoil
 	}
 	if c.Within == 0 {
 		c.Within = Duration(30 * time.Minute)

@@ -43,6 +43,7 @@ type Scenario struct {
 	Title       string      `yaml:"title" json:"title" doc:"one line: what is shown"`
 	Claims      []string    `yaml:"claims,omitempty" json:"claims,omitempty" doc:"claims that the scenario tests: C1 to C8"`
 	Runtimes    []string    `yaml:"runtimes,omitempty" json:"runtimes,omitempty" doc:"runtimes on which it says something honest; default embedded, kind"`
+	Elsewhere   string      `yaml:"elsewhere,omitempty" json:"elsewhere,omitempty" doc:"why it says nothing on embedded or kind, when one is left out and every step is possible there"`
 	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
 	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
 	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
@@ -205,7 +206,7 @@ type Search struct {
 	From      Rate     `yaml:"from" json:"from" doc:"first rate tried"`
 	To        Rate     `yaml:"to" json:"to" doc:"highest rate tried"`
 	AtLeast   Rate     `yaml:"atLeast,omitempty" json:"atLeast,omitempty" doc:"the check capacity fails when a rate up to this one fails; default from"`
-	Step      Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"how long a rate is held: the phase during of each try; default 10s"`
+	Step      Duration `yaml:"step,omitempty" json:"step,omitempty" doc:"how long a rate is held: the phase during of each try; default 60s"`
 	Precision Share    `yaml:"precision,omitempty" json:"precision,omitempty" doc:"how far apart the highest rate that passed and the lowest that failed may stay; default 10%"`
 	Tries     int      `yaml:"tries,omitempty" json:"tries,omitempty" doc:"most runs made; default 16"`
 	Within    Duration `yaml:"within,omitempty" json:"within,omitempty" doc:"no try begins later than this after the first; default 30m"`

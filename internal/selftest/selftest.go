@@ -18,6 +18,7 @@ import (
 	"triad/internal/scenario"
 	"triad/internal/schedule"
 	"triad/internal/stats"
+	"triad/internal/view"
 )
 
 // Case is one sabotage and what the report made of it.
@@ -55,6 +56,7 @@ type Limit struct {
 // Options of a self-test.
 type Options struct {
 	Runtime  runtimes.Runtime // embedded
+	Shown    view.Shown       // the shipped dashboards
 	Rounds   int
 	Seed     uint64
 	Dir      string // for run directories
@@ -83,6 +85,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		jobs = append(jobs, job{w.kind, func(ctx context.Context, o Options, rep *Report) error { return rep.whole(ctx, o, w) }})
 	}
 	jobs = append(jobs, job{"stall of 1.4 s", func(_ context.Context, o Options, rep *Report) error { return rep.stall(o.Dir) }})
+	for round := range o.Rounds {
+		jobs = append(jobs, job{fmt.Sprintf("told runs, round %d", round+1), func(ctx context.Context, o Options, rep *Report) error { return rep.tales(ctx, o, round) }})
+	}
 	parts := make([]Report, len(jobs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)

@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"triad/internal/manifests"
 	"triad/internal/progress"
 	"triad/internal/runtimes/embedded"
 	"triad/internal/selftest"
+	"triad/internal/view"
 )
 
 type testWriter struct{ t *testing.T }
@@ -30,8 +32,16 @@ func TestSelftest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	set, err := manifests.Open(filepath.Join(root, "manifests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := view.Shipped(set)
+	if err != nil {
+		t.Fatal(err)
+	}
 	rep, err := selftest.Run(context.Background(), selftest.Options{
-		Runtime: rt, Rounds: 1, Seed: 1, Dir: t.TempDir(),
+		Runtime: rt, Shown: shown, Rounds: 1, Seed: 1, Dir: t.TempDir(),
 		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), Progress: progress.NewPlain(testWriter{t}, 10*time.Second),
 	})
 	if err != nil {

@@ -66,3 +66,34 @@ func TestTheilSenCoverage(t *testing.T) {
 		}
 	}
 }
+
+// Where Sen's ranks bound nothing, the interval is that of a random walk: it holds the slope of walks, which have none. A steady growth
+// that wavers slowly and little has a slope all the same.
+func TestTheilSenOfWalks(t *testing.T) {
+	const rounds = 1000
+	for _, n := range []int{12, 40} {
+		rng := rand.New(rand.NewPCG(9, uint64(n)))
+		held, wide := 0, 0
+		for range rounds {
+			e := 0.0
+			s := TheilSen(ramp(n, func(int) float64 {
+				e += rng.NormFloat64()
+				return e
+			}))
+			if math.Abs((s.Hi-s.At)-(s.At-s.Lo)) > 1e-9 {
+				continue // Sen's
+			}
+			wide++
+			if s.Lo <= 0 && 0 <= s.Hi {
+				held++
+			}
+		}
+		if float64(held) < 0.97*float64(wide) || wide == 0 {
+			t.Errorf("%d points: the interval held the slope of %d of %d walks", n, held, wide)
+		}
+	}
+	s := TheilSen(ramp(39, func(i int) float64 { return 12*float64(i) + math.Sin(float64(i)/6) }))
+	if s.Corr < 0.8 || s.Lo < 11 || s.Lo > 12 || s.Hi < 12 || s.Hi > 13 {
+		t.Errorf("a steady growth that wavers slowly: %+v", s)
+	}
+}

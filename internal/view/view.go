@@ -68,6 +68,16 @@ func Read(set manifests.Set, r manifests.Rendered) (Shown, error) {
 	return s, errors.Join(errs[:]...)
 }
 
+// Shipped collects what the committed manifests show on kind, whose dashboards are those of every runtime.
+func Shipped(set manifests.Set) (Shown, error) {
+	const cluster, overlay = "monitoring", "kind"
+	objects, err := set.Render(cluster, overlay)
+	if err != nil {
+		return Shown{}, err
+	}
+	return Read(set, manifests.Rendered{Cluster: cluster, Overlay: overlay, Objects: objects})
+}
+
 // Asker reaches the data sources.
 type Asker struct {
 	Prometheus promapi.Client

@@ -116,11 +116,7 @@ func TestShipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := set.Render("monitoring", "kind")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := Read(set, manifests.Rendered{Cluster: "monitoring", Overlay: "kind", Objects: objects})
+	s, err := Shipped(set)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,6 +152,9 @@ func (c *Cluster) fakeOptions() []kfake.Opt {
 			return c.fronts[next-1].port, nil
 		}),
 	}
+	if c.opts.Dir != "" {
+		opts = append(opts, kfake.DataDir(c.opts.Dir))
+	}
 	if c.cfg.AutoCreate {
 		opts = append(opts, kfake.AllowAutoTopicCreation())
 	}

@@ -106,6 +106,8 @@ type ACL struct {
 
 // Options are the things that do not come from manifests.
 type Options struct {
+	// Dir is the folder of the logs, which must be new: kfake would take up what it finds. Empty: the logs are in memory.
+	Dir string
 	// Listen opens the sockets; nil means net.Listen. It is always asked for an address on 127.0.0.1.
 	Listen func(network, addr string) (net.Listener, error)
 	// Logger receives kfake's and the model's log lines; nil discards them.

@@ -177,7 +177,7 @@ func (p *strimziParser) pool(doc, spec *yaml.Node) {
 				controller = controller || r.Value == "controller"
 			}
 		case "storage":
-			p.skip(v, "spec.storage", "logs are in memory: a full disk and slow volumes are not modelled")
+			p.skip(v, "spec.storage", "a full disk and slow volumes are not modelled")
 		default:
 			p.skip(v, "spec."+k, "pods and their resources are not modelled")
 		}

@@ -17,9 +17,15 @@ var limits = []string{
 	"Links between clusters and network policies (C4; the brokers' rights are probed), that one Grafana shows it all (C7; rules and dashboard queries are evaluated) and the processor share of neighbours (C5) need real clusters.",
 }
 
+// Held is the memory that the brokers' index of their logs takes.
+func (s *system) Held() int64 { return s.brokers.Held() }
+
 // Describe says what is modelled, and what the report must say about it.
 func (s *system) Describe() runtimes.Description {
-	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers(), InProcess: "the documents of the store and the logs of the brokers", HeadStart: 500 * time.Millisecond, Manifests: s.cfg.rendered}
+	d := runtimes.Description{NotModelled: s.cfg.notModelled, Limits: limits, Metrics: s.metricsPath(), Buffers: s.buffers(), HeadStart: 500 * time.Millisecond, Manifests: s.cfg.rendered}
+	if s.store.InMemory() {
+		d.InProcess = "the documents of the store"
+	}
 	for _, c := range []struct{ cluster, name, note string }{
 		{scenario.Datacenter, "inputgen", "Triad's own generator, in process"},
 		{scenario.Datacenter, "fluent-bit", ""},

@@ -116,7 +116,7 @@ func (s *system) startBrokers(ctx, _ context.Context) error {
 	// The harness's producer stands in for programs of the kafka cluster, whose principals are not in the manifests.
 	cfg.Users = append(cfg.Users, brokers.User{Name: generator, Super: true})
 	var err error
-	s.brokers, err = brokers.New(cfg, brokers.Options{Logger: s.logger.With("component", "kafka"), Seed: s.session.Scenario.Seed})
+	s.brokers, err = brokers.New(cfg, brokers.Options{Dir: filepath.Join(s.dir(scenario.Kafka), "logs"), Logger: s.logger.With("component", "kafka"), Seed: s.session.Scenario.Seed})
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func tlsOver(dial dialer, pool *x509.CertPool) dialer {
 }
 
 func (s *system) startStore(ctx, run context.Context) error {
-	s.store = esfake.New(esfake.Options{Seed: s.session.Scenario.Seed, Logger: s.logger.With("component", "elasticsearch")})
+	s.store = esfake.New(esfake.Options{Dir: s.dir(scenario.Monitoring), Seed: s.session.Scenario.Seed, Logger: s.logger.With("component", "elasticsearch")})
 	l, err := s.ports.listen("elasticsearch")("tcp", ":9200")
 	if err != nil {
 		return err
