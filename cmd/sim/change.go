@@ -1,14 +1,11 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"triad/internal/check"
 	"triad/internal/manifests"
 	"triad/internal/report"
+	"triad/internal/revision"
 	"triad/internal/scenario"
 )
 
@@ -33,8 +31,8 @@ const (
 	changeMarkdown = "compare.md"
 )
 
-// revision is one side of a change: a folder with manifests/, kind/ and scenarios/.
-type revision struct {
+// compared is one side of a change: a folder with manifests/, kind/ and scenarios/.
+type compared struct {
 	check.Revision
 	app     *app // with the root of this side
 	name    string
@@ -59,7 +57,7 @@ func (a *app) compareRevisions(ctx context.Context, base, head string, f changeF
 		return usage(fmt.Errorf("scratch folder: %w; TMPDIR names another place", err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	var sides [2]*revision
+	var sides [2]*compared
 	for i, arg := range []string{base, head} {
 		name := []string{"base", "head"}[i]
 		if sides[i], err = a.openRevision(ctx, arg, filepath.Join(scratch, name)); err != nil {
@@ -118,7 +116,7 @@ func (a *app) compareRevisions(ctx context.Context, base, head string, f changeF
 
 // rounds makes the runs: in every round every scenario once on each side, and the side that begins changes from round to round,
 // so that a machine which gets slower favours neither. A round has a seed of its own, the same on both sides.
-func (a *app) rounds(ctx context.Context, sides [2]*revision, f changeFlags) ([]check.Pair, error) {
+func (a *app) rounds(ctx context.Context, sides [2]*compared, f changeFlags) ([]check.Pair, error) {
 	pairs := make([]check.Pair, len(sides[0].all))
 	for i, s := range sides[0].all {
 		pairs[i].Scenario = s.Name
@@ -147,7 +145,7 @@ func (a *app) rounds(ctx context.Context, sides [2]*revision, f changeFlags) ([]
 }
 
 // run makes one run of a side. One that is invalid is made once more, and both count: its verdict is said, its figures are not used.
-func (r *revision) run(ctx context.Context, s *scenario.Scenario, f runFlags, round int) ([]*check.Result, error) {
+func (r *compared) run(ctx context.Context, s *scenario.Scenario, f runFlags, round int) ([]*check.Result, error) {
 	f.reports, f.output = r.reports, outputTry
 	again := *s
 	again.Seed += uint64(round - 1)
@@ -171,7 +169,7 @@ func (r *revision) run(ctx context.Context, s *scenario.Scenario, f runFlags, ro
 }
 
 // load reads the scenarios of a side. A file is the same on both sides, a name is what the revision says under it.
-func (r *revision) load(f changeFlags) error {
+func (r *compared) load(f changeFlags) error {
 	for _, name := range f.scenarios {
 		file, err := r.app.findScenario(name)
 		if err != nil {
@@ -206,9 +204,9 @@ func (r *revision) load(f changeFlags) error {
 }
 
 // openRevision opens one side: a folder as it is, or a git revision, unpacked into dir. A folder wins; ./name is always one.
-func (a *app) openRevision(ctx context.Context, arg, dir string) (*revision, error) {
+func (a *app) openRevision(ctx context.Context, arg, dir string) (*compared, error) {
 	side := *a
-	r := &revision{Revision: check.Revision{Name: arg}, app: &side}
+	r := &compared{Revision: check.Revision{Name: arg}, app: &side}
 	if info, err := os.Stat(arg); err == nil && info.IsDir() {
 		if _, err := os.Stat(filepath.Join(arg, "manifests", "images.yaml")); err != nil {
 			return nil, usage(fmt.Errorf("%s: a folder to compare has manifests/, kind/ and scenarios/: %w", arg, err))
@@ -223,91 +221,21 @@ func (a *app) openRevision(ctx context.Context, arg, dir string) (*revision, err
 	if arg == "" || strings.HasPrefix(arg, "-") {
 		return nil, usage(fmt.Errorf("%q: neither a folder nor the name of a revision", arg))
 	}
-	sha, err := git(ctx, a.root, "rev-parse", "--verify", "--quiet", "--end-of-options", arg+"^{commit}")
+	commit, tree, err := revision.Resolve(ctx, a.root, arg)
 	if err != nil {
 		return nil, usage(fmt.Errorf("%s: neither a folder nor a git revision of %s: %w", arg, a.root, err))
 	}
-	r.Commit = strings.TrimSpace(string(sha))
-	// An archive, no work tree: nothing is written into the repository, so nothing is left in it whatever happens here.
-	top, err := git(ctx, a.root, "rev-parse", "--show-prefix")
-	if err != nil {
-		return nil, err
-	}
-	tree := r.Commit + ":" + strings.TrimSpace(string(top))
-	packed, err := git(ctx, a.root, "archive", "--format=tar", tree, "manifests", "kind", "scenarios")
-	if err != nil {
+	r.Commit = commit
+	if err := revision.Unpack(ctx, a.root, tree, dir, "manifests", "kind", "scenarios"); err != nil {
 		return nil, usage(fmt.Errorf("%s: %w", arg, err))
-	}
-	if err := unpack(bytes.NewReader(packed), dir); err != nil {
-		return nil, fmt.Errorf("%s: %w", arg, err)
 	}
 	side.root = dir
 	return r, nil
 }
 
-func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
-	c := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
-	var said bytes.Buffer
-	c.Stderr = &said
-	out, err := c.Output()
-	if err != nil {
-		return nil, fmt.Errorf("git %s: %w %s", args[0], err, strings.TrimSpace(said.String()))
-	}
-	return out, nil
-}
-
-// unpack writes the folders and plain files of an archive below dir, and nothing outside it.
-func unpack(r io.Reader, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	in, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unpackTo(in, tar.NewReader(r)), in.Close())
-}
-
-func unpackTo(in *os.Root, t *tar.Reader) error {
-	for {
-		h, err := t.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-		name := filepath.FromSlash(h.Name)
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = in.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = writeTo(in, name, t)
-		case tar.TypeXGlobalHeader: // the revision's name
-		default: // a link may lead out of the folder; there is none in the manifests
-			err = fmt.Errorf("neither a folder nor a plain file (type %c)", h.Typeflag)
-		}
-		if err != nil {
-			return fmt.Errorf("unpack %s: %w", h.Name, err)
-		}
-	}
-}
-
-func writeTo(in *os.Root, name string, r io.Reader) error {
-	if err := in.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := in.Create(name)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
-}
-
 // revisionManifests renders both sides, as kind gets them and embedded reads them, and returns the lines in which they differ. What was
 // applied lies in the run directories too; rendering says it also where no run was finished.
-func revisionManifests(sides [2]*revision) ([]string, error) {
+func revisionManifests(sides [2]*compared) ([]string, error) {
 	c := comparison{Manifests: []manifestDiff{}}
 	var sets [2]manifests.Set
 	for i, s := range sides {

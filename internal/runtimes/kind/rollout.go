@@ -3,15 +3,10 @@
 package kind
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +19,7 @@ import (
 	"triad/internal/fault"
 	"triad/internal/kube"
 	"triad/internal/manifests"
+	"triad/internal/revision"
 )
 
 const (
@@ -394,19 +390,12 @@ func manifestsAt(ctx context.Context, dir, rev string) (set manifests.Set, relea
 	if rev == "" || strings.HasPrefix(rev, "-") {
 		return set, nil, fmt.Errorf("revision %q: not the name of one", rev)
 	}
-	cmd := exec.CommandContext(ctx, "git", "-C", dir, "archive", "--format=tar", rev, "--", ".")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		return set, nil, fmt.Errorf("manifests of revision %s: %w: %s", rev, err, strings.TrimSpace(said.String()))
-	}
 	tmp, err := os.MkdirTemp("", "triad-revision-")
 	if err != nil {
 		return set, nil, fmt.Errorf("manifests of revision %s: %w", rev, err)
 	}
 	release = func() { _ = os.RemoveAll(tmp) }
-	if err = untar(bytes.NewReader(out), tmp); err == nil {
+	if err = revision.Unpack(ctx, dir, rev, tmp, "."); err == nil {
 		set, err = manifests.Open(tmp)
 	}
 	if err != nil {
@@ -414,39 +403,4 @@ func manifestsAt(ctx context.Context, dir, rev string) (set manifests.Set, relea
 		return set, nil, fmt.Errorf("manifests of revision %s: %w", rev, err)
 	}
 	return set, release, nil
-}
-
-// untar unpacks folders and plain files, and nothing that leads out of dir.
-func untar(r io.Reader, dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }() // it was only read through
-	tr := tar.NewReader(r)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		name := filepath.Clean(filepath.FromSlash(h.Name))
-		switch {
-		case name == ".":
-		case h.Typeflag == tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case h.Typeflag == tar.TypeReg:
-			if err = root.MkdirAll(filepath.Dir(name), 0o755); err == nil {
-				var b []byte
-				if b, err = io.ReadAll(tr); err == nil {
-					err = root.WriteFile(name, b, 0o644)
-				}
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
