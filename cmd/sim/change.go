@@ -187,13 +187,8 @@ func (r *compared) load(f changeFlags) error {
 				return usage(fmt.Errorf("scenario %s rolls out another revision, which needs the history: give a work tree in place of %s", name, r.Name))
 			}
 		}
-		if f.seed != 0 {
-			s.Seed = f.seed
-		}
-		if f.duration != 0 {
-			if s, err = stretch(s, f.duration.D()); err != nil {
-				return usage(fmt.Errorf("--duration %v: %w", f.duration, err))
-			}
+		if s, err = f.shape(s); err != nil {
+			return err
 		}
 		r.all = append(r.all, s)
 	}

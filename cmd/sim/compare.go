@@ -58,10 +58,8 @@ Exits with 0 for better or no difference, 3 for worse, 4 where it cannot tell.`,
 		ValidArgsFunction: a.completeRuns(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("scenarios") {
-				if f.output != "markdown" {
-					if err := checkOutput(f.output); err != nil {
-						return usage(fmt.Errorf("--output %q: want text, json or markdown", f.output))
-					}
+				if err := checkOutput(f.output, "markdown"); err != nil {
+					return err
 				}
 				return a.compareRevisions(c.Context(), args[0], args[1], f)
 			}

@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -102,9 +101,7 @@ func (a *app) eksStatus(ctx context.Context, f eksFlags, output string) error {
 		rows = append(rows, leftover{l.Name, l.Run, l.Scenario, l.Holder, l.Began, l.Live(), l.Documents})
 	}
 	if output == "json" {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
+		return a.json(rows)
 	}
 	if len(rows) == 0 {
 		fmt.Fprintln(a.stdout, "nothing is left of any run")

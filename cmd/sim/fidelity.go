@@ -55,7 +55,7 @@ Exits with 4 when there is no run to count, else with 0.`,
 				return err
 			}
 			if write != "" {
-				if err := writeFidelity(write, t); err != nil {
+				if err := writeSection(write, func(old string) (string, error) { return fidelity.Replace(old, t.Markdown()) }); err != nil {
 					return err
 				}
 			}
@@ -127,31 +127,6 @@ func (a *app) fidelityTable(ctx context.Context, reports []string, reasons strin
 		fmt.Fprintf(a.stderr, "sim: %s differs and no reason is named\n", u)
 	}
 	return t, nil
-}
-
-// writeFidelity replaces the section of a file, in one step: a reader sees the old one or the new one.
-func writeFidelity(file string, t *fidelity.Table) error {
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return usage(fmt.Errorf("--write: %w", err))
-	}
-	text, err := fidelity.Replace(string(old), t.Markdown())
-	if err != nil {
-		return usage(fmt.Errorf("%s: %w", file, err))
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return fmt.Errorf("--write: %w", err)
-	}
-	next := file + ".new"
-	if err := os.WriteFile(next, []byte(text), info.Mode().Perm()); err != nil {
-		return fmt.Errorf("--write: %w", err)
-	}
-	if err := os.Rename(next, file); err != nil {
-		os.Remove(next)
-		return fmt.Errorf("--write: %w", err)
-	}
-	return nil
 }
 
 func (a *app) fidelityText(t *fidelity.Table) error {

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"triad/internal/load"
 	"triad/internal/load/agent"
@@ -15,6 +21,7 @@ import (
 
 func (a *app) inputgenCommand() *cobra.Command {
 	var source, listen, logs, state string
+	var kafka bool
 	c := &cobra.Command{
 		Use:   "inputgen",
 		Short: "Generate logs: what runs in the datacenter pods",
@@ -22,7 +29,9 @@ func (a *app) inputgenCommand() *cobra.Command {
 
 Waits for a plan on its control port, then writes log lines on schedule: service
 lines to stdout, system lines to files below --logs. It keeps a ledger of every
-record below --state. /metrics, /ready, /status, POST /run, POST /stop, /evidence.`,
+record below --state. With --kafka it also
+sends what a plan lets enter at the brokers, as KAFKA_BROKERS, KAFKA_USERNAME,
+KAFKA_PASSWORD and /etc/triad/kafka/ca.crt say. /metrics, /ready, /status, POST /run, POST /stop, /evidence.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg := agent.Config{LogDir: logs, State: state, Logger: slog.New(slog.NewTextHandler(a.stderr, nil))}
@@ -32,6 +41,13 @@ record below --state. /metrics, /ready, /status, POST /run, POST /stop, /evidenc
 			case "system":
 			default:
 				return usage(fmt.Errorf("--source %q: want service or system", source))
+			}
+			if kafka {
+				var err error
+				if cfg.Kafka, err = kafkaFromPod(); err != nil {
+					return usage(fmt.Errorf("--kafka: %w", err))
+				}
+				cfg.Host = os.Getenv("POD_NAME")
 			}
 			runtime.GOMAXPROCS(max(load.Procs, runtime.GOMAXPROCS(0)))
 			var lc net.ListenConfig
@@ -46,8 +62,29 @@ record below --state. /metrics, /ready, /status, POST /run, POST /stop, /evidenc
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "service or system")
+	c.Flags().BoolVar(&kafka, "kafka", false, "sources may enter at the brokers")
 	c.Flags().StringVar(&listen, "listen", ":9400", "address of the control port")
 	c.Flags().StringVar(&logs, "logs", "/var/log", "folder of system log files")
 	c.Flags().StringVar(&state, "state", "/var/lib/triad", "folder of ledgers")
 	return c
+}
+
+// kafkaFromPod are the options of a producer in a pod: what Fluentd has in the same namespace.
+func kafkaFromPod() ([]kgo.Opt, error) {
+	const authority = "/etc/triad/kafka/ca.crt"
+	for _, v := range []string{"KAFKA_BROKERS", "KAFKA_USERNAME", "KAFKA_PASSWORD"} {
+		if os.Getenv(v) == "" {
+			return nil, fmt.Errorf("%s is not set", v)
+		}
+	}
+	pem, err := os.ReadFile(authority)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in it", authority)
+	}
+	return append(load.ProducerOpts(), kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BROKERS"), ",")...), kgo.DialTLSConfig(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}),
+		kgo.SASL(scram.Auth{User: os.Getenv("KAFKA_USERNAME"), Pass: os.Getenv("KAFKA_PASSWORD")}.AsSha512Mechanism())), nil
 }

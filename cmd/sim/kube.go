@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -182,9 +181,7 @@ func (a *app) statusCommand() *cobra.Command {
 			return err
 		}
 		if output == "json" {
-			e := json.NewEncoder(a.stdout)
-			e.SetIndent("", "  ")
-			return e.Encode(all)
+			return a.json(all)
 		}
 		for _, s := range all {
 			fmt.Fprintf(a.stdout, "%-12s %s\n", s.Cluster, s.Condition)

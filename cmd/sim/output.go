@@ -3,14 +3,43 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
-// checkOutput refuses an output format that no command knows.
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return usage(fmt.Errorf("--output %q: want text or json", output))
+// checkOutput refuses an output format that the command does not know: text, json, and one more where it has one.
+func checkOutput(output string, more ...string) error {
+	known := append([]string{"text", "json"}, more...)
+	if slices.Contains(known, output) {
+		return nil
+	}
+	last := len(known) - 1
+	return usage(fmt.Errorf("--output %q: want %s or %s", output, strings.Join(known[:last], ", "), known[last]))
+}
+
+// writeSection replaces a section of a file, in one step: a reader sees the old one or the new one.
+func writeSection(file string, replace func(old string) (string, error)) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return usage(fmt.Errorf("--write: %w", err))
+	}
+	text, err := replace(string(old))
+	if err != nil {
+		return usage(fmt.Errorf("%s: %w", file, err))
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("--write: %w", err)
+	}
+	next := file + ".new"
+	if err := os.WriteFile(next, []byte(text), info.Mode().Perm()); err != nil {
+		return fmt.Errorf("--write: %w", err)
+	}
+	if err := os.Rename(next, file); err != nil {
+		os.Remove(next)
+		return fmt.Errorf("--write: %w", err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -55,10 +54,8 @@ A figure that was measured at another rate says how far away that is.
   sim plan 1000000 --from docs/measurements --write docs/scaling.md`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if output != "markdown" {
-				if err := checkOutput(output); err != nil {
-					return usage(fmt.Errorf("--output %q: want text, json or markdown", output))
-				}
+			if err := checkOutput(output, "markdown"); err != nil {
+				return err
 			}
 			rate, err := strconv.ParseFloat(strings.TrimSuffix(args[0], "/s"), 64)
 			if err != nil || !(rate > 0) || rate > 1e12 {
@@ -223,16 +220,8 @@ func (a *app) planText(p *plan.Plan) error {
 }
 
 func (a *app) writePlan(file, rate string, p *plan.Plan) error {
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return usage(fmt.Errorf("--write: %w", err))
-	}
-	text, err := plan.Replace(string(old), p.Markdown())
-	if err != nil {
-		return usage(fmt.Errorf("%s: %w", file, err))
-	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		return fmt.Errorf("--write: %w", err)
+	if err := writeSection(file, func(old string) (string, error) { return plan.Replace(old, p.Markdown()) }); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.stderr, "the plan for %s is in %s\n", rate, filepath.Clean(file))
 	return nil

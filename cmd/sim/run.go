@@ -33,6 +33,7 @@ type runFlags struct {
 	output  string
 	// duration is how long the load is to last, 0: as the scenario says.
 	duration scenario.Duration
+	shards   int    // pods that share each load, 0: as the scenario says
 	to       string // git revision to roll out, empty: as the scenario says
 	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
 	rep      repetition
@@ -61,6 +62,7 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&f.reports, "reports", "", "folder for run directories (default: reports below the root)")
 	c.Flags().StringVar(&f.images, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json: result.json on stdout")
+	c.Flags().IntVar(&f.shards, "shards", 0, "shards that share each load; see above (default: load.parallelism of the scenario)")
 	c.Flags().IntVar(&f.pairs, "pairs", 0, "repetitions of a scenario that compares topologies (default: the scenario's)")
 	c.Flags().StringVar(&f.to, "to", "", "git revision whose manifests a roll-out rolls forward to")
 	c.Flags().StringVar(&f.resume, "resume", "", "go on with a run whose harness was killed: its run directory")
@@ -69,6 +71,28 @@ func (f *runFlags) add(a *app, c *cobra.Command) {
 	f.eks.add(c)
 	a.completeFlag(c, "runtime", "auto", "embedded", "kind", "eks")
 	a.completeFlag(c, "output", "text", "json")
+}
+
+// shape is the scenario as the flags change it.
+func (f *runFlags) shape(s *scenario.Scenario) (*scenario.Scenario, error) {
+	if f.seed != 0 {
+		s.Seed = f.seed
+	}
+	var err error
+	if f.duration != 0 {
+		if s.Search != nil {
+			return nil, usage(fmt.Errorf("--duration: %s is a search, which takes as many tries as it takes; search.within bounds it", s.Name))
+		}
+		if s, err = stretch(s, f.duration.D()); err != nil {
+			return nil, usage(fmt.Errorf("--duration %v: %w", f.duration, err))
+		}
+	}
+	if f.shards != 0 {
+		if s, err = s.Sharded(f.shards); err != nil {
+			return nil, usage(fmt.Errorf("--shards %d: %w", f.shards, err))
+		}
+	}
+	return s, nil
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -104,6 +128,11 @@ given with --yes-production. Without it nothing is written.
 --duration 6h stretches the load: the phase during in a scenario with faults, whose
 faults then strike again every ten minutes (or as often as their list is long, if
 that is longer; faults with rotate go on in turn); else the phase before.
+
+--shards N has each load sent by N shards, as load.parallelism in a scenario does: each owns
+some of the streams, and their ledgers are merged. On kind they are the pods of an Indexed
+Job made for the run, on eks the pods that stand there, on embedded generators of this
+process. A load has at most one shard for each of its streams.
 
 --baseline FILE keeps the result.json of an earlier long run with the evidence, and the
 check baseline compares the calms between the faults of both: latencies and memory, by the
@@ -147,16 +176,8 @@ time is inconclusive. A run that has ended, or is under way still, is refused.`,
 			if err != nil {
 				return usage(err)
 			}
-			if f.seed != 0 {
-				s.Seed = f.seed
-			}
-			if f.duration != 0 && s.Search != nil {
-				return usage(fmt.Errorf("--duration: %s is a search, which takes as many tries as it takes; search.within bounds it", s.Name))
-			}
-			if f.duration != 0 {
-				if s, err = stretch(s, f.duration.D()); err != nil {
-					return usage(fmt.Errorf("--duration %v: %w", f.duration, err))
-				}
+			if s, err = f.shape(s); err != nil {
+				return err
 			}
 			if err := rollTo(s, f.to); err != nil {
 				return err
@@ -310,6 +331,9 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 	}
 	if f.duration != 0 {
 		args = append(args, "--duration", f.duration.String())
+	}
+	if f.shards != 0 {
+		args = append(args, "--shards", fmt.Sprint(f.shards))
 	}
 	return args
 }

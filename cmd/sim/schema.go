@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 
@@ -13,9 +12,7 @@ import (
 
 func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{Use: "schema", Short: "Print the JSON Schema of scenario files, for editors", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(scenarioSchema())
+		return a.json(scenarioSchema())
 	}}
 }
 

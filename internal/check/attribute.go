@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -265,7 +266,8 @@ func (at *attribution) brokerFacts(c *counters) {
 	for _, g := range at.groups {
 		bySource[g.source] = append(bySource[g.source], g)
 	}
-	for _, gs := range bySource {
+	for _, src := range slices.Sorted(maps.Keys(bySource)) { // in the same order whenever it is judged
+		gs := bySource[src]
 		in := c.increase("kafka_server_brokertopicmetrics_messagesin_total", evidence.Labels{"topic": gs[0].topic})
 		if !in.known {
 			continue

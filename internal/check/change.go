@@ -164,7 +164,7 @@ func (s *ScenarioChange) figures(base, head []*Result, effect float64) error {
 	}
 	// Rounds may be too few for any figure to differ by more than chance among so many: then "not different" means nothing.
 	n, m := len(tb), len(th)
-	few := 2*math.Exp(lchoose(n+m, n))*float64(len(ps)) >= compareLevel
+	few := stats.LeastChance(n, m)*float64(len(ps)) >= compareLevel
 	for i, p := range stats.Adjusted(ps) {
 		s.Figures[tested[i]].answer(p, effect, few)
 	}
@@ -178,15 +178,6 @@ func (s *ScenarioChange) figures(base, head []*Result, effect float64) error {
 // held against the level together.
 func constant(f FigureDiff) bool {
 	return f.A != nil && f.B != nil && f.A.Lo == f.A.Hi && f.B.Lo == f.B.Hi && f.A.Median == f.B.Median
-}
-
-// lchoose is the logarithm of the chance of one of the ways to take k of n.
-func lchoose(n, k int) float64 {
-	var l float64
-	for i := range k {
-		l += math.Log(float64(i+1)) - math.Log(float64(n-i))
-	}
-	return l
 }
 
 // scenarioKeys are the differences that a scenario file makes, and no manifest.
@@ -389,13 +380,13 @@ func countFindings(base, head []*Result) []Finding {
 			}
 			f.Detail = "none any more"
 		case rb > 0 && lh > mb: // on both sides, and every run of head above every one of base
-			f.Chance = min(1, 2*math.Exp(lchoose(len(base)+len(head), len(base))))
+			f.Chance = stats.LeastChance(len(base), len(head))
 			if f.Chance < compareLevel {
 				f.Verdict = Worse
 			}
 			f.Detail = "more than on any run of base"
 		case rb > 0 && mh < lb:
-			f.Chance = min(1, 2*math.Exp(lchoose(len(base)+len(head), len(base))))
+			f.Chance = stats.LeastChance(len(base), len(head))
 			if f.Chance < compareLevel {
 				f.Verdict = Better
 			}

@@ -151,14 +151,8 @@ func (f *faultState) result() Fault {
 	return x
 }
 
-// faultsCheck judges that every fault bit and is gone.
-func faultsCheck(j *judge) *judged {
-	c := &judged{files: []string{evidence.EventsFile}}
-	if len(j.faults) == 0 {
-		return c.skip("the scenario declares no fault")
-	}
-	var bad, skipped, unwatched []string
-	hits := uint64(0)
+// unsound says which faults prove nothing, and why: they did not happen, nobody watched them, or they did not do what they were to do.
+func (j *judge) unsound() (skipped, unwatched, bad []string) {
 	for _, f := range j.faults {
 		if f.skipped != "" {
 			skipped = append(skipped, f.Name+": "+f.skipped)
@@ -167,6 +161,19 @@ func faultsCheck(j *judge) *judged {
 		} else if why := f.invalid(); why != "" {
 			bad = append(bad, why)
 		}
+	}
+	return skipped, unwatched, bad
+}
+
+// faultsCheck judges that every fault bit and is gone.
+func faultsCheck(j *judge) *judged {
+	c := &judged{files: []string{evidence.EventsFile}}
+	if len(j.faults) == 0 {
+		return c.skip("the scenario declares no fault")
+	}
+	skipped, unwatched, bad := j.unsound()
+	hits := uint64(0)
+	for _, f := range j.faults {
 		hits += f.hits
 	}
 	c.Value = new(float64(hits))

@@ -235,16 +235,7 @@ func (j *judge) depend(c *judged) {
 		return
 	}
 	if c.onFaults {
-		var skipped, bad, unwatched []string
-		for _, f := range j.faults {
-			if f.skipped != "" {
-				skipped = append(skipped, f.Name+": "+f.skipped)
-			} else if f.unwatched != "" {
-				unwatched = append(unwatched, f.Name+": "+f.unwatched)
-			} else if why := f.invalid(); why != "" {
-				bad = append(bad, why)
-			}
-		}
+		skipped, unwatched, bad := j.unsound()
 		switch {
 		case len(skipped) > 0:
 			c.skip("it depends on a fault that was skipped: " + strings.Join(skipped, "; "))

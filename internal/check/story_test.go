@@ -37,6 +37,48 @@ type story struct {
 	ready    map[string]bool
 	recon    string
 	baseline *Result // to compare with; nil: none
+	shards   int     // generators in pods of their own that share the streams; 0: one, in the run's own directory
+}
+
+// generator is where the generator of some streams writes.
+type generator struct {
+	ledger *evidence.Ledger
+	hists  *evidence.Hists
+	series *evidence.SeriesFile
+	dir    string // empty: the run's own
+}
+
+// generators makes the files of every shard, or one ledger in the run.
+func (st *story) generators(t testing.TB, w *evidence.Writer, fail func(error)) []generator {
+	if st.shards == 0 {
+		l, err := w.Ledger(evidence.PointSent + "0")
+		fail(err)
+		return []generator{{ledger: l, hists: w.Hists, series: w.Series}}
+	}
+	var out []generator
+	for k := range st.shards {
+		g, name := generator{dir: t.TempDir()}, fmt.Sprintf("%s%d", evidence.PointSent, k)
+		var err error
+		g.ledger, err = evidence.CreateLedger(filepath.Join(g.dir, name+".led"))
+		fail(err)
+		g.hists, err = evidence.CreateHists(filepath.Join(g.dir, name+".hist"), st.header.HistWindow)
+		fail(err)
+		g.series, err = evidence.CreateSeries(filepath.Join(g.dir, name+".tsf"))
+		fail(err)
+		out = append(out, g)
+	}
+	return out
+}
+
+// merge brings what the shards wrote into the run, as the harness does when it has fetched it.
+func merge(w *evidence.Writer, gens []generator, now time.Duration, fail func(error)) {
+	for k, g := range gens {
+		if g.dir == "" {
+			continue
+		}
+		fail(errors.Join(g.ledger.Close(now), g.hists.Close(), g.series.Close()))
+		fail(w.Import(g.dir, fmt.Sprintf("%s%d", evidence.PointSent, k)))
+	}
 }
 
 // told is one stream of a story.
@@ -153,13 +195,15 @@ func (st *story) write(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	sent, err := w.Ledger(evidence.PointSent + "0")
-	fail(err)
-	fail(sent.Intent(st.intent))
+	gens := st.generators(t, w, fail)
+	of := func(id uint32) generator { return gens[int(id)%len(gens)] }
+	for _, g := range gens {
+		fail(g.ledger.Intent(st.intent))
+	}
 	ids := slices.Sorted(maps.Keys(st.streams))
 	for _, id := range ids {
 		for c, s := range st.streams[id].sent {
-			mark(sent, c, id, s, nil)
+			mark(of(id).ledger, c, id, s, nil)
 		}
 	}
 	for _, point := range []string{evidence.PointKafka, evidence.PointSearch, evidence.PointDeadLetter} {
@@ -172,8 +216,9 @@ func (st *story) write(t testing.TB) string {
 		}
 	}
 	st.writeEvents(w, fail)
-	st.writeHists(w, fail)
-	st.writeSeries(w, fail)
+	st.writeHists(w, of, fail)
+	st.writeSeries(w, of, fail)
+	merge(w, gens, st.scene.Phases.LoadTime(), fail)
 	if st.baseline != nil {
 		b, err := json.Marshal(st.baseline)
 		fail(err)
@@ -224,11 +269,11 @@ func (st *story) writeEvents(w *evidence.Writer, fail func(error)) {
 	}
 }
 
-func (st *story) writeHists(w *evidence.Writer, fail func(error)) {
-	record := func(k evidence.HistKey, due, v time.Duration) {
-		id, err := w.Hists.Key(k)
+func (st *story) writeHists(w *evidence.Writer, of func(stream uint32) generator, fail func(error)) {
+	record := func(h *evidence.Hists, k evidence.HistKey, due, v time.Duration) {
+		id, err := h.Key(k)
 		fail(err)
-		w.Hists.Record(id, due, v)
+		h.Record(id, due, v)
 	}
 	for _, x := range st.streams {
 		last := time.Duration(0)
@@ -243,37 +288,38 @@ func (st *story) writeHists(w *evidence.Writer, fail func(error)) {
 				continue
 			}
 			if !st.noHists["generator_lag"] {
-				record(evidence.HistKey{Metric: "generator_lag", Source: x.Source}, due, 200*time.Microsecond)
+				record(of(x.ID).hists, evidence.HistKey{Metric: "generator_lag", Source: x.Source}, due, 200*time.Microsecond)
 			}
 			if !st.noHists["target_block"] {
 				// A little noise that repeats every seven records, so that bands have a width.
-				record(evidence.HistKey{Metric: "target_block", Source: x.Source}, due, time.Duration(100+q%7)*time.Microsecond)
+				record(of(x.ID).hists, evidence.HistKey{Metric: "target_block", Source: x.Source}, due, time.Duration(100+q%7)*time.Microsecond)
 			}
 			if x.at(evidence.PointKafka, evidence.Seen).Has(seq) && !st.noHists["kafka_latency"] {
-				record(evidence.HistKey{Metric: "kafka_latency", Source: x.Source, Topic: x.Topic}, due, st.arrival(evidence.PointKafka, due)-due+time.Duration(q%7)*time.Millisecond)
+				record(w.Hists, evidence.HistKey{Metric: "kafka_latency", Source: x.Source, Topic: x.Topic}, due, st.arrival(evidence.PointKafka, due)-due+time.Duration(q%7)*time.Millisecond)
 			}
 			if x.at(evidence.PointSearch, evidence.Seen).Has(seq) && !st.noHists["e2e_latency"] {
 				hit := st.arrival(evidence.PointSearch, due) - due + time.Duration(q%7)*time.Millisecond
-				record(evidence.HistKey{Metric: "e2e_latency", Source: x.Source, Topic: x.Topic, Bound: evidence.Lower}, due, hit-200*time.Millisecond)
-				record(evidence.HistKey{Metric: "e2e_latency", Source: x.Source, Topic: x.Topic, Bound: evidence.Upper}, due, hit)
+				record(w.Hists, evidence.HistKey{Metric: "e2e_latency", Source: x.Source, Topic: x.Topic, Bound: evidence.Lower}, due, hit-200*time.Millisecond)
+				record(w.Hists, evidence.HistKey{Metric: "e2e_latency", Source: x.Source, Topic: x.Topic, Bound: evidence.Upper}, due, hit)
 			}
 		}
 	}
 	for _, h := range st.hists {
 		for at := h.from; at < h.to; at += st.header.HistWindow {
 			for range h.n {
-				record(h.key, at, h.value)
+				record(w.Hists, h.key, at, h.value)
 			}
 		}
 	}
 }
 
 // writeSeries writes every second, as a run does.
-func (st *story) writeSeries(w *evidence.Writer, fail func(error)) {
+func (st *story) writeSeries(w *evidence.Writer, of func(stream uint32) generator, fail func(error)) {
 	all := slices.Clone(st.samples)
 	type bin struct {
 		at            time.Duration
 		point, source string
+		series        *evidence.SeriesFile
 	}
 	bins := map[bin]float64{}
 	for _, x := range st.streams {
@@ -281,18 +327,24 @@ func (st *story) writeSeries(w *evidence.Writer, fail func(error)) {
 			seq := uint64(q)
 			for _, p := range []string{"ledger", evidence.PointKafka, evidence.PointSearch} {
 				s := x.set(evidence.Acked)
+				series := of(x.ID).series
 				if p != "ledger" {
-					s = x.at(p, evidence.Seen)
+					s, series = x.at(p, evidence.Seen), w.Series
 				}
 				if s.Has(seq) {
-					bins[bin{st.arrival(p, due).Truncate(st.header.PulseEvery), p, x.Source}]++
+					bins[bin{st.arrival(p, due).Truncate(st.header.PulseEvery), p, x.Source, series}]++
 				}
 			}
 		}
 	}
 	if !st.noPulses {
 		for b, n := range bins {
-			all = append(all, sampleAt{b.at, evidence.Sample{Name: evidence.PulseSeries, Labels: evidence.Labels{"point": b.point, "source": b.source}, Value: n}})
+			pulse := evidence.Sample{Name: evidence.PulseSeries, Labels: evidence.Labels{"point": b.point, "source": b.source}, Value: n}
+			if b.series == w.Series {
+				all = append(all, sampleAt{b.at, pulse})
+			} else {
+				fail(b.series.Add(b.at, pulse))
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b sampleAt) int { return int(a.at - b.at) })

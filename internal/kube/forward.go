@@ -80,6 +80,16 @@ func (c *Client) HTTP(timeout time.Duration) *http.Client {
 	return &http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: c.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second}}
 }
 
+// PodURL is the address of a pod's port for a client of HTTP.
+func PodURL(pod, namespace string, port int) string {
+	return fmt.Sprintf("http://%s.%s.pod:%d", pod, namespace, port)
+}
+
+// PodReady reports whether a pod is ready and not about to go.
+func PodReady(pod *Object) bool {
+	return condition(pod, "Ready").status == "True" && pod.GetDeletionTimestamp() == nil
+}
+
 // backend picks a ready pod of a Service and the pod's port behind the Service's port.
 func (c *Client) backend(ctx context.Context, t Target, port int) (string, int, error) {
 	svc, err := c.Get(ctx, Ref{"v1", "Service", t.Namespace, t.Service})
@@ -95,7 +105,7 @@ func (c *Client) backend(ctx context.Context, t Target, port int) (string, int, 
 		return "", 0, err
 	}
 	for i := range pods {
-		if condition(&pods[i], "Ready").status != "True" || pods[i].GetDeletionTimestamp() != nil {
+		if !PodReady(&pods[i]) {
 			continue
 		}
 		target, err := targetPort(svc, &pods[i], port)

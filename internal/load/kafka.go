@@ -76,6 +76,12 @@ const (
 	documentTail = `"}`
 )
 
+// ProducerOpts are how a generator produces to real brokers: at once, acknowledged by all replicas in sync, a stream's records in one
+// partition. There is no idempotence: a record whose answer got lost may be there twice, and shows as a duplicate.
+func ProducerOpts() []kgo.Opt {
+	return []kgo.Opt{kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
+}
+
 // NewKafkaSink makes a client with the options given and produces with it; host is the value of the field of that name, and times are
 // counted from start.
 func NewKafkaSink(host string, start time.Time, opts ...kgo.Opt) (*KafkaSink, error) {

@@ -30,6 +30,7 @@ const (
 	HistBytes      = "evidence.histograms" // bytes of histograms a second
 	SeriesBytes    = "evidence.series"     // bytes of samples a second
 	Judged         = "judge"               // records that one core observes, writes and judges in a second
+	Merged         = "merge"               // seconds of one shard's run that are brought into the evidence in a second
 	Cores          = "cores."              // with a cluster or "harness", "search": processors that were busy at a rate
 	Drained        = "drained"             // records/s that went from a backlog into the store
 	Capacity       = "capacity"            // records/s of the whole path, from a search that ended at a gate
@@ -152,6 +153,8 @@ func readBench(b []byte, name string) ([]Measurement, error) {
 			add(Measurement{Name: LedgerBytes, Unit: "bytes/record", Rate: rate}, "ledger-bytes/record", 1)
 			add(Measurement{Name: HistBytes, Unit: "bytes/s", Rate: rate}, "hist-bytes/record", rate)
 			add(Measurement{Name: SeriesBytes, Unit: "bytes/s", Rate: rate}, "series-bytes/record", rate)
+		case base == "Merge":
+			add(Measurement{Name: Merged, Unit: "shard-s/s"}, "shard-s/s", 1)
 		case strings.HasPrefix(full, "Reach/adverse") && !strings.HasPrefix(full, "Reach/adverse-1e8"):
 			add(Measurement{Name: Judged, Unit: "records/cpu-s"}, "records/cpu-s", 1)
 		}
@@ -178,9 +181,6 @@ func (s *span) add(at time.Duration, v float64) {
 	s.to, s.last = at, v
 }
 
-// cpuSeries is the processor time of the parts of the system and of the harness, as the observers write it.
-const cpuSeries = "triad_cpu_seconds_total"
-
 // readRun takes the figures out of a run. What a model did is no figure of the real program, so an embedded run has none.
 func readRun(dir string) ([]Measurement, error) {
 	r, err := evidence.Open(dir)
@@ -202,7 +202,7 @@ func readRun(dir string) ([]Measurement, error) {
 	r.Series(func(at time.Duration, x evidence.Sample) error {
 		key := x.Labels["part"]
 		switch {
-		case x.Name != cpuSeries:
+		case x.Name != evidence.CPUTotalSeries:
 			return nil
 		case key == "nodes":
 			key = x.Labels["cluster"]
@@ -265,8 +265,7 @@ func loadOf(s *scenario.Scenario, res *check.Result) (rate, size float64) {
 		bytes += float64(l.Rate) * float64(l.Size)
 		sum += float64(l.Rate)
 	}
-	p := s.Phases
-	length := (p.WarmUp + p.Before + p.During + p.After).D().Seconds()
+	length := s.Phases.LoadTime().Seconds()
 	if sum == 0 || length == 0 {
 		return 0, 0
 	}

@@ -399,7 +399,15 @@ func (m *maker) watching() {
 			m.limit("Judging takes %s on one core, longer than the run: judge shards beside each other.", spanText(v))
 		}
 	}
-	m.unknown(part, "time to merge the shards", "s", "no benchmark merges the evidence of several generators")
+	switch x := m.best(Merged, -1); {
+	case x == nil:
+		m.unknown(part, "time to merge the shards", "s", "no measurement of merging: make bench, BenchmarkMerge")
+	case m.shards == nil:
+		m.unknown(part, "time to merge the shards", "s", "how many there are is not known")
+	default:
+		v := *m.shards * m.Duration.Seconds() / x.Value
+		m.add(one(part, "time to merge the shards", v, "s", Measured, fmt.Sprintf("%.0f shards x %v / %.3g s of a shard a second, without what fetches them", *m.shards, m.Duration, x.Value), x.Source))
+	}
 	if m.wire != nil {
 		m.add(one(part, "bytes that the observer of Kafka reads", m.Rate**m.wire, "bytes/s", Measured, "every record once more out of the brokers", m.wireOf...))
 	}

@@ -22,6 +22,7 @@ BenchmarkEnterKafka/1024B-2   	       1	      1200.0 bytes/record	         2.000
 pkg: triad/internal/evidence
 BenchmarkEvidence/short-fast-good-2      	       2	         0.93 bytes/record	         0.8 hist-bytes/record	         0.02 ledger-bytes/record	    536124 records/s	         0.1 series-bytes/record
 BenchmarkReach/adverse-2         	       1	         0.06113 bytes/record	   8000000 records/cpu-s	   1404925 records/s
+BenchmarkMerge-2         	       2	  51208254 ns/op	  93734890 records/s	      7200 shard-s/s
 BenchmarkSomethingElse-2         	       1	         1 ns/op
 PASS
 `
@@ -83,6 +84,7 @@ func TestMake(t *testing.T) {
 		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured}, // 3 x 200 GiB / 1200e6, long before its retention
 		{"size of a run", 0.02*3.6e9 + 9000*3600, 0.02*3.6e9 + 0.8*3.6e9 + 1000*3600, Measured},
 		{"time to read and judge", 450, 450, AtMost},
+		{"time to merge the shards", 2, 2, Measured}, // 4 x 3600 s / 7200
 		{"cores of the observer", 0.125, 0.125, AtLeast},
 	} {
 		r := row(t, p, c.what)
@@ -93,7 +95,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("%s: says not where it is from", c.what)
 		}
 	}
-	for _, what := range []string{"brokers, by processor time", "brokers, by what was carried", "tasks of the sink", "partitions needed", "nodes of Elasticsearch", "bytes in the store", "time to merge the shards"} {
+	for _, what := range []string{"brokers, by processor time", "brokers, by what was carried", "tasks of the sink", "partitions needed", "nodes of Elasticsearch", "bytes in the store"} {
 		if r := row(t, p, what); r.Basis != Unknown || r.Lo != nil || r.Hi != nil || r.How == "" || r.Text() != "unknown" {
 			t.Errorf("%s: %+v", what, r)
 		}

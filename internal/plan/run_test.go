@@ -50,12 +50,12 @@ func ran(t *testing.T, runtime string, fidelity string, anew bool) string {
 			kafka = 1
 		}
 		must(w.Series.Add(at,
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "nodes", "cluster": "kafka"}, Value: kafka},
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "nodes", "cluster": "datacenter"}, Value: value(3)},
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "generator", "cluster": "datacenter"}, Value: value(1)},
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "generator", "cluster": "kafka"}, Value: value(9)},
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "apiserver", "cluster": "kafka"}, Value: value(9)},
-			evidence.Sample{Name: cpuSeries, Labels: evidence.Labels{"part": "harness"}, Value: value(0.5)},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "nodes", "cluster": "kafka"}, Value: kafka},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "nodes", "cluster": "datacenter"}, Value: value(3)},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "generator", "cluster": "datacenter"}, Value: value(1)},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "generator", "cluster": "kafka"}, Value: value(9)},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "apiserver", "cluster": "kafka"}, Value: value(9)},
+			evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "harness"}, Value: value(0.5)},
 		))
 	}
 	must(w.Close(""))

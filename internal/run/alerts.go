@@ -151,7 +151,7 @@ func (w *alertWatch) readRules(ctx context.Context) {
 
 // dashboards asks every query of every dashboard when the scenario says so.
 func (r *runner) dashboards(ctx context.Context) {
-	if r.Scenario.Dashboards == nil || r.left != nil && r.Scenario.Phases.Resolve(*r.Scenario.Dashboards) < r.back {
+	if r.Scenario.Dashboards == nil || r.missed(r.Scenario.Phases.Resolve(*r.Scenario.Dashboards)) {
 		return
 	}
 	if !r.until(ctx, r.Scenario.Phases.Resolve(*r.Scenario.Dashboards)) {

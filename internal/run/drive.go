@@ -81,7 +81,7 @@ func (r *runner) guard(ctx context.Context) {
 // phases writes the begin of each phase when it comes.
 func (r *runner) phases(ctx context.Context) {
 	for _, w := range r.Scenario.Phases.Windows() {
-		if r.left != nil && w.From < r.back {
+		if r.missed(w.From) {
 			continue // it began before, or while nobody was there
 		}
 		if w.Name == scenario.Drain || !r.until(ctx, w.From) {
@@ -107,7 +107,7 @@ func (r *runner) until(ctx context.Context, at time.Duration) bool {
 func (r *runner) fault(ctx, after context.Context, i int) {
 	f := r.Scenario.Faults[i]
 	at := r.Scenario.Phases.Resolve(f.At)
-	if r.left != nil && at < r.back {
+	if r.missed(at) {
 		r.unwatched(f)
 		return
 	}

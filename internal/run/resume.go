@@ -31,7 +31,8 @@ func (r *runner) reopen() error {
 	own := map[string]bool{}
 	var names []string
 	for _, st := range r.Scenario.Streams() {
-		if st.Enter == "kafka" && !own[st.Source] { // those that enter at the broker are driven by the harness
+		// Those that enter at the broker and are not shared by pods are driven by the harness.
+		if st.Enter == "kafka" && r.Scenario.Load[st.Load].Parallelism == 0 && !own[st.Source] {
 			own[st.Source] = true
 			names = append(names, st.Source)
 		}
@@ -45,6 +46,9 @@ func (r *runner) reopen() error {
 	r.start = r.w.Start()
 	return nil
 }
+
+// missed reports whether a place on the time line came before the run went on: while nobody was there, or earlier.
+func (r *runner) missed(at time.Duration) bool { return r.left != nil && at < r.back }
 
 // rejoin heals what is left of faults and takes the system as it is.
 func (r *runner) rejoin(ctx context.Context, s runtimes.Session) (string, error) {

@@ -19,6 +19,7 @@ import (
 	"triad/internal/progress"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
+	"triad/internal/schedule"
 )
 
 // Deadlines of the steps that have none in the scenario.
@@ -237,11 +238,7 @@ func (r *runner) create() error {
 		ID: id, Run: r.number, Scenario: s.Name, Runtime: r.Runtime.Name(), Why: r.Why, Seed: s.Seed, Commit: r.Commit, Version: r.Version,
 		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond, Tries: r.Tries,
 	}
-	rate := 0.0
-	for _, l := range s.Load {
-		rate += float64(l.Rate)
-	}
-	h.PollEvery = elastic.PollEvery(rate)
+	h.PollEvery = elastic.PollEvery(schedule.Mean(s))
 	if s.Phases.LoadTime() > 15*time.Minute {
 		h.HistWindow, h.PulseEvery = 10*time.Second, time.Second // a night's evidence stays small
 	}

@@ -71,7 +71,7 @@ func (s *Scenario) setDefaults() {
 	for i := range s.Load {
 		l := &s.Load[i]
 		if l.Instances == 0 {
-			l.Instances = 1
+			l.Instances = max(l.Parallelism, 1)
 		}
 		if l.Streams == 0 {
 			l.Streams = l.Instances
@@ -317,6 +317,7 @@ func (v *validator) load(s *Scenario) {
 			v.fail(p+".size", "%v is outside 128B to 1MiB", l.Size)
 		}
 		v.oneOf(p+".arrivals", "arrivals", l.Arrivals, []string{"uniform", "poisson"})
+		v.parallelism(p, l)
 		if l.Instances < 1 || l.Streams < l.Instances {
 			v.fail(p+".streams", "%d streams cannot be shared by %d instances; every instance needs one", l.Streams, l.Instances)
 		}

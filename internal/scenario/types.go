@@ -119,14 +119,16 @@ func (p Phases) Resolve(t Time) time.Duration {
 
 // Input is one source with its rate.
 type Input struct {
-	Source    string  `yaml:"source" json:"source" doc:"see sim list sources"`
-	Rate      Rate    `yaml:"rate" json:"rate" doc:"records a second of all streams together"`
-	Streams   int     `yaml:"streams,omitempty" json:"streams,omitempty" doc:"ordered streams; default 1"`
-	Instances int     `yaml:"instances,omitempty" json:"instances,omitempty" doc:"generators that share the streams, each with a log file of its own; default 1"`
-	Size      Size    `yaml:"size,omitempty" json:"size,omitempty" doc:"bytes of a line; default 256B"`
-	Enter     string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file (default), forward, kafka"`
-	Arrivals  string  `yaml:"arrivals,omitempty" json:"arrivals,omitempty" doc:"uniform (default) or poisson"`
-	Shape     []Stage `yaml:"shape,omitempty" json:"shape,omitempty" doc:"changes of the rate: ramps and steps"`
+	Source    string `yaml:"source" json:"source" doc:"see sim list sources"`
+	Rate      Rate   `yaml:"rate" json:"rate" doc:"records a second of all streams together"`
+	Streams   int    `yaml:"streams,omitempty" json:"streams,omitempty" doc:"ordered streams; default 1"`
+	Instances int    `yaml:"instances,omitempty" json:"instances,omitempty" doc:"generators that share the streams, each with a log file of its own; default 1"`
+	// Parallelism is Instances with pods made for the run. A shard owns its streams: none of them is sent by two.
+	Parallelism int     `yaml:"parallelism,omitempty" json:"parallelism,omitempty" doc:"shards: pods made for the run that share the streams, as one Indexed Job; default 0: the generators that are there"`
+	Size        Size    `yaml:"size,omitempty" json:"size,omitempty" doc:"bytes of a line; default 256B"`
+	Enter       string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file (default), forward, kafka"`
+	Arrivals    string  `yaml:"arrivals,omitempty" json:"arrivals,omitempty" doc:"uniform (default) or poisson"`
+	Shape       []Stage `yaml:"shape,omitempty" json:"shape,omitempty" doc:"changes of the rate: ramps and steps"`
 }
 
 // Cap is the most that a scenario may send, whatever its load says. A load is the figure that people change; a cap is the one

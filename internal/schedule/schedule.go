@@ -117,6 +117,15 @@ func Count(s *scenario.Scenario, st scenario.Stream, t time.Duration) uint64 {
 	}
 }
 
+// Mean returns the records a second of all loads together, over the whole time in which there is load.
+func Mean(s *scenario.Scenario) float64 {
+	var records float64
+	for i, l := range s.Load {
+		records += New(s, scenario.Stream{Load: i}).end * float64(l.Streams)
+	}
+	return records / s.Phases.LoadTime().Seconds()
+}
+
 // Rate returns the scheduled rate of a whole load at t in records a second.
 func Rate(s *scenario.Scenario, load int, t time.Duration) float64 {
 	sc := New(s, scenario.Stream{Load: load, ID: 0})

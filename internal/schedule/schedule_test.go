@@ -89,3 +89,10 @@ func TestPoissonMeanAndSeed(t *testing.T) {
 		t.Fatalf("%v records, want about 20000", n)
 	}
 }
+
+// The mean is over all of the time: a step to ten times the rate in the second half counts for half.
+func TestMean(t *testing.T) {
+	if m := Mean(scene(100, 4, "uniform", scenario.Stage{At: scenario.Time{Offset: 5 * time.Second}, Rate: 1000})); math.Abs(m-550) > 1e-9 {
+		t.Errorf("%v, want 550", m)
+	}
+}

@@ -83,6 +83,10 @@ func MoreOften(w, m, x, n int) float64 {
 	return min(p, 1)
 }
 
+// LeastChance is the smallest two-sided chance that a rank test of n values against m can come to: every one of the n above every one of
+// the m, or below, is one of the ways to take n of n+m. At most 1.
+func LeastChance(n, m int) float64 { return min(1, 2*math.Exp(-choose(n+m, n))) }
+
 // choose is the logarithm of the number of ways to take k of n.
 func choose(n, k int) float64 {
 	lg := func(x int) float64 {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"triad/internal/evidence"
 	"triad/internal/load"
@@ -49,7 +50,10 @@ type Config struct {
 	Stdout io.Writer // where service lines go: the container runtime frames them
 	LogDir string    // where system log files lie, /var/log on a node
 	State  string    // folder of ledgers
+	Host   string    // what records that enter at the brokers say of where they are from
 	Logger *slog.Logger
+	// Kafka are the options of a producer, for sources that enter at the brokers; nil: none can be reached from here.
+	Kafka []kgo.Opt
 }
 
 // Agent serves one generator pod.
@@ -239,23 +243,35 @@ func (a *Agent) generators(p Plan, ev load.Evidence) ([]*load.Generator, error) 
 	}
 	var out []*load.Generator
 	for _, src := range order {
-		var w io.Writer = keepOpen{a.cfg.Stdout}
-		if file := SystemFile(src); file != "" {
-			rot, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(a.cfg.LogDir, file)})
-			if err != nil {
-				return nil, err
-			}
-			w = rot
-		} else if a.cfg.Stdout == nil {
-			return nil, fmt.Errorf("source %s: this agent has no stdout", src)
+		sink, err := a.sink(bySource[src][0], p.Start)
+		if err != nil {
+			return nil, err
 		}
-		g, err := load.New(load.Config{Scenario: &p.Scenario, Run: p.Run, Start: p.Start, Streams: bySource[src], Sink: &load.FileSink{W: w, Start: p.Start}, Evidence: ev, Logger: a.cfg.Logger})
+		g, err := load.New(load.Config{Scenario: &p.Scenario, Run: p.Run, Start: p.Start, Streams: bySource[src], Sink: sink, Evidence: ev, Logger: a.cfg.Logger})
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, g)
 	}
 	return out, nil
+}
+
+// sink is where the streams of a source enter: the brokers, a log file of the node, or stdout.
+func (a *Agent) sink(st scenario.Stream, start time.Time) (load.Sink, error) {
+	if st.Enter == "kafka" {
+		if a.cfg.Kafka == nil {
+			return nil, fmt.Errorf("source %s: this agent reaches no brokers", st.Source)
+		}
+		return load.NewKafkaSink(a.cfg.Host, start, a.cfg.Kafka...)
+	}
+	if file := SystemFile(st.Source); file != "" {
+		rot, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(a.cfg.LogDir, file)})
+		return &load.FileSink{W: rot, Start: start}, err
+	}
+	if a.cfg.Stdout == nil {
+		return nil, fmt.Errorf("source %s: this agent has no stdout", st.Source)
+	}
+	return &load.FileSink{W: keepOpen{a.cfg.Stdout}, Start: start}, nil
 }
 
 // keepOpen hides the Close of stdout.

@@ -32,6 +32,7 @@ type Fleet struct {
 
 	mu   sync.Mutex
 	last map[string]Status
+	lost map[string]string // why an agent has no plan any more, by name
 }
 
 // Launch tells every agent its plan and starts the harness's own generators. local is made after the agents were told, because it takes
@@ -47,7 +48,7 @@ func Rejoin(ctx context.Context, whole Plan, shares []Share, local func() ([]*lo
 }
 
 func start(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error), begin func(Share) error, inTime bool) (*Fleet, error) {
-	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}}
+	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}, lost: map[string]string{}}
 	var wg sync.WaitGroup
 	errs := make([]error, len(shares))
 	for i, s := range shares {
@@ -81,15 +82,7 @@ func (f *Fleet) watch(ctx context.Context) {
 	for {
 		running := false
 		for _, s := range f.shares {
-			ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-			st, err := s.Status(ask)
-			cancel()
-			f.mu.Lock()
-			if err == nil {
-				f.last[s.Name] = st
-			}
-			running = running || f.last[s.Name].Running || f.last[s.Name].Run == 0
-			f.mu.Unlock()
+			running = f.ask(ctx, s) || running
 		}
 		if !running {
 			return
@@ -100,6 +93,38 @@ func (f *Fleet) watch(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// ask asks one agent, and reports whether it has still to be asked. Silence is no end: a cluster may be frozen or cut off. An agent that is
+// gone, or came again without its plan, has come to one.
+func (f *Fleet) ask(ctx context.Context, s Share) (running bool) {
+	f.mu.Lock()
+	last, asked := f.last[s.Name]
+	_, lost := f.lost[s.Name]
+	f.mu.Unlock()
+	if lost || asked && !last.Running {
+		return false
+	}
+	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	st, err := s.Status(ask)
+	why := ""
+	switch {
+	case err == nil && st.Run != f.run:
+		why = "it was started anew in the middle of its plan"
+	case err != nil && s.Gone != nil && s.Gone(ask):
+		why = "its pod is gone"
+	case err != nil:
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if why != "" {
+		f.lost[s.Name] = why
+		return false
+	}
+	f.last[s.Name] = st
+	return st.Running
 }
 
 // Wait returns when every generator is done; when ctx ends, they are told to stop.
@@ -139,11 +164,28 @@ func (f *Fleet) Progress() load.Progress {
 	return p
 }
 
-// Collect fetches the agents' ledgers into the evidence.
+// Collect fetches the agents' ledgers into the evidence, where they are merged. What a lost agent has still is fetched too: behind it, and
+// without it, the outcome of what was due is not known. That is no loss, but the load was not the one declared.
 func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 	var errs []error
 	for _, s := range f.shares {
-		errs = append(errs, s.Fetch(ctx, f.run, w))
+		err := s.Fetch(ctx, f.run, w)
+		f.mu.Lock()
+		why := f.lost[s.Name]
+		f.mu.Unlock()
+		if why == "" && err != nil && s.Gone != nil && s.Gone(ctx) {
+			why = "its pod is gone"
+		}
+		if why == "" {
+			errs = append(errs, err)
+			continue
+		}
+		if err != nil {
+			why += ", and its ledger with it: the outcome of what it sent is not known"
+		} else {
+			why += "; its ledger was there still"
+		}
+		errs = append(errs, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: why}))
 	}
 	return errors.Join(errs...)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -32,24 +33,67 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// serve starts an agent on loopback and returns how the harness speaks to it.
-func serve(t *testing.T, name string, out io.Writer) Remote {
+// process is an agent on loopback that can be killed, and started anew in the same place.
+type process struct {
+	out   io.Writer
+	state string
+	addr  string
+	stop  context.CancelFunc
+	done  chan error
+	gone  atomic.Bool
+}
+
+func newProcess(t *testing.T, out io.Writer) *process {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	p := &process{out: out, state: t.TempDir(), addr: "127.0.0.1:0"}
+	p.start(t)
+	t.Cleanup(func() {
+		if p.stop != nil {
+			p.stop()
+			if err := <-p.done; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return p
+}
+
+func (p *process) url() string { return "http://" + p.addr }
+
+func (p *process) start(t *testing.T) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", p.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.addr = l.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	a := New(Config{Stdout: out, State: t.TempDir(), LogDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
-	go func() { done <- a.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
+	p.stop, p.done = stop, make(chan error, 1)
+	a := New(Config{Stdout: p.out, State: p.state, LogDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	go func() { p.done <- a.Serve(ctx, l) }()
+}
+
+// kill ends the agent. What it writes to its ledger in the end, a process that is killed would not: it is taken away again.
+func (p *process) kill() {
+	files, _ := filepath.Glob(filepath.Join(p.state, "run-*", "agent.led"))
+	var sizes []int64
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil {
+			sizes = append(sizes, info.Size())
 		}
-	})
-	return Remote{Name: name, URL: "http://" + l.Addr().String(), Client: &http.Client{Timeout: 10 * time.Second}}
+	}
+	p.stop()
+	<-p.done //nolint:errcheck // it was killed
+	p.stop = nil
+	for i, size := range sizes {
+		_ = os.Truncate(files[i], size) // the test sees it when this fails
+	}
+}
+
+// serve starts an agent on loopback and returns how the harness speaks to it.
+func serve(t *testing.T, name string, out io.Writer) Remote {
+	t.Helper()
+	return Remote{Name: name, URL: newProcess(t, out).url(), Client: &http.Client{Timeout: 10 * time.Second}}
 }
 
 // TestFleetWritesEveryRecordOnce: two agents share a load; every record is written by one of them, and their ledgers say so.
@@ -136,5 +180,82 @@ func TestRejoin(t *testing.T) {
 	whole.Run = 8
 	if _, err := Rejoin(t.Context(), whole, shares, none); err == nil || !strings.Contains(err.Error(), "generator a has no plan of this run any more") {
 		t.Errorf("another run: %v", err)
+	}
+}
+
+// TestFleetLosesAShard: a shard whose pod goes in the middle takes its ledger with it, one whose container was started anew has it still. The
+// fleet ends without them, and both stand in the evidence: what they sent is unknown, not lost.
+func TestFleetLosesAShard(t *testing.T) {
+	s, err := scenario.Parse("shards.yaml", []byte("apiVersion: triad/v1\nname: shards\ntitle: x\nphases: {warm-up: 1s, before: 2s, drain: 1s}\nload: [{source: service, rate: 90/s, streams: 3, parallelism: 3}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: "kind", Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now().Add(time.Second)
+	if err := w.Begin(start); err != nil {
+		t.Fatal(err)
+	}
+	var agents []*process
+	var remotes []Remote
+	for _, name := range []string{"stays", "crashes", "goes"} {
+		a := newProcess(t, &lines{})
+		agents = append(agents, a)
+		remotes = append(remotes, Remote{
+			Name: name, URL: a.url(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+			Gone: func(context.Context) bool { return a.gone.Load() },
+		})
+	}
+	whole := Plan{Scenario: *s, Run: 7, Start: start, HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
+	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
+	if err != nil || len(shares) != 3 {
+		t.Fatal(shares, err)
+	}
+	f, err := Launch(t.Context(), whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(start.Add(1500 * time.Millisecond)))
+	agents[1].kill()
+	agents[1].start(t)
+	agents[2].kill()
+	agents[2].gone.Store(true)
+	if err := f.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Collect(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(""); err != nil {
+		t.Fatal(err)
+	}
+	r, err := evidence.Open(w.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for _, e := range r.Events {
+		if e.Kind == evidence.EventBroken {
+			said[e.Name] = e.Detail
+		}
+	}
+	if len(said) != 2 || said["generator crashes"] != "it was started anew in the middle of its plan; its ledger was there still" ||
+		said["generator goes"] != "its pod is gone, and its ledger with it: the outcome of what it sent is not known" {
+		t.Errorf("%v", said)
+	}
+	acked := map[string]uint64{}
+	for _, p := range r.Points() {
+		r.Ledger(p, func(e evidence.Entry) error {
+			if e.Class == evidence.Acked {
+				acked[p] += e.Span.Len()
+			}
+			return nil
+		})
+	}
+	// Ninety records each; the one that was killed had sent half of them.
+	if acked[evidence.PointSent+"stays"] != 90 || acked[evidence.PointSent+"crashes"] > 60 || acked[evidence.PointSent+"goes"] != 0 {
+		t.Errorf("%v", acked)
 	}
 }

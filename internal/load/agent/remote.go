@@ -21,6 +21,8 @@ type Remote struct {
 	Name   string // of the pod: its ledger gets the name
 	URL    string
 	Client *http.Client
+	// Gone reports that the agent's pod is there no more, and its ledger with it; nil: it stays where it is.
+	Gone func(ctx context.Context) bool
 }
 
 // Begin tells the agent its plan, in place of one that it may still have.

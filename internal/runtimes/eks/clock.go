@@ -3,16 +3,15 @@
 package eks
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"triad/internal/kube"
+	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
 )
@@ -82,7 +81,7 @@ func (e *env) exporters(ctx context.Context, role string) ([]func(context.Contex
 	client := c.HTTP(clockTime)
 	var asks []func(context.Context) (time.Time, error)
 	for i := range min(len(pods), clockNodes) {
-		url := fmt.Sprintf("http://%s.%s.pod:%d/metrics?collect[]=time", pods[i].GetName(), ns, nodePort)
+		url := kube.PodURL(pods[i].GetName(), ns, nodePort) + "/metrics?collect[]=time"
 		asks = append(asks, func(ctx context.Context) (time.Time, error) { return nodeTime(ctx, client, url) })
 	}
 	return asks, nil
@@ -90,34 +89,16 @@ func (e *env) exporters(ctx context.Context, role string) ([]func(context.Contex
 
 // nodeTime reads node_time_seconds, the node's clock at the moment of the answer.
 func nodeTime(ctx context.Context, client *http.Client, url string) (time.Time, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return time.Time{}, err
-	}
-	res, err := client.Do(req)
+	got, err := scrape.Target{URL: url}.Scrape(ctx, client)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("node exporter: %w", err)
 	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return time.Time{}, fmt.Errorf("node exporter: HTTP %d", res.StatusCode)
-	}
-	var at time.Time
-	for s := bufio.NewScanner(res.Body); s.Scan(); { // to the end, so that the connection is used again
-		v, ok := strings.CutPrefix(s.Text(), "node_time_seconds ")
-		if !ok {
-			continue
+	for _, m := range got {
+		if m.Name == "node_time_seconds" {
+			return time.Unix(0, int64(m.Value*1e9)), nil
 		}
-		sec, err := strconv.ParseFloat(v, 64)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("node exporter: node_time_seconds %q", v)
-		}
-		at = time.Unix(0, int64(sec*1e9))
 	}
-	if at.IsZero() {
-		return time.Time{}, errors.New("node exporter: it does not say node_time_seconds")
-	}
-	return at, nil
+	return time.Time{}, errors.New("node exporter: it does not say node_time_seconds")
 }
 
 // roundTrips asks several times and returns where the other clock stands to this one: the interval of the shortest round trip, in the

@@ -134,13 +134,20 @@ func (e *env) look(ctx context.Context) error {
 		for i := range pods {
 			o := &pods[i]
 			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil {
-				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: fmt.Sprintf("http://%s.%s.pod:%d", o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
+				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: kube.PodURL(o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
 			}
 			e.describe(role, o)
 		}
 	}
+	app, there := agent.Application("canary"), e.contexts.Clusters[scenario.Datacenter].Namespace
 	if len(e.generators) == 0 {
-		return fmt.Errorf("no pod of %s runs in %s: the manifests there are older than this program", agent.Application("canary"), e.contexts.Clusters[scenario.Datacenter].Namespace)
+		return fmt.Errorf("no pod of %s runs in %s: the manifests there are older than this program", app, there)
+	}
+	for _, l := range e.session.Scenario.Load {
+		if l.Parallelism > len(e.generators) {
+			return fmt.Errorf("source %s asks for %d shards, and %d pods of the generator stand in datacenter; nothing is made there: kubectl --namespace %s scale deployment/%s --replicas %d",
+				l.Source, l.Parallelism, len(e.generators), there, app, l.Parallelism)
+		}
 	}
 	return nil
 }
@@ -220,18 +227,10 @@ func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
 	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
-	parts := make([][]scenario.Stream, len(e.generators))
-	for _, st := range whole.Scenario.Streams() {
-		i := st.Instance % len(parts)
-		parts[i] = append(parts[i], st)
-	}
-	var shares []agent.Share
-	for i, streams := range parts {
-		if len(streams) > 0 {
-			plan := whole
-			plan.Streams = streams
-			shares = append(shares, agent.Share{Remote: e.generators[i], Plan: plan})
-		}
+	// Nothing is made here: the shards of a load are pods that stand.
+	shares, err := agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+	if err != nil {
+		return nil, err
 	}
 	e.generated = true
 	fleet, err := agent.Launch(ctx, whole, shares, func() ([]*load.Generator, error) { return nil, nil })

@@ -15,7 +15,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"triad/internal/fault"
@@ -111,7 +110,7 @@ func (e *env) whole(ctx context.Context, role, except string) error {
 		if p.GetName() == except {
 			continue
 		}
-		if !ready(p) {
+		if !kube.PodReady(p) {
 			return fmt.Errorf("%s is not ready", p.GetName())
 		}
 		if role != scenario.Kafka {
@@ -135,7 +134,7 @@ const metricsPort = 9404
 func (e *env) figures(ctx context.Context, role string, pod *kube.Object) ([]scrape.Sample, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, figuresTime, fmt.Errorf("no answer within %v", figuresTime))
 	defer cancel()
-	t := scrape.Target{URL: fmt.Sprintf("http://%s.%s.pod:%d/metrics", pod.GetName(), pod.GetNamespace(), metricsPort)}
+	t := scrape.Target{URL: kube.PodURL(pod.GetName(), pod.GetNamespace(), metricsPort) + "/metrics"}
 	return t.Scrape(ctx, e.readers[role])
 }
 
@@ -160,20 +159,6 @@ func (e *env) pods(ctx context.Context, role string, components ...string) ([]ku
 	c := e.clients[role]
 	list, err := c.List(ctx, "v1", "Pod", e.contexts.Clusters[role].Namespace, componentLabel+" in ("+strings.Join(components, ",")+")")
 	return list, c.Explain(err)
-}
-
-// ready reports whether a pod serves: one that is going does not.
-func ready(pod *kube.Object) bool {
-	if pod.GetDeletionTimestamp() != nil {
-		return false
-	}
-	conditions, _, _ := unstructured.NestedSlice(pod.Object, "status", "conditions")
-	for _, c := range conditions {
-		if m, ok := c.(map[string]any); ok && m["type"] == "Ready" {
-			return m["status"] == "True"
-		}
-	}
-	return false
 }
 
 // KillBroker deletes the pod of one broker; with hold it is deleted again whenever it comes back.
@@ -344,7 +329,7 @@ func (s *struck) Hits(ctx context.Context) (uint64, string, error) {
 		return 0, "", err
 	}
 	for i := range pods {
-		if pods[i].GetUID() == s.pod.GetUID() && ready(&pods[i]) {
+		if pods[i].GetUID() == s.pod.GetUID() && kube.PodReady(&pods[i]) {
 			return 0, "", nil
 		}
 	}

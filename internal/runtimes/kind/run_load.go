@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -34,8 +33,7 @@ func (e *env) findGenerators(ctx context.Context) error {
 			if pods[i].GetDeletionTimestamp() != nil {
 				continue
 			}
-			name := pods[i].GetName()
-			e.pods = append(e.pods, generatorPod{agent.Remote{Name: name, Client: c.HTTP(30 * time.Second), URL: fmt.Sprintf("http://%s.%s.pod:9400", name, Datacenter)}, app})
+			e.pods = append(e.pods, generatorPod{e.remoteAgent(&pods[i]), app})
 		}
 	}
 	return e.preferGenerators(ctx)
@@ -69,8 +67,12 @@ func (e *env) preferGenerators(ctx context.Context) error {
 		}
 		preferred += strings.Count(out, "preferred")
 	}
-	if preferred < len(e.pods) {
-		e.log.Warn("not every generator has its weight", "pods", len(e.pods), "preferred", preferred)
+	pods := len(e.pods)
+	for _, shards := range e.shards {
+		pods += len(shards)
+	}
+	if preferred < pods {
+		e.log.Warn("not every generator has its weight", "pods", pods, "preferred", preferred)
 	}
 	return nil
 }
@@ -106,40 +108,35 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 
 // share gives every stream of a plan to a pod, or to the harness when it enters at the broker.
 func (e *env) share(whole agent.Plan) ([]agent.Share, map[string][]scenario.Stream, error) {
-	plans, local := map[string]agent.Plan{}, map[string][]scenario.Stream{}
+	local := map[string][]scenario.Stream{}
+	var remote []scenario.Stream
 	for _, st := range whole.Scenario.Streams() {
-		if st.Enter == "kafka" {
-			local[st.Source] = append(local[st.Source], st)
-			continue
-		}
-		if st.Enter != "file" {
+		switch {
+		case st.Enter == "forward":
 			return nil, nil, fmt.Errorf("source %s: enter %s is not there on kind", st.Source, st.Enter)
+		case st.Enter == "kafka" && whole.Scenario.Load[st.Load].Parallelism == 0:
+			local[st.Source] = append(local[st.Source], st)
+		default:
+			remote = append(remote, st)
+		}
+	}
+	shares, err := agent.Divide(whole, remote, func(st scenario.Stream) ([]agent.Remote, error) {
+		if shards := e.shards[st.Load]; shards != nil {
+			return shards, nil
 		}
 		app := agent.Application(st.Source)
-		var pods []generatorPod
+		var pods []agent.Remote
 		for _, pod := range e.pods {
 			if pod.app == app {
-				pods = append(pods, pod)
+				pods = append(pods, pod.Remote)
 			}
 		}
 		if len(pods) == 0 {
-			return nil, nil, fmt.Errorf("source %s: no pod of %s runs", st.Source, app)
+			return nil, fmt.Errorf("source %s: no pod of %s runs", st.Source, app)
 		}
-		name := pods[st.Instance%len(pods)].Name
-		plan, ok := plans[name]
-		if !ok {
-			plan = whole
-		}
-		plan.Streams = append(plan.Streams, st)
-		plans[name] = plan
-	}
-	var shares []agent.Share
-	for _, pod := range e.pods {
-		if plan, ok := plans[pod.Name]; ok {
-			shares = append(shares, agent.Share{Remote: pod.Remote, Plan: plan})
-		}
-	}
-	return shares, local, nil
+		return pods, nil
+	})
+	return shares, local, err
 }
 
 // producer is a client of the principal that owns a topic.
@@ -152,8 +149,7 @@ func (e *env) producerOpts(topic string) []kgo.Opt {
 	if topic == "canary-topic" {
 		user = "canary"
 	}
-	return append(e.kafkaOpts(user), kgo.SeedBrokers(e.bootstrap()...), kgo.ProducerLinger(0), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	return append(e.kafkaOpts(user), append(load.ProducerOpts(), kgo.SeedBrokers(e.bootstrap()...))...)
 }
 
 // localGenerator produces from the harness as the principal that owns the topic.

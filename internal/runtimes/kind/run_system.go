@@ -25,6 +25,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/kube"
+	"triad/internal/load/agent"
 	"triad/internal/manifests"
 	"triad/internal/observe/elastic"
 	"triad/internal/runtimes"
@@ -205,7 +206,9 @@ type env struct {
 	clients  map[string]*kube.Client
 	targets  []runtimes.Target
 	pods     []generatorPod
-	compared *comparison // nil: the run compares no topologies
+	shards   map[int][]agent.Remote // by load: pods made for this run
+	jobs     []kube.Ref             // that made them
+	compared *comparison            // nil: the run compares no topologies
 }
 
 var (
@@ -254,16 +257,19 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.storeAccess(ctx); err != nil {
 		return nil, err
 	}
+	if err := e.makeShards(ctx); err != nil {
+		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
+	}
 	if err := e.findTargets(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
 	}
 	if err := e.findGenerators(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
 	}
 	if rt.opts.Caps != nil {
 		// After everything was found: what is capped is slow to answer.
 		if e.compared, err = rt.compare(ctx); err != nil {
-			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)), e.endShards(context.WithoutCancel(ctx)))
 		}
 	}
 	return e, nil
@@ -366,10 +372,11 @@ func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {
 		t.Client.CloseIdleConnections()
 	}
+	err := e.endShards(ctx)
 	if e.compared != nil {
-		return e.compared.end(ctx)
+		err = errors.Join(err, e.compared.end(ctx))
 	}
-	return nil
+	return err
 }
 
 // Topology says how the run stands, for one that compares topologies.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/kube"
 	"triad/internal/manifests"
 	"triad/internal/model/fluentbit"
 	"triad/internal/model/fluentd"
@@ -47,7 +48,7 @@ func (e *env) findTargets(ctx context.Context) error {
 			if component == "kafka-connect" {
 				component = "connect" // what judging calls its counters
 			}
-			url := fmt.Sprintf("http://%s.%s.pod:%d%s", pods[i].GetName(), cluster, ep.port, ep.path)
+			url := kube.PodURL(pods[i].GetName(), cluster, ep.port) + ep.path
 			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second)})
 		}
 	}
@@ -68,7 +69,7 @@ func (e *env) ConnectWorkers() []connect.Worker {
 	var out []connect.Worker
 	for _, t := range e.targets {
 		if t.Component == "connect" {
-			out = append(out, connect.Worker{URL: fmt.Sprintf("http://%s.%s.pod:%d", t.Instance, t.Cluster, connectPort), Client: t.Client})
+			out = append(out, connect.Worker{URL: kube.PodURL(t.Instance, t.Cluster, connectPort), Client: t.Client})
 		}
 	}
 	return out

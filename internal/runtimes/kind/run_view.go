@@ -4,10 +4,10 @@ package kind
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
+	"triad/internal/kube"
 	"triad/internal/manifests"
 	"triad/internal/runtimes"
 	"triad/internal/view"
@@ -53,7 +53,7 @@ func (e *env) Grafana() *runtimes.GrafanaAccess {
 		return nil
 	}
 	return &runtimes.GrafanaAccess{
-		URL: fmt.Sprintf("http://%s.%s.pod:%d", pods[0].GetName(), Monitoring, grafanaPort), Client: c.HTTP(30 * time.Second),
+		URL: kube.PodURL(pods[0].GetName(), Monitoring, grafanaPort), Client: c.HTTP(30 * time.Second),
 		User: string(sec["username"]), Password: string(sec["password"]),
 	}
 }

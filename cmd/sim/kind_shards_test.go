@@ -1,0 +1,119 @@
+//go:build !embedded_only
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"triad/internal/check"
+	"triad/internal/evidence"
+	"triad/internal/scenario"
+)
+
+// shardsScenario has shards at both places where pods in datacenter can send: their own log files, and the brokers.
+const shardsScenario = `apiVersion: triad/v1
+name: shards
+title: a load that several pods share
+phases: {warm-up: 5s, before: 25s, drain: 120s}
+load:
+  - {source: service, rate: 60/s, streams: 6, parallelism: 3}
+  - {source: system-syslog, rate: 20/s, streams: 2, enter: kafka, parallelism: 2}
+`
+
+// TestKindShards has Indexed Jobs send the load of a run on real clusters, and kills one pod of them in a second run. Whatever the machine's
+// speed: every shard's ledger is there and every record is accounted for; what the pod that was killed had sent is unknown, and not lost; and
+// no Job is left.
+func TestKindShards(t *testing.T) {
+	if os.Getenv("TRIAD_KIND_TESTS") == "" {
+		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine and takes four minutes")
+	}
+	dir := t.TempDir()
+	name := file(t, dir, "shards.yaml", shardsScenario)
+	t.Run("whole", func(t *testing.T) {
+		reports := filepath.Join(dir, "whole")
+		res, _ := kindRun(t, name, "--reports", reports)
+		for _, c := range []string{"evidence", "loss", "corruption", "isolation", "phantom"} {
+			verdictIs(t, res, c, check.Pass)
+		}
+		if res.Totals.Acknowledged == 0 || res.Totals.Lost != 0 || res.Totals.Unknown != 0 {
+			t.Errorf("totals: %+v", res.Totals)
+		}
+		if n := shardLedgers(t, reports); n != 5 {
+			t.Errorf("%d ledgers of shards, want 5", n)
+		}
+	})
+	t.Run("killed", func(t *testing.T) {
+		binary := os.Getenv("TRIAD_SIM_BINARY")
+		if binary == "" {
+			t.Skip("TRIAD_SIM_BINARY is not set: it kills the pod")
+		}
+		reports := filepath.Join(dir, "killed")
+		p := exec.Command(binary, "--root", root(t), "run", name, "--runtime", "kind", "--reports", reports) //nolint:gosec // the program under test
+		var out bytes.Buffer
+		p.Stdout, p.Stderr = &out, &out
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- p.Wait() }()
+		var run string
+		for tick := time.Tick(200 * time.Millisecond); run == ""; {
+			select {
+			case <-tick:
+			case err := <-ended:
+				t.Fatalf("it ended before: %v\n%s", err, &out)
+			}
+			for _, d := range runDirs(t, reports) {
+				if b, err := os.ReadFile(filepath.Join(d, evidence.EventsFile)); err == nil && strings.Contains(string(b), `"phase","name":"before"`) {
+					run = d
+				}
+			}
+		}
+		time.Sleep(8 * time.Second)
+		rt, err := (&app{stdout: testWriter{t}, stderr: testWriter{t}, getenv: os.Getenv, root: root(t)}).kind(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := rt.Client(scenario.Datacenter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods, err := c.List(t.Context(), "v1", "Pod", scenario.Datacenter, "triad.dev/shards,batch.kubernetes.io/job-completion-index=1,!triad.dev/enters")
+		if err != nil || len(pods) != 1 {
+			t.Fatalf("%d pods of shard 1: %v", len(pods), err)
+		}
+		if err := c.Kill(t.Context(), &pods[0]); err != nil {
+			t.Fatal(err)
+		}
+		<-ended //nolint:errcheck // it is no pass
+		res := result(t, run)
+		for _, k := range res.Checks {
+			t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
+		}
+		if res.Totals.Lost != 0 || res.Totals.Unknown == 0 || res.Verdict == check.Pass {
+			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, &out)
+		}
+		if n := shardLedgers(t, reports); n != 4 {
+			t.Errorf("%d ledgers of shards, want 4: one went with its pod", n)
+		}
+		if left, err := c.List(t.Context(), "batch/v1", "Job", scenario.Datacenter, "triad.dev/shards"); err != nil || len(left) > 0 {
+			t.Errorf("%d Jobs are left behind, %v", len(left), err)
+		}
+	})
+}
+
+// shardLedgers is how many shards' ledgers the only run in a folder has.
+func shardLedgers(t *testing.T, reports string) int {
+	t.Helper()
+	m, err := filepath.Glob(filepath.Join(reports, "*", "ledger", evidence.PointSent+"shards-*.led"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(m)
+}
