@@ -102,7 +102,7 @@ func (s *system) sinkFor(gr group, p runtimes.LoadPlan) (load.Sink, error) {
 		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, kgo.SeedBrokers(s.brokers.Addrs()...), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+		opts = append(opts, kgo.SeedBrokers(s.brokers.Addrs()...), kgo.ProducerLinger(load.Linger), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 		return load.NewKafkaSink(node, p.Start, opts...)
 	case "forward":
 		return s.forwardSink(gr)
