@@ -43,10 +43,11 @@ KAFKA_PASSWORD and /etc/triad/kafka/ca.crt say. /metrics, /ready, /status, POST 
 				return usage(fmt.Errorf("--source %q: want service or system", source))
 			}
 			if kafka {
-				var err error
-				if cfg.Kafka, err = kafkaFromPod(); err != nil {
+				brokers, opts, err := kafkaFromPod()
+				if err != nil {
 					return usage(fmt.Errorf("--kafka: %w", err))
 				}
+				cfg.Kafka = append(append(load.ProducerOpts(), kgo.SeedBrokers(brokers...)), opts...)
 				cfg.Host = os.Getenv("POD_NAME")
 			}
 			runtime.GOMAXPROCS(max(load.Procs, runtime.GOMAXPROCS(0)))
@@ -69,22 +70,24 @@ KAFKA_PASSWORD and /etc/triad/kafka/ca.crt say. /metrics, /ready, /status, POST 
 	return c
 }
 
-// kafkaFromPod are the options of a producer in a pod: what Fluentd has in the same namespace.
-func kafkaFromPod() ([]kgo.Opt, error) {
+// kafkaFromPod is how a pod reaches the brokers: as Fluentd is told to in the same namespace.
+func kafkaFromPod() (brokers []string, opts []kgo.Opt, err error) {
 	const authority = "/etc/triad/kafka/ca.crt"
 	for _, v := range []string{"KAFKA_BROKERS", "KAFKA_USERNAME", "KAFKA_PASSWORD"} {
 		if os.Getenv(v) == "" {
-			return nil, fmt.Errorf("%s is not set", v)
+			return nil, nil, fmt.Errorf("%s is not set", v)
 		}
 	}
 	pem, err := os.ReadFile(authority)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: no certificate in it", authority)
+		return nil, nil, fmt.Errorf("%s: no certificate in it", authority)
 	}
-	return append(load.ProducerOpts(), kgo.SeedBrokers(strings.Split(os.Getenv("KAFKA_BROKERS"), ",")...), kgo.DialTLSConfig(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}),
-		kgo.SASL(scram.Auth{User: os.Getenv("KAFKA_USERNAME"), Pass: os.Getenv("KAFKA_PASSWORD")}.AsSha512Mechanism())), nil
+	return strings.Split(os.Getenv("KAFKA_BROKERS"), ","), []kgo.Opt{
+		kgo.DialTLSConfig(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}),
+		kgo.SASL(scram.Auth{User: os.Getenv("KAFKA_USERNAME"), Pass: os.Getenv("KAFKA_PASSWORD")}.AsSha512Mechanism()),
+	}, nil
 }

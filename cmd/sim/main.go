@@ -107,7 +107,7 @@ func (a *app) command() *cobra.Command {
 	c.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to stderr")
 	c.PersistentFlags().StringVar(&a.root, "root", "", "folder with scenarios/ and manifests/ (default: the nearest above the current one)")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
-	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.compareCommand(), a.claimsCommand(), a.planCommand(), a.fidelityCommand(), a.schemaCommand(), a.selftestCommand(), a.manifestsCommand(), a.inputgenCommand(), a.modelCommand(), a.probeCommand(), a.docsCommand())
+	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.compareCommand(), a.claimsCommand(), a.planCommand(), a.fidelityCommand(), a.schemaCommand(), a.selftestCommand(), a.manifestsCommand(), a.inputgenCommand(), a.observerCommand(), a.modelCommand(), a.probeCommand(), a.docsCommand())
 	c.AddCommand(a.kubeCommands()...)
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)

@@ -23,10 +23,17 @@ type sightings struct {
 	dupN, corruptN, foreignN, misorderedN, phantomN uint64
 }
 
-func (s *sightings) add(e evidence.Entry) {
+func (s *sightings) add(e evidence.Entry, several bool) {
 	n := e.Span.Len()
 	switch e.Class {
 	case evidence.Seen:
+		if several {
+			// Each of several observers sees a record for the first time that is in partitions of both.
+			if again := s.seen.Intersect(span(e.Span.Lo, e.Span.Hi)); again.Len() > 0 {
+				s.dup.Union(again)
+				s.dupN += again.Len()
+			}
+		}
 		s.seen.AddSpan(e.Span)
 	case evidence.Duplicate:
 		s.dup.AddSpan(e.Span)
@@ -119,6 +126,7 @@ func (a *account) read(r *evidence.Run) {
 	intents := map[uint32]time.Duration{}
 	var last time.Duration
 	for _, p := range a.points {
+		point := evidence.PointOf(p)
 		sent := strings.HasPrefix(p, evidence.PointSent)
 		here := map[uint32]bool{}
 		damage := len(r.Damage)
@@ -134,11 +142,11 @@ func (a *account) read(r *evidence.Run) {
 			case sent:
 				here[e.Stream] = true
 				s.outcome(e)
-			case p == evidence.PointKafka:
-				s.kafka.add(e)
+			case point == evidence.PointKafka:
+				s.kafka.add(e, p != point)
 			case p == evidence.PointSearch:
-				s.search.add(e)
-			case p == evidence.PointDeadLetter && e.Class == evidence.Seen:
+				s.search.add(e, false)
+			case point == evidence.PointDeadLetter && e.Class == evidence.Seen:
 				s.dead.AddSpan(e.Span)
 			}
 			return nil

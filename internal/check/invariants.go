@@ -34,9 +34,9 @@ func (j *judge) delivery(segment string) string {
 
 // incomplete says why the sightings of a point prove no absence; empty when they do.
 func (j *judge) incomplete(point string) string {
-	file := "ledger/" + point + ".led"
 	for _, d := range j.r.Damage {
-		if d.File == file || d.File == evidence.EventsFile {
+		ledger, ok := strings.CutPrefix(strings.TrimSuffix(d.File, ".led"), "ledger/")
+		if ok && evidence.PointOf(ledger) == point || d.File == evidence.EventsFile {
 			return d.String()
 		}
 	}

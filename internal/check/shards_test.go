@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestShardsAreOne: what n shards wrote, brought together, is judged as what one generator would have written: every count, every range,
-// every percentile, of every history that has streams to share.
+// TestShardsAreOne: what n generators and n observers wrote, brought together, is judged as what one of each would have written: every count,
+// every range, every percentile, of every history that has streams to share. A record that is in the partitions of two observers, each of
+// which sees it for the first time, is a duplicate.
 func TestShardsAreOne(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.history")
 	if err != nil {
@@ -27,7 +28,7 @@ func TestShardsAreOne(t *testing.T) {
 			want := figuresOf(t, one)
 			for _, n := range []int{2, 3, len(one.streams)} {
 				many := readHistory(t, f).story
-				many.shards = n
+				many.shards, many.readers = n, n
 				if got := figuresOf(t, many); !reflect.DeepEqual(got, want) {
 					for k, v := range want {
 						if !reflect.DeepEqual(got[k], v) {

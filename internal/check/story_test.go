@@ -37,6 +37,7 @@ type story struct {
 	ready    map[string]bool
 	recon    string
 	baseline *Result // to compare with; nil: none
+	readers  int     // observers of Kafka that share the partitions; 0: one
 	shards   int     // generators in pods of their own that share the streams; 0: one, in the run's own directory
 }
 
@@ -207,11 +208,9 @@ func (st *story) write(t testing.TB) string {
 		}
 	}
 	for _, point := range []string{evidence.PointKafka, evidence.PointSearch, evidence.PointDeadLetter} {
-		l, err := w.Ledger(point)
-		fail(err)
 		for _, id := range ids {
 			for c, s := range st.streams[id].points[point] {
-				mark(l, c, id, s, st.streams[id].times[point])
+				st.writeSeen(w, point, c, id, s, fail)
 			}
 		}
 	}
@@ -233,6 +232,33 @@ func (st *story) write(t testing.TB) string {
 		fail(d(dir))
 	}
 	return dir
+}
+
+// writeSeen writes what an observer saw of a stream. With several, a duplicate is what another one saw for the first time.
+func (st *story) writeSeen(w *evidence.Writer, point string, c evidence.Class, id uint32, s *stats.Set, fail func(error)) {
+	name := func(k int) string {
+		if st.readers == 0 || point == evidence.PointSearch {
+			return point
+		}
+		return evidence.ShardOf(point, k%st.readers)
+	}
+	times := st.streams[id].times[point]
+	l, err := w.Ledger(name(int(id)))
+	fail(err)
+	if c != evidence.Duplicate || name(0) == name(1) {
+		mark(l, c, id, s, times)
+		return
+	}
+	other, err := w.Ledger(name(int(id) + 1))
+	fail(err)
+	for q := range s.All() {
+		for seq := q.Lo; seq < q.Hi; seq++ {
+			other.Mark(evidence.Seen, id, seq)
+			for range times[seq] - 1 {
+				other.Mark(evidence.Duplicate, id, seq)
+			}
+		}
+	}
 }
 
 func mark(l *evidence.Ledger, c evidence.Class, id uint32, s *stats.Set, times map[uint64]int) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,21 @@ const (
 	PointDeadLetter = "dead-letter"
 	PointSearch     = "search" // the final exact reconciliation of the store
 )
+
+// ShardOf is the name of the ledger that one of several observers of a point writes.
+func ShardOf(point string, shard int) string { return point + "-" + strconv.Itoa(shard) }
+
+// PointOf is the point of a ledger: that of its observer, whether it is the only one or one of several. Generators are points of their own.
+func PointOf(ledger string) string {
+	for _, point := range []string{PointKafka, PointDeadLetter} {
+		if shard, ok := strings.CutPrefix(ledger, point+"-"); ok {
+			if _, err := strconv.ParseUint(shard, 10, 16); err == nil {
+				return point
+			}
+		}
+	}
+	return ledger
+}
 
 // Files of a run directory.
 const (

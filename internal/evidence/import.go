@@ -16,13 +16,48 @@ import (
 // file of its own, its histograms and series merged into the run's, which is exact. A torn tail is cut, as the reader
 // of the run would cut it.
 func (w *Writer) Import(dir, name string) error {
-	led, err := os.ReadFile(filepath.Join(dir, name+ledgerExt))
-	if err != nil {
-		return fmt.Errorf("ledger of %s: %w", name, err)
-	}
-	if err := writeWhole(w.LedgerPath(name), led); err != nil {
+	if err := w.takeLedger(filepath.Join(dir, name+ledgerExt), name); err != nil {
 		return err
 	}
+	return w.merge(filepath.Join(dir, name+".hist"), filepath.Join(dir, name+".tsf"))
+}
+
+// Merge brings the run directory of an observer elsewhere into the run: its ledgers as files of their own, its events, and its histograms and
+// series as Import does. One that was not closed, or is damaged, is an error, and nothing of it is taken.
+func (w *Writer) Merge(dir string) error {
+	r, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	if r.Seal == nil {
+		return errors.New("it was not closed")
+	}
+	if len(r.Damage) > 0 {
+		return errors.New(r.Damage[0].String())
+	}
+	for _, p := range r.Points() {
+		if err := w.takeLedger(filepath.Join(dir, ledgerDir, p+ledgerExt), p); err != nil {
+			return err
+		}
+	}
+	for _, e := range r.Events {
+		if err := w.Events.Add(e); err != nil {
+			return err
+		}
+	}
+	return w.merge(filepath.Join(dir, HistsName), filepath.Join(dir, SeriesName))
+}
+
+func (w *Writer) takeLedger(file, point string) error {
+	led, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("ledger of %s: %w", point, err)
+	}
+	return writeWhole(w.LedgerPath(point), led)
+}
+
+// merge adds the histograms and series of two files to the run's.
+func (w *Writer) merge(hists, series string) error {
 	var first error
 	note := func(d *Damage, err error) {
 		switch {
@@ -33,7 +68,7 @@ func (w *Writer) Import(dir, name string) error {
 			first = errors.New(d.String())
 		}
 	}
-	note(ReadHists(filepath.Join(dir, name+".hist"), name+".hist", w.Hists.window, func(k HistKey, from time.Duration, h *stats.Hist) error {
+	note(ReadHists(hists, filepath.Base(hists), w.Hists.window, func(k HistKey, from time.Duration, h *stats.Hist) error {
 		id, err := w.Hists.Key(k)
 		if err != nil {
 			return err
@@ -41,7 +76,7 @@ func (w *Writer) Import(dir, name string) error {
 		w.Hists.merge(id, from, h)
 		return nil
 	}))
-	note(ReadSeries(filepath.Join(dir, name+".tsf"), name+".tsf", func(at time.Duration, s Sample) error { return w.Series.Add(at, s) }))
+	note(ReadSeries(series, filepath.Base(series), func(at time.Duration, s Sample) error { return w.Series.Add(at, s) }))
 	return first
 }
 

@@ -22,6 +22,14 @@ const scrapeEvery = time.Second
 // remoteWriteBatch is Prometheus's default batch_send_deadline.
 const remoteWriteBatch = 5 * time.Second
 
+// kafkaObserver reads the topics of a run.
+type kafkaObserver interface {
+	// Run reads until ctx ends; then everything that was seen is in the evidence.
+	Run(ctx context.Context, known *observe.Known) error
+	Seen() uint64
+	DeadLettered() uint64
+}
+
 // watchers are all observers of a run; stop ends them and waits.
 type watchers struct {
 	cancel context.CancelFunc

@@ -14,6 +14,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/observe"
+	"triad/internal/observe/agent"
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/kafka"
 	"triad/internal/progress"
@@ -85,7 +86,7 @@ type runner struct {
 	w         *evidence.Writer
 	env       runtimes.Env
 	known     *observe.Known
-	kafka     *kafka.Observer
+	kafka     kafkaObserver
 	store     *elastic.Observer
 	gen       runtimes.Generation
 	start     time.Time
@@ -392,7 +393,7 @@ func (r *runner) assume(ctx context.Context) error {
 			return "", &ProvisionError{fmt.Errorf("store: %w", err)}
 		}
 		access := r.env.Kafka()
-		r.kafka, err = kafka.Open(check, kafka.Config{
+		r.kafka, err = r.openKafka(check, kafka.Config{
 			Brokers: access.Brokers, Opts: access.Opts, Topics: r.topics(), Only: access.Only, DeadLetter: access.DeadLetter,
 			Group: access.SinkGroup, Evidence: r.w, Pulse: r.w.Header().PulseEvery, Logger: r.Logger, Resume: r.left,
 		})
@@ -401,6 +402,18 @@ func (r *runner) assume(ctx context.Context) error {
 		}
 		return fmt.Sprintf("store %s answers, %d topics known", version, len(r.topics())), nil
 	})
+}
+
+// openKafka has Kafka read by the harness, by several observers in it, or by those that the environment has in pods.
+func (r *runner) openKafka(ctx context.Context, cfg kafka.Config) (kafkaObserver, error) {
+	if env, ok := r.env.(runtimes.ObserverPods); ok {
+		if pods := env.Observers(); len(pods) > 0 {
+			return agent.Open(ctx, pods, agent.Plan{
+				Header: r.w.Header(), Scenario: *r.Scenario, Topics: cfg.Topics, Only: cfg.Only, DeadLetter: cfg.DeadLetter, Group: cfg.Group,
+			}, r.w)
+		}
+	}
+	return kafka.OpenGroup(ctx, cfg, max(r.Scenario.Observers, 1))
 }
 
 // topics are the topics of the run's streams, in order, and behind them every other topic of the catalogue: a record

@@ -13,6 +13,7 @@ import (
 	"triad/internal/observe/connect"
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/scrape"
+	"triad/internal/pod"
 	"triad/internal/scenario"
 )
 
@@ -68,6 +69,11 @@ type Env interface {
 	// Generate starts the load; the schedule begins at p.Start.
 	Generate(ctx context.Context, p LoadPlan) (Generation, error)
 	Close(ctx context.Context) error
+}
+
+// ObserverPods is an Env that made pods which read Kafka for the harness, because the scenario asks for observers.
+type ObserverPods interface {
+	Observers() []pod.Remote // nil: the harness reads itself
 }
 
 // Budgeter is an Env in which the system under test shares the processors of the harness, and which can measure what a

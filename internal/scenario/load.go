@@ -303,6 +303,9 @@ func (v *validator) load(s *Scenario) {
 	if len(s.Load) == 0 {
 		v.fail("load", "missing: a run without load proves nothing")
 	}
+	if s.Observers < 0 || s.Observers > maxObservers {
+		v.fail("observers", "must be from 0 to %d", maxObservers)
+	}
 	total := 0
 	for i, l := range s.Load {
 		p := fmt.Sprintf("load[%d]", i)

@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/load"
+	"triad/internal/pod"
 	"triad/internal/scenario"
 	"triad/internal/source"
 )
@@ -44,6 +44,9 @@ type Status struct {
 	Progress load.Progress `json:"progress"`
 	Time     time.Time     `json:"time"` // the agent's clock, for measuring offsets
 }
+
+// agentFiles is how the files of a run begin.
+const agentFiles = "agent."
 
 // Config of an agent.
 type Config struct {
@@ -87,9 +90,9 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	metrics := promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) { a.gauge(); metrics.ServeHTTP(w, r) })
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Status()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { pod.Answer(w, a.Status()) })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) { a.handleRun(ctx, w, r) })
-	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.Stop(); answer(w, a.Status()) })
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.Stop(); pod.Answer(w, a.Status()) })
 	mux.HandleFunc("GET /evidence", a.handleEvidence)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	errc := make(chan error, 1)
@@ -105,11 +108,6 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	err := srv.Shutdown(down)
 	<-errc //nolint:errcheck // it says that it is closed
 	return err
-}
-
-func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the peer is gone when this fails
 }
 
 // Status returns how far the agent is.
@@ -132,17 +130,14 @@ func (a *Agent) gauge() {
 
 func (a *Agent) handleRun(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var p Plan
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 8<<20))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&p); err != nil {
-		http.Error(w, "plan: "+err.Error(), http.StatusBadRequest)
+	if !pod.Order(w, r, &p) {
 		return
 	}
 	if err := a.Start(ctx, p); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	answer(w, a.Status())
+	pod.Answer(w, a.Status())
 }
 
 // Start begins a plan; a run that is still under way is an error.
@@ -216,13 +211,13 @@ func (a *Agent) evidence(p Plan) (load.Evidence, func(time.Duration) error, erro
 		return ev, nil, fmt.Errorf("ledger folder: %w", err)
 	}
 	var err error
-	if ev.Ledger, err = evidence.CreateLedger(filepath.Join(dir, "agent.led")); err != nil {
+	if ev.Ledger, err = evidence.CreateLedger(filepath.Join(dir, agentFiles+"led")); err != nil {
 		return ev, nil, err
 	}
-	if ev.Hists, err = evidence.CreateHists(filepath.Join(dir, "agent.hist"), p.HistWindow); err != nil {
+	if ev.Hists, err = evidence.CreateHists(filepath.Join(dir, agentFiles+"hist"), p.HistWindow); err != nil {
 		return ev, nil, err
 	}
-	if ev.Series, err = evidence.CreateSeries(filepath.Join(dir, "agent.tsf")); err != nil {
+	if ev.Series, err = evidence.CreateSeries(filepath.Join(dir, agentFiles+"tsf")); err != nil {
 		return ev, nil, err
 	}
 	ev.Pulse = evidence.NewPulse(ev.Series, "ledger", p.PulseEvery)
@@ -301,27 +296,7 @@ func (a *Agent) handleEvidence(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "run: want a number", http.StatusBadRequest)
 		return
 	}
-	files, _ := filepath.Glob(filepath.Join(a.dir(uint32(run)), "agent.*"))
-	if len(files) == 0 {
-		http.Error(w, "no such run here", http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Content-Type", "application/x-tar")
-	t := tar.NewWriter(w)
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err == nil {
-			err = t.WriteHeader(&tar.Header{Name: filepath.Base(f), Mode: 0o644, Size: int64(len(b))})
-		}
-		if err == nil {
-			_, err = t.Write(b)
-		}
-		if err != nil {
-			a.cfg.Logger.Error("send evidence", "error", err)
-			return // a stream that ends early has no end mark, so the reader notices
-		}
-	}
-	if err := t.Close(); err != nil {
+	if err := pod.Send(w, a.dir(uint32(run)), func(name string) bool { return strings.HasPrefix(name, agentFiles) }); err != nil {
 		a.cfg.Logger.Error("send evidence", "error", err)
 	}
 }

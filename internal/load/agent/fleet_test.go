@@ -17,6 +17,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/load"
+	"triad/internal/pod"
 	"triad/internal/record"
 	"triad/internal/scenario"
 )
@@ -164,7 +165,7 @@ func TestRejoin(t *testing.T) {
 		if r.Method == http.MethodPost {
 			told.Add(1)
 		}
-		answer(w, Status{Run: 7})
+		pod.Answer(w, Status{Run: 7})
 	}))
 	defer srv.Close()
 	whole := Plan{Run: 7, Start: time.Now().Add(-time.Hour)}

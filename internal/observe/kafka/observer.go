@@ -31,6 +31,21 @@ type Config struct {
 	Pulse      time.Duration
 	Logger     *slog.Logger
 	Resume     *evidence.Left // of a run that goes on; nil: it begins
+	// Of several observers, this one reads the partitions whose numbers are Shard modulo Shards; 0 of 0 or 1: it reads all.
+	Shard, Shards int
+}
+
+// owns reports whether a partition is this observer's.
+func (c Config) owns(partition int32) bool {
+	return c.Shards < 2 || int(partition)%c.Shards == c.Shard
+}
+
+// point is the name of this observer's ledger of a point.
+func (c Config) point(name string) string {
+	if c.Shards < 2 {
+		return name
+	}
+	return evidence.ShardOf(name, c.Shard)
 }
 
 // Observer reads the topics. Open it before the load starts, Run it, and ask it for counts at any time.
@@ -95,6 +110,9 @@ func Open(ctx context.Context, cfg Config) (*Observer, error) {
 	}
 	from := map[string]map[int32]kgo.Offset{}
 	ends.Each(func(l kadm.ListedOffset) {
+		if !cfg.owns(l.Partition) {
+			return
+		}
 		if from[l.Topic] == nil {
 			from[l.Topic] = map[int32]kgo.Offset{}
 		}
@@ -113,10 +131,10 @@ func Open(ctx context.Context, cfg Config) (*Observer, error) {
 		boot.Close()
 		return nil, fmt.Errorf("kafka observer: %w", err)
 	}
-	if o.ledger, err = cfg.Evidence.Ledger(evidence.PointKafka); err != nil {
+	if o.ledger, err = cfg.Evidence.Ledger(cfg.point(evidence.PointKafka)); err != nil {
 		return nil, err
 	}
-	if o.dead, err = cfg.Evidence.Ledger(evidence.PointDeadLetter); err != nil {
+	if o.dead, err = cfg.Evidence.Ledger(cfg.point(evidence.PointDeadLetter)); err != nil {
 		return nil, err
 	}
 	o.pulse = evidence.NewPulse(cfg.Evidence.Series, evidence.PointKafka, cfg.Pulse)
@@ -313,8 +331,8 @@ func indexZero(s string) int {
 
 // lagLoop writes, once a second, how far the sink's group is behind the ends of the topics.
 func (o *Observer) lagLoop(ctx context.Context) {
-	if o.cfg.Group == "" {
-		return
+	if o.cfg.Group == "" || o.cfg.Shard > 0 {
+		return // one of several tells the lag of all
 	}
 	t := time.NewTicker(time.Second)
 	defer t.Stop()

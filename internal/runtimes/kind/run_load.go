@@ -33,7 +33,7 @@ func (e *env) findGenerators(ctx context.Context) error {
 			if pods[i].GetDeletionTimestamp() != nil {
 				continue
 			}
-			e.pods = append(e.pods, generatorPod{e.remoteAgent(&pods[i]), app})
+			e.pods = append(e.pods, generatorPod{agent.Remote(remotePod(c, &pods[i])), app})
 		}
 	}
 	return e.preferGenerators(ctx)

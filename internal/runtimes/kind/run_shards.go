@@ -15,8 +15,11 @@ import (
 	"triad/internal/kube"
 	"triad/internal/load/agent"
 	"triad/internal/manifests"
-	"triad/internal/scenario"
+	"triad/internal/pod"
+	"triad/internal/runtimes"
 )
+
+var _ runtimes.ObserverPods = (*env)(nil)
 
 const (
 	shardLabel = "triad.dev/shards" // the run whose shards an object is
@@ -30,7 +33,6 @@ const (
 
 // makeShards makes an Indexed Job for each load that asks for shards, and waits for its pods. A run that goes on finds its own.
 func (e *env) makeShards(ctx context.Context) error {
-	e.shards = map[int][]agent.Remote{}
 	c := e.clients[Datacenter]
 	for i, l := range e.session.Scenario.Load {
 		if l.Parallelism == 0 {
@@ -41,33 +43,37 @@ func (e *env) makeShards(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
-		job := shardJob(generator, e.session.Scenario, i, e.session.Run)
+		job := e.shardJob(generator, i)
 		ref := kube.RefOf(&job)
 		if _, err := c.Get(ctx, ref); kube.IsNotFound(err) {
 			if err := c.Create(ctx, &job); err != nil {
 				return fmt.Errorf("shards of %s: %w", l.Source, err)
 			}
 		}
-		e.jobs = append(e.jobs, ref)
-		if e.shards[i], err = e.awaitShards(ctx, ref.Name, l.Parallelism); err != nil {
+		e.jobs[Datacenter] = append(e.jobs[Datacenter], ref)
+		pods, err := e.awaitPods(ctx, Datacenter, ref.Name, l.Parallelism)
+		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
+		}
+		for _, p := range pods {
+			e.shards[i] = append(e.shards[i], agent.Remote(p))
 		}
 	}
 	return nil
 }
 
-// awaitShards waits until a Job has a ready pod for each index, and returns them in this order.
-func (e *env) awaitShards(ctx context.Context, job string, n int) ([]agent.Remote, error) {
-	c := e.clients[Datacenter]
+// awaitPods waits until a Job has a ready pod for each index, and returns them in this order.
+func (e *env) awaitPods(ctx context.Context, cluster, job string, n int) ([]pod.Remote, error) {
+	c := e.clients[cluster]
 	limited, cancel := context.WithTimeoutCause(ctx, shardTime, fmt.Errorf("not ready within %v", shardTime))
 	defer cancel()
 	for {
-		pods, err := c.List(limited, "v1", "Pod", Datacenter, "batch.kubernetes.io/job-name="+job)
-		out, ready := make([]agent.Remote, n), 0
+		pods, err := c.List(limited, "v1", "Pod", cluster, "batch.kubernetes.io/job-name="+job)
+		out, ready := make([]pod.Remote, n), 0
 		for i := range pods {
 			k, err := strconv.Atoi(pods[i].GetLabels()[shardIndex])
 			if err == nil && k >= 0 && k < n && out[k].Name == "" && kube.PodReady(&pods[i]) {
-				out[k] = e.remoteAgent(&pods[i])
+				out[k] = remotePod(c, &pods[i])
 				ready++
 			}
 		}
@@ -78,19 +84,19 @@ func (e *env) awaitShards(ctx context.Context, job string, n int) ([]agent.Remot
 		case <-time.After(300 * time.Millisecond):
 		case <-limited.Done():
 			if err == nil {
-				err = errors.New(c.Diagnose(context.WithoutCancel(ctx), Datacenter).Cause)
+				err = errors.New(c.Diagnose(context.WithoutCancel(ctx), cluster).Cause)
 			}
 			return nil, fmt.Errorf("%d of %d pods of Job %s: %w (%w)", ready, n, job, context.Cause(limited), err)
 		}
 	}
 }
 
-// remoteAgent is the agent in a pod of a generator. A pod that is gone for good takes with it what its ledger said.
-func (e *env) remoteAgent(pod *kube.Object) agent.Remote {
-	c, name, uid := e.clients[Datacenter], pod.GetName(), pod.GetUID()
-	ref := kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: Datacenter, Name: name}
-	return agent.Remote{
-		Name: name, URL: kube.PodURL(name, Datacenter, agentPort), Client: c.HTTP(30 * time.Second),
+// remotePod is Triad's own program in a pod. A pod that is gone for good takes with it what it has written.
+func remotePod(c *kube.Client, o *kube.Object) pod.Remote {
+	name, uid := o.GetName(), o.GetUID()
+	ref := kube.Ref{APIVersion: "v1", Kind: "Pod", Namespace: o.GetNamespace(), Name: name}
+	return pod.Remote{
+		Name: name, URL: kube.PodURL(name, ref.Namespace, agentPort), Client: c.HTTP(30 * time.Second),
 		Gone: func(ctx context.Context) bool {
 			o, err := c.Get(ctx, ref)
 			return kube.IsNotFound(err) || err == nil && o.GetUID() != uid
@@ -98,11 +104,32 @@ func (e *env) remoteAgent(pod *kube.Object) agent.Remote {
 	}
 }
 
+// runID names the run in labels.
+func (e *env) runID() string { return fmt.Sprintf("%08x", e.session.Run) }
+
+// indexedJob is a Job of n pods that are there for this run only.
+func (e *env) indexedJob(cluster, name string, n int, template map[string]any) kube.Object {
+	p := e.session.Scenario.Phases
+	deadline := p.LoadTime() + p.Drain.D() + shardSlack
+	return kube.Object{Object: map[string]any{
+		"apiVersion": "batch/v1", "kind": "Job",
+		"metadata": map[string]any{"namespace": cluster, "name": name + "-" + e.runID(), "labels": map[string]any{
+			"app.kubernetes.io/part-of": "triad", "app.kubernetes.io/managed-by": "triad", shardLabel: e.runID(),
+		}},
+		"spec": map[string]any{
+			"completionMode": "Indexed", "completions": int64(n), "parallelism": int64(n),
+			// A pod that was killed comes again and has no plan: the Job is not to give up because of it and take the others with it.
+			"backoffLimit": int64(1000), "activeDeadlineSeconds": int64(deadline / time.Second), "ttlSecondsAfterFinished": int64(60),
+			"template": template,
+		},
+	}}
+}
+
 // shardJob is the Job of one load: pods of the deployed generator, which differ from it in that they are there for one run only.
-func shardJob(generator *kube.Object, s *scenario.Scenario, load int, run uint32) kube.Object {
-	l, id := s.Load[load], fmt.Sprintf("%08x", run)
+func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
+	l := e.session.Scenario.Load[load]
 	labels := map[string]any{
-		"app.kubernetes.io/name": agent.Application(l.Source) + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", shardLabel: id,
+		"app.kubernetes.io/name": agent.Application(l.Source) + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
 	}
 	template, _, _ := unstructured.NestedMap(generator.Object, "spec", "template") // a copy
 	spec, _ := template["spec"].(map[string]any)
@@ -111,7 +138,7 @@ func shardJob(generator *kube.Object, s *scenario.Scenario, load int, run uint32
 	spread, _ := spec["topologySpreadConstraints"].([]any)
 	for _, s := range spread {
 		if m, ok := s.(map[string]any); ok {
-			m["labelSelector"] = map[string]any{"matchLabels": map[string]any{shardLabel: id}}
+			m["labelSelector"] = map[string]any{"matchLabels": map[string]any{shardLabel: e.runID()}}
 		}
 	}
 	if l.Enter == "kafka" {
@@ -119,19 +146,7 @@ func shardJob(generator *kube.Object, s *scenario.Scenario, load int, run uint32
 		producing(spec)
 	}
 	template["metadata"] = map[string]any{"labels": labels}
-	deadline := s.Phases.LoadTime() + s.Phases.Drain.D() + shardSlack
-	return kube.Object{Object: map[string]any{
-		"apiVersion": "batch/v1", "kind": "Job",
-		"metadata": map[string]any{"namespace": Datacenter, "name": fmt.Sprintf("shards-%s-%d", id, load), "labels": map[string]any{
-			"app.kubernetes.io/part-of": "triad", "app.kubernetes.io/managed-by": "triad", shardLabel: id,
-		}},
-		"spec": map[string]any{
-			"completionMode": "Indexed", "completions": int64(l.Parallelism), "parallelism": int64(l.Parallelism),
-			// A shard that was killed comes again and has no plan: it is not tried until the Job gives up and takes the others with it.
-			"backoffLimit": int64(1000), "activeDeadlineSeconds": int64(deadline / time.Second), "ttlSecondsAfterFinished": int64(60),
-			"template": template,
-		},
-	}}
+	return e.indexedJob(Datacenter, fmt.Sprintf("shards-%d", load), l.Parallelism, template)
 }
 
 // producing gives a generator what Fluentd has in the same namespace: addresses, principal and authority of the brokers.
@@ -157,8 +172,73 @@ func producing(spec map[string]any) {
 
 // endShards removes the Jobs of the run.
 func (e *env) endShards(ctx context.Context) error {
-	if len(e.jobs) == 0 {
+	var errs []error
+	for cluster, jobs := range e.jobs {
+		errs = append(errs, e.clients[cluster].Delete(ctx, jobs, shardTime))
+	}
+	return errors.Join(errs...)
+}
+
+// Kafka's internal listener, as pods of its cluster reach it.
+const internalBootstrap = "triad-kafka-bootstrap." + Kafka + ".svc:9093"
+
+// makeObservers makes an Indexed Job of observers beside the brokers, where the scenario asks for some.
+func (e *env) makeObservers(ctx context.Context) error {
+	n := e.session.Scenario.Observers
+	if n == 0 {
 		return nil
 	}
-	return e.clients[Datacenter].Delete(ctx, e.jobs, shardTime)
+	if err := e.loadOwn(ctx, Kafka); err != nil {
+		return err
+	}
+	job := e.observerJob()
+	if err := e.clients[Kafka].Create(ctx, &job); err != nil {
+		return fmt.Errorf("observers: %w", err)
+	}
+	e.jobs[Kafka] = append(e.jobs[Kafka], kube.RefOf(&job))
+	var err error
+	e.observers, err = e.awaitPods(ctx, Kafka, job.GetName(), n)
+	if err != nil {
+		return fmt.Errorf("observers: %w", err)
+	}
+	return nil
+}
+
+// Observers are the pods that read Kafka for this run.
+func (e *env) Observers() []pod.Remote { return e.observers }
+
+// observerJob has what an observer needs: the observer's principal and the brokers' authority, from where Strimzi keeps them.
+func (e *env) observerJob() kube.Object {
+	container := map[string]any{
+		"name": "observer", "image": e.plan.Own.Ref, "imagePullPolicy": "IfNotPresent", "command": []any{"/usr/local/bin/sim", "observer"},
+		"env": []any{
+			map[string]any{"name": "KAFKA_BROKERS", "value": internalBootstrap},
+			map[string]any{"name": "KAFKA_USERNAME", "value": "observer"},
+			map[string]any{"name": "KAFKA_PASSWORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "observer", "key": "password"}}},
+		},
+		"ports":          []any{map[string]any{"name": "control", "containerPort": int64(agentPort)}},
+		"readinessProbe": map[string]any{"httpGet": map[string]any{"path": "/ready", "port": "control"}, "periodSeconds": int64(1)},
+		"securityContext": map[string]any{
+			"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": map[string]any{"drop": []any{"ALL"}},
+		},
+		"resources": map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
+		"volumeMounts": []any{
+			map[string]any{"name": "seen", "mountPath": "/var/lib/triad"},
+			map[string]any{"name": "kafka-ca", "mountPath": "/etc/triad/kafka", "readOnly": true},
+		},
+	}
+	return e.indexedJob(Kafka, "observers", e.session.Scenario.Observers, map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{
+			"app.kubernetes.io/name": "kafka-observer", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
+		}},
+		"spec": map[string]any{
+			"restartPolicy": "OnFailure", "automountServiceAccountToken": false, "enableServiceLinks": false,
+			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": int64(65532), "fsGroup": int64(65532), "seccompProfile": map[string]any{"type": "RuntimeDefault"}},
+			"containers":      []any{container},
+			"volumes": []any{
+				map[string]any{"name": "seen", "emptyDir": map[string]any{"sizeLimit": "4Gi"}},
+				map[string]any{"name": "kafka-ca", "secret": map[string]any{"secretName": "triad-cluster-ca-cert", "items": []any{map[string]any{"key": "ca.crt", "path": "ca.crt"}}}},
+			},
+		},
+	})
 }

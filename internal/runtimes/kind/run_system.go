@@ -28,6 +28,7 @@ import (
 	"triad/internal/load/agent"
 	"triad/internal/manifests"
 	"triad/internal/observe/elastic"
+	"triad/internal/pod"
 	"triad/internal/runtimes"
 )
 
@@ -194,21 +195,22 @@ func containerNames(pod *kube.Object) []string {
 // env is the deployed system during one run.
 type env struct {
 	*Runtime
-	session  runtimes.Session
-	plan     *Plan
-	deploy   DeployOptions
-	commit   manifests.Set
-	ports    map[int]int
-	ca       *x509.CertPool
-	users    map[string]string // passwords by principal
-	prom     struct{ user, password string }
-	elastic  elastic.Access
-	clients  map[string]*kube.Client
-	targets  []runtimes.Target
-	pods     []generatorPod
-	shards   map[int][]agent.Remote // by load: pods made for this run
-	jobs     []kube.Ref             // that made them
-	compared *comparison            // nil: the run compares no topologies
+	session   runtimes.Session
+	plan      *Plan
+	deploy    DeployOptions
+	commit    manifests.Set
+	ports     map[int]int
+	ca        *x509.CertPool
+	users     map[string]string // passwords by principal
+	prom      struct{ user, password string }
+	elastic   elastic.Access
+	clients   map[string]*kube.Client
+	targets   []runtimes.Target
+	pods      []generatorPod
+	shards    map[int][]agent.Remote // by load: pods made for this run
+	observers []pod.Remote           // pods that read Kafka for this run; nil: none
+	jobs      map[string][]kube.Ref  // of this run, by cluster
+	compared  *comparison            // nil: the run compares no topologies
 }
 
 var (
@@ -225,7 +227,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if s.plan == nil {
 		return nil, errors.New("the system was not brought up")
 	}
-	e := &env{Runtime: rt, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, ca: x509.NewCertPool()}
+	e := &env{Runtime: rt, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
 	}
@@ -257,14 +259,10 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.storeAccess(ctx); err != nil {
 		return nil, err
 	}
-	if err := e.makeShards(ctx); err != nil {
-		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
-	}
-	if err := e.findTargets(ctx); err != nil {
-		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
-	}
-	if err := e.findGenerators(ctx); err != nil {
-		return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
+	for _, find := range []func(context.Context) error{e.makeShards, e.makeObservers, e.findTargets, e.findGenerators} {
+		if err := find(ctx); err != nil {
+			return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
+		}
 	}
 	if rt.opts.Caps != nil {
 		// After everything was found: what is capped is slow to answer.

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"triad/internal/evidence"
+	"triad/internal/observe"
+	"triad/internal/pod"
+)
+
+const (
+	askEvery = 200 * time.Millisecond
+	askTime  = 5 * time.Second
+	// endTime is for closing, fetching and merging what all observers have written.
+	endTime = 2 * time.Minute
+)
+
+// Fleet is several observers in pods that read Kafka for one run, each its own partitions.
+type Fleet struct {
+	pods []pod.Remote
+	w    *evidence.Writer
+
+	mu   sync.Mutex
+	last []Status
+}
+
+// Open tells every observer what it is to read, and returns when all know from where.
+func Open(ctx context.Context, pods []pod.Remote, p Plan, w *evidence.Writer) (*Fleet, error) {
+	f := &Fleet{pods: pods, w: w, last: make([]Status, len(pods))}
+	return f, f.each(func(k int, r pod.Remote) error {
+		if err := r.Call(ctx, http.MethodPost, "/stop", nil, nil); err != nil {
+			return fmt.Errorf("kafka observer %w", err)
+		}
+		own := p
+		own.Shard, own.Shards = k, len(pods)
+		if err := r.Call(ctx, http.MethodPost, "/open", own, nil); err != nil {
+			return fmt.Errorf("kafka observer %w", err)
+		}
+		return nil
+	})
+}
+
+// each does something with every pod at once.
+func (f *Fleet) each(fn func(k int, r pod.Remote) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(f.pods))
+	for k, r := range f.pods {
+		wg.Go(func() { errs[k] = fn(k, r) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Seen is the number of records of the run seen so far in their topics.
+func (f *Fleet) Seen() uint64 { return f.sum(func(s Status) uint64 { return s.Seen }) }
+
+// DeadLettered is the number of records seen in the dead-letter topic.
+func (f *Fleet) DeadLettered() uint64 { return f.sum(func(s Status) uint64 { return s.DeadLettered }) }
+
+func (f *Fleet) sum(of func(Status) uint64) (n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.last {
+		n += of(s)
+	}
+	return n
+}
+
+// Run has the observers read until ctx ends, and merges what they have written into the evidence. An observer that is gone, or was started
+// anew, is an error: of its partitions nothing is known.
+func (f *Fleet) Run(ctx context.Context, known *observe.Known) error {
+	err := f.each(func(_ int, r pod.Remote) error { return r.Call(ctx, http.MethodPost, "/run", Start{f.w.Start()}, nil) })
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	t := time.NewTicker(askEvery)
+	defer t.Stop()
+	lost := make([]error, len(f.pods))
+	for ctx.Err() == nil {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		_ = f.each(func(k int, r pod.Remote) error { // what fails is asked again, and fetched at the end or not
+			if lost[k] == nil {
+				lost[k] = f.ask(ctx, k, r, known.Run())
+			}
+			return nil
+		})
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	return f.each(func(k int, r pod.Remote) error {
+		if lost[k] != nil {
+			return lost[k]
+		}
+		return f.fetch(end, r, known.Run())
+	})
+}
+
+// ask asks one observer how far it is. Silence is no error, its cluster may be frozen or cut off; to be gone is one.
+func (f *Fleet) ask(ctx context.Context, k int, r pod.Remote, run uint32) error {
+	ask, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var st Status
+	err := r.Call(ask, http.MethodGet, "/status", nil, &st)
+	switch {
+	case err == nil && st.Run != run:
+		return fmt.Errorf("%s was started anew in the middle of the run: what it had seen is not known", r.Name)
+	case err == nil && st.Error != "":
+		return fmt.Errorf("%s: %s", r.Name, st.Error)
+	case err != nil && ctx.Err() == nil && r.Gone != nil && r.Gone(ask):
+		return fmt.Errorf("%s is gone: what it had seen is not known", r.Name)
+	case err != nil:
+		return nil
+	}
+	f.mu.Lock()
+	f.last[k] = st
+	f.mu.Unlock()
+	return nil
+}
+
+func (f *Fleet) fetch(ctx context.Context, r pod.Remote, run uint32) error {
+	if err := r.Call(ctx, http.MethodPost, "/stop", nil, nil); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "triad-observer-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := r.Fetch(ctx, fmt.Sprintf("/evidence?run=%d", run), dir); err != nil {
+		return err
+	}
+	if err := f.w.Merge(dir); err != nil {
+		return fmt.Errorf("what %s has seen: %w", r.Name, err)
+	}
+	return nil
+}
