@@ -62,6 +62,24 @@ func (e *env) makeShards(ctx context.Context) error {
 	return nil
 }
 
+// sweepJobs removes what a harness that was killed has left: Jobs of other runs.
+func (e *env) sweepJobs(ctx context.Context) error {
+	for _, cluster := range []string{Datacenter, Kafka} {
+		c := e.clients[cluster]
+		jobs, err := c.List(ctx, "batch/v1", "Job", cluster, shardLabel+"!="+e.runID()+","+shardLabel)
+		if err != nil {
+			return fmt.Errorf("shards of other runs: %w", err)
+		}
+		for i := range jobs {
+			e.log.Warn("removes the shards of a run whose harness was killed", "cluster", cluster, "job", jobs[i].GetName())
+			if err := c.Delete(ctx, []kube.Ref{kube.RefOf(&jobs[i])}, shardTime); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // awaitPods waits until a Job has a ready pod for each index, and returns them in this order.
 func (e *env) awaitPods(ctx context.Context, cluster, job string, n int) ([]pod.Remote, error) {
 	c := e.clients[cluster]
