@@ -19,6 +19,7 @@ func (a *app) selftestCommand() *cobra.Command {
 	var rounds int
 	var seed uint64
 	var output, keep string
+	var realTime bool
 	c := &cobra.Command{
 		Use:   "selftest",
 		Short: "Prove the checks: sabotage the embedded pipeline and demand that the report names it",
@@ -30,6 +31,10 @@ says with what was done. What takes hours, a cluster or an alert that waits (lea
 capacity, alerts, dashboards, rollback, an added cluster) is told as evidence of a
 run that never was, and judged by the same code. A false alarm is as bad as a miss:
 either exits with 3.
+
+With --real-time the generator also goes through a stall of 1.4 s by the clock, 2000
+records a second for 30 s, and its account is held against the times that the system
+took itself.
 
 One round takes about half a minute. With --rounds N the amounts and places are
 others each time, and the limits of detection are printed: for each kind of sabotage
@@ -63,7 +68,7 @@ run that a busy machine spoilt is made again, up to three times.`,
 				}
 				defer os.RemoveAll(dir)
 			}
-			rep, err := selftest.Run(c.Context(), selftest.Options{Runtime: rt, Shown: shown, Rounds: rounds, Seed: seed, Dir: dir, Logger: a.logger, Progress: progress.NewPlain(a.stderr, 10*time.Second)})
+			rep, err := selftest.Run(c.Context(), selftest.Options{Runtime: rt, Shown: shown, Rounds: rounds, RealTime: realTime, Seed: seed, Dir: dir, Logger: a.logger, Progress: progress.NewPlain(a.stderr, 10*time.Second)})
 			if err != nil && c.Context().Err() != nil {
 				return &exitError{code: exitInterrupted, err: errInterrupted}
 			}
@@ -83,6 +88,7 @@ run that a busy machine spoilt is made again, up to three times.`,
 	}
 	c.Flags().IntVar(&rounds, "rounds", 1, "sabotaged runs, each with other amounts and places")
 	c.Flags().Uint64Var(&seed, "seed", 1, "seed of amounts and places")
+	c.Flags().BoolVar(&realTime, "real-time", false, "go through the stall of 1.4 s by the clock too: 30 s")
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	c.Flags().StringVar(&keep, "keep", "", "keep the run directories in this folder")
 	a.completeFlag(c, "output", "text", "json")

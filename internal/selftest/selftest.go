@@ -58,6 +58,7 @@ type Options struct {
 	Runtime  runtimes.Runtime // embedded
 	Shown    view.Shown       // the shipped dashboards
 	Rounds   int
+	RealTime bool // the generator goes through a stall by the clock too, for half a minute
 	Seed     uint64
 	Dir      string // for run directories
 	Logger   *slog.Logger
@@ -85,6 +86,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		jobs = append(jobs, job{w.kind, func(ctx context.Context, o Options, rep *Report) error { return rep.whole(ctx, o, w) }})
 	}
 	jobs = append(jobs, job{"stall of 1.4 s", func(_ context.Context, o Options, rep *Report) error { return rep.stall(o.Dir) }})
+	if o.RealTime {
+		jobs = append(jobs, job{"stall of 1.4 s, in real time", func(ctx context.Context, o Options, rep *Report) error { return rep.realTime(ctx, o) }})
+	}
 	for round := range o.Rounds {
 		jobs = append(jobs, job{fmt.Sprintf("told runs, round %d", round+1), func(ctx context.Context, o Options, rep *Report) error { return rep.tales(ctx, o, round) }})
 	}
