@@ -17,6 +17,7 @@ import (
 	"triad/internal/manifests"
 	"triad/internal/pod"
 	"triad/internal/runtimes"
+	"triad/internal/scenario"
 )
 
 var _ runtimes.ObserverPods = (*env)(nil)
@@ -38,7 +39,7 @@ func (e *env) makeShards(ctx context.Context) error {
 		if l.Parallelism == 0 {
 			continue
 		}
-		app := agent.Application(l.Source)
+		app := shardApp(l)
 		generator, err := c.Get(ctx, kube.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: Datacenter, Name: app})
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
@@ -60,6 +61,15 @@ func (e *env) makeShards(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// shardApp is the deployed generator whose pods a load's shards are like. What enters at the brokers has no route through the forwarders, so any
+// does; those of the system sources are bound to the files of their node.
+func shardApp(l scenario.Input) string {
+	if l.Enter == "kafka" {
+		return agent.Application("service")
+	}
+	return agent.Application(l.Source)
 }
 
 // sweepJobs removes what a harness that was killed has left: Jobs of other runs.
@@ -147,7 +157,7 @@ func (e *env) indexedJob(cluster, name string, n int, template map[string]any) k
 func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
 	l := e.session.Scenario.Load[load]
 	labels := map[string]any{
-		"app.kubernetes.io/name": agent.Application(l.Source) + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
+		"app.kubernetes.io/name": shardApp(l) + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
 	}
 	template, _, _ := unstructured.NestedMap(generator.Object, "spec", "template") // a copy
 	spec, _ := template["spec"].(map[string]any)
