@@ -163,6 +163,7 @@ func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
 	spec, _ := template["spec"].(map[string]any)
 	// A container that crashed comes again in its pod, where its ledger is.
 	spec["restartPolicy"] = "OnFailure"
+	small(spec)
 	spread, _ := spec["topologySpreadConstraints"].([]any)
 	for _, s := range spread {
 		if m, ok := s.(map[string]any); ok {
@@ -175,6 +176,17 @@ func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
 	}
 	template["metadata"] = map[string]any{"labels": labels}
 	return e.indexedJob(Datacenter, fmt.Sprintf("shards-%d", load), l.Parallelism, template)
+}
+
+// small has a pod ask for little of a node whose processors others have asked for already: it gets its weight from preferGenerators, as every
+// generator does here.
+func small(spec map[string]any) {
+	containers, _ := spec["containers"].([]any)
+	for _, c := range containers {
+		if m, ok := c.(map[string]any); ok {
+			_ = unstructured.SetNestedMap(m, map[string]any{"cpu": "10m", "memory": "32Mi"}, "resources", "requests") // it fails on what is no map alone
+		}
+	}
 }
 
 // producing gives a generator what Fluentd has in the same namespace: addresses, principal and authority of the brokers.
@@ -249,7 +261,7 @@ func (e *env) observerJob() kube.Object {
 		"securityContext": map[string]any{
 			"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": map[string]any{"drop": []any{"ALL"}},
 		},
-		"resources": map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
+		"resources": map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
 		"volumeMounts": []any{
 			map[string]any{"name": "seen", "mountPath": "/var/lib/triad"},
 			map[string]any{"name": "kafka-ca", "mountPath": "/etc/triad/kafka", "readOnly": true},
