@@ -16,17 +16,18 @@ import (
 	"triad/internal/scenario"
 )
 
-// shardsScenario has shards at both places where pods in datacenter can send: their own log files, and the brokers.
+// shardsScenario has shards at both places where pods in datacenter can send, their own log files and the brokers, and Kafka read by pods too.
 const shardsScenario = `apiVersion: triad/v1
 name: shards
 title: a load that several pods share
 phases: {warm-up: 5s, before: 25s, drain: 120s}
+observers: 2
 load:
   - {source: service, rate: 60/s, streams: 6, parallelism: 3}
   - {source: system-syslog, rate: 20/s, streams: 2, enter: kafka, parallelism: 2}
 `
 
-// TestKindShards has Indexed Jobs send the load of a run on real clusters, and kills one pod of them in a second run. Whatever the machine's
+// TestKindShards has Indexed Jobs send the load of a run on real clusters and read it, and kills one pod of them in a second run. Whatever the machine's
 // speed: every shard's ledger is there and every record is accounted for; what the pod that was killed had sent is unknown, and not lost; and
 // no Job is left.
 func TestKindShards(t *testing.T) {
@@ -46,6 +47,9 @@ func TestKindShards(t *testing.T) {
 		}
 		if n := shardLedgers(t, reports); n != 5 {
 			t.Errorf("%d ledgers of shards, want 5", n)
+		}
+		if m, err := filepath.Glob(filepath.Join(reports, "*", "ledger", evidence.PointKafka+"-[01].led")); err != nil || len(m) != 2 {
+			t.Errorf("%d ledgers of observers, want 2: %v", len(m), err)
 		}
 	})
 	t.Run("killed", func(t *testing.T) {
