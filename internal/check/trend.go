@@ -234,11 +234,14 @@ func newTrends(j *judge) []Trend {
 			// A harness that went on is another process, whose memory begins anew and finds its size once more.
 			in = without(in, 0, j.gaps[n-1].To+time.Duration(trendHead*float64(j.s.Phases.LoadTime()-j.gaps[n-1].To)))
 		}
-		restarted := ""
+		restarted, was := "", 0.0
 		if r := j.ser.restarts[t.process]; r != nil && r.before > 0 {
 			// A new process has a memory of its own, which finds its size first: what lies behind the last restart counts.
 			in = without(in, 0, r.at+max(trendSettle, time.Duration(trendHead*float64(j.s.Phases.LoadTime()-r.at))))
 			restarted = fmt.Sprintf("restarted %d times, the last %s after the start", r.before, spanWords(r.at))
+			if _, ys := points(&t.line, []Span{{0, r.at}}, step, true); len(ys) > 0 {
+				was = slices.Max(ys)
+			}
 		}
 		xs, ys := points(&t.line, in, step, true)
 		x := Trend{What: kind.what, Of: t.who, Unit: kind.unit}
@@ -269,6 +272,10 @@ func newTrends(j *judge) []Trend {
 		}
 		if restarted != "" && len(xs) < minTrend {
 			x.Verdict, x.Detail = Skipped, restarted+": too little is left behind it to tell a trend, and what was before has ended with its process"
+		}
+		if x.Verdict == Fail && len(ys) > 0 && *x.GrowthLo <= was-slices.Min(ys) && slices.Max(ys) <= was {
+			// A heap that fills for the first time and one that leaks look alike until the size of the process before is passed.
+			x.Verdict, x.Detail = Inconclusive, x.Detail+fmt.Sprintf("; it %s, and its process before held %s: it has not passed that yet", restarted, amount(was, kind.unit))
 		}
 		if why := j.r.Header.InProcess; why != "" && t.name == evidence.ResidentSeries {
 			x.Verdict, x.Detail = Skipped, x.Detail+"; not judged, because "+why+" lie in this process, and they grow with every record"
