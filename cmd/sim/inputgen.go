@@ -29,9 +29,10 @@ func (a *app) inputgenCommand() *cobra.Command {
 
 Waits for a plan on its control port, then writes log lines on schedule: service
 lines to stdout, system lines to files below --logs. It keeps a ledger of every
-record below --state. With --kafka it also
-sends what a plan lets enter at the brokers, as KAFKA_BROKERS, KAFKA_USERNAME,
-KAFKA_PASSWORD and /etc/triad/kafka/ca.crt say. /metrics, /ready, /status, POST /run, POST /stop, /evidence.`,
+record below --state. /metrics, /ready, /status, POST /run, POST /stop, /evidence.
+
+With --kafka it also sends what a plan lets enter at the brokers: those of
+KAFKA_BROKERS, with KAFKA_USERNAME, KAFKA_PASSWORD and /etc/triad/kafka/ca.crt.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg := agent.Config{LogDir: logs, State: state, Logger: slog.New(slog.NewTextHandler(a.stderr, nil))}

@@ -29,7 +29,8 @@ func (v *validator) parallelism(path string, l Input) {
 const maxObservers = 256
 
 // Sharded returns s with its load sent by n shards. A load with fewer streams gets as many shards as it has streams; one of a single stream,
-// or that has to have one generator, stays as it is. As many observers read Kafka. It is an error when nothing would be sent by more than one shard though n asks for it.
+// or that has to have one generator, stays as it is. As many observers read Kafka. It is an error when nothing would be sent by more than one
+// shard though n asks for it.
 func (s *Scenario) Sharded(n int) (*Scenario, error) {
 	if n < 1 || n > maxObservers {
 		return nil, fmt.Errorf("want a number of shards from 1 to %d", maxObservers)

@@ -89,25 +89,11 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) { a.gauge(); metrics.ServeHTTP(w, r) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { pod.Answer(w, a.Status()) })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) { a.handleRun(ctx, w, r) })
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.Stop(); pod.Answer(w, a.Status()) })
-	mux.HandleFunc("GET /evidence", a.handleEvidence)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	errc := make(chan error, 1)
-	go func() { errc <- srv.Serve(l) }()
-	select {
-	case err := <-errc:
-		return err
-	case <-ctx.Done():
-	}
-	a.Stop()
-	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := srv.Shutdown(down)
-	<-errc //nolint:errcheck // it says that it is closed
-	return err
+	mux.HandleFunc("GET /evidence", pod.Evidence(a.cfg.Logger, a.dir, func(name string) bool { return strings.HasPrefix(name, agentFiles) }))
+	return pod.Serve(ctx, l, mux, func() error { a.Stop(); return nil })
 }
 
 // Status returns how far the agent is.
@@ -287,16 +273,4 @@ func Application(source string) string {
 		return "canary-inputgen"
 	}
 	return "service-inputgen"
-}
-
-// handleEvidence sends the files of a finished run as a tar stream.
-func (a *Agent) handleEvidence(w http.ResponseWriter, r *http.Request) {
-	run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
-	if err != nil {
-		http.Error(w, "run: want a number", http.StatusBadRequest)
-		return
-	}
-	if err := pod.Send(w, a.dir(uint32(run)), func(name string) bool { return strings.HasPrefix(name, agentFiles) }); err != nil {
-		a.cfg.Logger.Error("send evidence", "error", err)
-	}
 }

@@ -75,7 +75,6 @@ func New(cfg Config) *Agent { return &Agent{cfg: cfg} }
 // Serve answers on l until ctx ends; what is being read then is closed.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { pod.Answer(w, a.Status()) })
 	mux.HandleFunc("POST /open", func(w http.ResponseWriter, r *http.Request) {
 		var p Plan
@@ -90,30 +89,8 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 		}
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.stop()) })
-	mux.HandleFunc("GET /evidence", func(w http.ResponseWriter, r *http.Request) {
-		run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
-		if err != nil {
-			http.Error(w, "run: want a number", http.StatusBadRequest)
-			return
-		}
-		if err := pod.Send(w, a.dir(uint32(run)), func(string) bool { return true }); err != nil {
-			a.cfg.Logger.Error("send evidence", "error", err)
-		}
-	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	errc := make(chan error, 1)
-	go func() { errc <- srv.Serve(l) }()
-	select {
-	case err := <-errc:
-		return err
-	case <-ctx.Done():
-	}
-	stopped := a.stop()
-	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := srv.Shutdown(down)
-	<-errc //nolint:errcheck // it says that it is closed
-	return errors.Join(stopped, err)
+	mux.HandleFunc("GET /evidence", pod.Evidence(a.cfg.Logger, a.dir, func(string) bool { return true }))
+	return pod.Serve(ctx, l, mux, a.stop)
 }
 
 func (a *Agent) answer(w http.ResponseWriter, err error) {

@@ -1,0 +1,45 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Serve answers on l until ctx ends: then stop ends what is under way, and the answers that are still on their way have five seconds.
+func Serve(ctx context.Context, l net.Listener, mux *http.ServeMux, stop func() error) error {
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	errc := make(chan error, 1)
+	go func() { errc <- srv.Serve(l) }()
+	select {
+	case err := <-errc:
+		return err
+	case <-ctx.Done():
+	}
+	stopped := stop()
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := srv.Shutdown(down)
+	<-errc //nolint:errcheck // it says that it is closed
+	return errors.Join(stopped, err)
+}
+
+// Evidence answers with the files of the run that a request names; dir is where those of a run lie, keep as in Send.
+func Evidence(log *slog.Logger, dir func(run uint32) string, keep func(name string) bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
+		if err != nil {
+			http.Error(w, "run: want a number", http.StatusBadRequest)
+			return
+		}
+		if err := Send(w, dir(uint32(run)), keep); err != nil {
+			log.Error("send evidence", "error", err)
+		}
+	}
+}
