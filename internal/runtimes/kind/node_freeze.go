@@ -16,6 +16,9 @@ import (
 const unfreezeScript = `for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1; done
 `
 
+// pauseGap is the time between two tries to pause a node.
+const pauseGap = 200 * time.Millisecond
+
 func (r *Runtime) leaseDir() string { return filepath.Join(r.opts.StateDir, "leases") }
 
 // FreezeCluster pauses every node of a cluster: nothing in it runs, and its connections stay open. The nodes go on by themselves when
@@ -64,7 +67,7 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 	}
 	f.hits, f.gone = paused, paused
 	for _, n := range f.Nodes {
-		if _, err := r.engine.Run(ctx, "pause", n); err != nil {
+		if err := r.pause(ctx, n); err != nil {
 			uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
 			defer cancel()
 			return nil, errors.Join(fmt.Errorf("freeze %s: %w", cluster, err), f.heal(uctx))
@@ -73,6 +76,26 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 	f.Started = time.Now()
 	f.Until = f.Started.Add(last)
 	return f, nil
+}
+
+// pause pauses a node. A cgroup of version 1 freezes only when each of its threads gets to a place where it can stop, and the engine gives
+// up after a quarter of a second (runc says "unable to freeze", and lets all of them run again); one of the hundreds of threads of a node
+// whose disk is busy may need longer. So it is tried again for undoGrace, which is what the watchdog has to spare.
+func (r *Runtime) pause(ctx context.Context, node string) error {
+	for began := time.Now(); ; {
+		_, err := r.engine.Run(ctx, "pause", node)
+		if err == nil || !strings.Contains(err.Error(), "unable to freeze") {
+			return err
+		}
+		if time.Since(began) > undoGrace {
+			return fmt.Errorf("%w (tried for %s)", err, undoGrace)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		case <-time.After(pauseGap):
+		}
+	}
 }
 
 // dropLeases removes every lease: the watchdogs see that and end. The nodes have to be unpaused before.
