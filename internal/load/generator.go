@@ -112,6 +112,7 @@ type Generator struct {
 	dropped   atomic.Uint64
 	planned   uint64
 	frozen    atomic.Bool
+	nap       func(time.Duration) // sleeps less than a millisecond; a test on a fake clock has its own
 }
 
 // Progress is a generator's count so far.
@@ -138,7 +139,7 @@ func New(cfg Config) (*Generator, error) {
 	if len(cfg.Streams) == 0 {
 		return nil, errors.New("generator: no streams")
 	}
-	g := &Generator{cfg: cfg, source: cfg.Streams[0].Source, startUnix: cfg.Start.UnixNano()}
+	g := &Generator{cfg: cfg, source: cfg.Streams[0].Source, startUnix: cfg.Start.UnixNano(), nap: nap}
 	var err error
 	if g.lag, err = cfg.Evidence.Hists.Recorder(evidence.HistKey{Metric: "generator_lag", Source: g.source}); err != nil {
 		return nil, err
