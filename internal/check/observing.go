@@ -20,18 +20,18 @@ func (j *judge) observing() *Observing {
 		}
 		known[k[0]] = true
 	}
-	o := &Observing{Harness: used["harness"], Search: used["search"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
+	o := &Observing{Harness: used["harness"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
 	if !known["harness"] || !known["nodes"] || o.System <= 0 {
 		return nil
 	}
-	o.Share = (o.Harness + o.Search) / o.System
+	o.Share = (o.Harness + o.Search + o.Metrics) / o.System
 	return o
 }
 
 // String is the sentence for the report.
 func (o *Observing) String() string {
-	s := fmt.Sprintf("Observing took %.1f %% of the system's processor time: %.1f s of the harness and %.1f s of searches against %.1f s in the clusters",
-		100*o.Share, o.Harness, o.Search, o.System)
+	s := fmt.Sprintf("Observing took %.1f %% of the system's processor time: %.1f s of the harness, %.1f s of searches and %.1f s of brokers' and workers' metrics against %.1f s in the clusters",
+		100*o.Share, o.Harness, o.Search, o.Metrics, o.System)
 	if o.Forwarding > 0 {
 		s += fmt.Sprintf(", of which %.1f s are API servers, which forward the harness's connections beside their own work", o.Forwarding)
 	}

@@ -20,13 +20,13 @@ func totals(of map[string][]float64) *judge {
 
 func TestObserving(t *testing.T) {
 	o := totals(map[string][]float64{
-		"harness": {10, 11, 12}, "search/monitoring": {1, 2}, "generator/datacenter": {5, 15}, "apiserver/kafka": {0, 4},
+		"harness": {10, 11, 12}, "search/monitoring": {1, 2}, "metrics": {0, 0, 2}, "generator/datacenter": {5, 15}, "apiserver/kafka": {0, 4},
 		"nodes/datacenter": {100, 130}, "nodes/kafka": {50, 90, 120}, "nodes/monitoring": {7, 17},
 	}).observing()
-	if o == nil || o.Harness != 2 || o.Search != 1 || o.System != 100 || o.Share != 0.03 || o.Forwarding != 4 {
+	if o == nil || o.Harness != 2 || o.Search != 1 || o.Metrics != 2 || o.System != 100 || o.Share != 0.05 || o.Forwarding != 4 {
 		t.Fatalf("%+v", o)
 	}
-	if s := o.String(); !strings.Contains(s, "3.0 %") || strings.Contains(s, "above") {
+	if s := o.String(); !strings.Contains(s, "5.0 %") || strings.Contains(s, "above") {
 		t.Error(s)
 	}
 	o.Share = 0.08

@@ -72,9 +72,10 @@ type Result struct {
 type Observing struct {
 	Harness    float64 `json:"harness_s"`    // its process, with the generators of what enters at the brokers
 	Search     float64 `json:"search_s"`     // searches in the store, all of them the harness's
+	Metrics    float64 `json:"metrics_s"`    // answers of JMX exporters to the harness
 	System     float64 `json:"system_s"`     // everything in the clusters but the log generators
 	Forwarding float64 `json:"forwarding_s"` // of the system: API servers, whose share for the harness cannot be told apart
-	Share      float64 `json:"share"`        // (Harness + Search) / System
+	Share      float64 `json:"share"`        // (Harness + Search + Metrics) / System
 	Limit      float64 `json:"limit"`
 }
 

@@ -16,8 +16,11 @@ import (
 	"triad/internal/runtimes"
 )
 
-// scrapeEvery is how often component metrics are read during a run.
-const scrapeEvery = time.Second
+// Component metrics are read every scrapeEvery during a run, and those that are dear up to scrapeSeldom later.
+const (
+	scrapeEvery  = time.Second
+	scrapeSeldom = 4 * time.Second
+)
 
 // remoteWriteBatch is Prometheus's default batch_send_deadline.
 const remoteWriteBatch = 5 * time.Second
@@ -135,11 +138,18 @@ func (r *runner) note(kind, name, detail string) {
 	r.event(evidence.Event{Kind: kind, Name: name, Detail: detail})
 }
 
-// scrapeLoop reads one endpoint once a second and keeps the families that judging uses.
+// scrapeLoop reads one endpoint once a second, or as seldom as it is dear, and keeps the families that judging uses.
 func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
-	tick := time.NewTicker(scrapeEvery)
+	tick := time.NewTimer(scrapeEvery)
 	defer tick.Stop()
-	for r.scrape(ctx, t) {
+	for {
+		next := time.Now().Add(scrapeEvery)
+		took, ok := r.scrape(ctx, t)
+		if !ok {
+			return
+		}
+		// What a target needs to answer is its system's time: no more than a twentieth of it.
+		tick.Reset(time.Until(next) + min(max(20*took-scrapeEvery, 0), scrapeSeldom))
 		select {
 		case <-ctx.Done():
 			return
@@ -148,20 +158,23 @@ func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 	}
 }
 
-// scrape reads one endpoint once; false ends the loop. The first reading comes before the load, so that it is an exact
-// base of every counter.
-func (r *runner) scrape(ctx context.Context, t runtimes.Target) bool {
+// scrape reads one endpoint once and returns how long its beans took, where it says so; false ends the loop. The first reading comes before
+// the load, so that it is an exact base of every counter.
+func (r *runner) scrape(ctx context.Context, t runtimes.Target) (took time.Duration, ok bool) {
 	labels := evidence.Labels{"cluster": t.Cluster, "component": t.Component, "instance": t.Instance}
 	at := r.w.Now()
 	ask, cancel := context.WithTimeout(ctx, scrapeEvery-50*time.Millisecond)
 	got, err := t.Scrape(ask, t.Client)
 	cancel()
 	if ctx.Err() != nil {
-		return false
+		return 0, false
 	}
 	up := evidence.Sample{Name: evidence.UpSeries, Labels: labels, Value: 1}
 	if err != nil {
 		up.Value = 0
+	}
+	if took = scrape.Beans(got); took > 0 {
+		r.beans.Add(int64(took))
 	}
 	samples := []evidence.Sample{up}
 	for _, s := range scrape.Select(t.Component, got) {
@@ -175,9 +188,9 @@ func (r *runner) scrape(ctx context.Context, t runtimes.Target) bool {
 	}
 	if err := r.w.Series.Add(at, samples...); err != nil {
 		r.Logger.Debug("series", "error", err)
-		return false
+		return 0, false
 	}
-	return true
+	return took, true
 }
 
 // maxClockStep is what the wall clock may gain or lose on the monotonic one before a run counts as stepped. Slewing moves

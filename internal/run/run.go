@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"triad/internal/evidence"
@@ -95,6 +96,7 @@ type runner struct {
 	number    uint32
 	left      *evidence.Left // of a run that goes on; nil: it begins
 	back      time.Duration  // of a run that goes on: from when it is watched again
+	beans     atomic.Int64   // nanoseconds that JMX exporters took to answer the harness
 	faults    sync.WaitGroup // every declared fault, until it is healed and seen to be gone
 }
 

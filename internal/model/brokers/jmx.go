@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"triad/internal/model/jmx"
 )
 
 // attribute is one attribute of one MBean.
@@ -26,11 +28,24 @@ func (a attribute) text() string {
 	return a.domain + "<" + a.props + "><>" + a.name + ": " + strconv.FormatFloat(a.value, 'g', -1, 64)
 }
 
+func (a attribute) properties() [][2]string {
+	var out [][2]string
+	for p := range strings.SplitSeq(a.props, ", ") {
+		k, v, _ := strings.Cut(p, "=")
+		out = append(out, [2]string{k, v})
+	}
+	return out
+}
+
 // ExporterRules is the configuration of the JMX exporter: which attributes become which metrics.
 type ExporterRules struct {
 	LowercaseOutputName       bool           `yaml:"lowercaseOutputName"`
 	LowercaseOutputLabelNames bool           `yaml:"lowercaseOutputLabelNames"`
+	IncludeObjectNames        []string       `yaml:"includeObjectNames"`
+	ExcludeObjectNames        []string       `yaml:"excludeObjectNames"`
 	Rules                     []ExporterRule `yaml:"rules"`
+
+	names jmx.Names
 }
 
 // ExporterRule maps the attributes that match Pattern (not anchored) to one metric. $1 and so on stand for groups.
@@ -60,6 +75,10 @@ func ParseExporterRules(b []byte) (ExporterRules, error) {
 
 func (r *ExporterRules) compile() error {
 	var errs []error
+	var err error
+	if r.names, err = jmx.Parse(r.IncludeObjectNames, r.ExcludeObjectNames); err != nil {
+		errs = append(errs, fmt.Errorf("exporter rules: %w", err))
+	}
 	r.Rules = slices.Clone(r.Rules)
 	for i := range r.Rules {
 		rule := &r.Rules[i]
@@ -101,7 +120,14 @@ type sample struct {
 // rule matches is not exported.
 func (r ExporterRules) export(attrs []attribute) []byte {
 	var samples []sample
-	for _, a := range attrs {
+	in := false
+	for i, a := range attrs {
+		if i == 0 || a.domain != attrs[i-1].domain || a.props != attrs[i-1].props {
+			in = r.names.Has(a.domain, a.properties())
+		}
+		if !in {
+			continue
+		}
 		text := a.text()
 		for _, rule := range r.Rules {
 			m := rule.re.FindStringSubmatchIndex(text)

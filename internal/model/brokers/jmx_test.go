@@ -1,6 +1,8 @@
 package brokers
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -119,5 +121,28 @@ data:
 	}
 	if _, _, err := ParseStrimzi([]byte(strings.Replace(stream, "name: kafka-metrics, key", "name: other, key", 1))); err == nil {
 		t.Error("a ConfigMap that does not exist was accepted")
+	}
+}
+
+// What the shipped object names leave out, no shipped rule is for.
+func TestShippedObjectNames(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "..", "manifests", "base", "kafka", "config", "kafka-metrics.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := ParseExporterRules(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rules.IncludeObjectNames) == 0 {
+		t.Fatal("the exporter reads all beans")
+	}
+	with := string(rules.export(knownAttributes()))
+	rules.IncludeObjectNames = nil
+	if err := rules.compile(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(rules.export(knownAttributes())), with); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 const strimziStream = `apiVersion: kafka.strimzi.io/v1
@@ -84,7 +85,7 @@ func TestParseStrimzi(t *testing.T) {
 			}},
 		},
 	}
-	if diff := cmp.Diff(want, cfg); diff != "" {
+	if diff := cmp.Diff(want, cfg, cmpopts.IgnoreUnexported(ExporterRules{})); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 	var got []string

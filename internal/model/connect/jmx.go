@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"triad/internal/model/jmx"
 	"triad/internal/model/promtext"
 )
 
@@ -16,6 +17,7 @@ type Metrics struct {
 	Enabled         bool
 	LowercaseNames  bool // lowercaseOutputName
 	LowercaseLabels bool // lowercaseOutputLabelNames
+	Names           jmx.Names
 	Rules           []Rule
 }
 
@@ -66,6 +68,10 @@ func (p *parser) rules(m *Metrics, data *yaml.Node) {
 	r := reader{p, &top}
 	r.flag(&m.LowercaseNames, "lowercaseOutputName")
 	r.flag(&m.LowercaseLabels, "lowercaseOutputLabelNames")
+	var err error
+	if m.Names, err = jmx.Parse(texts(&top, "includeObjectNames"), texts(&top, "excludeObjectNames")); err != nil {
+		p.bad(data, "rules of the JMX exporter: %v", err)
+	}
 	_, list := top.get("rules")
 	if list != nil {
 		for i, e := range list.Content {
@@ -78,6 +84,18 @@ func (p *parser) rules(m *Metrics, data *yaml.Node) {
 		}
 	}
 	top.rest(p, "", func(string) string { return "a setting of the exporter that the model does not have" })
+}
+
+// texts is a list of strings.
+func texts(top *props, key string) []string {
+	_, list := top.get(key)
+	var out []string
+	if list != nil {
+		for _, n := range list.Content {
+			out = append(out, n.Value)
+		}
+	}
+	return out
 }
 
 func parseRule(n *yaml.Node) (Rule, error) {
@@ -146,6 +164,9 @@ func (m Metrics) render(beans []*bean) []byte {
 	var w promtext.Writer
 	seen := map[string]bool{}
 	for _, b := range beans {
+		if !m.Names.Has(b.domain, b.props) {
+			continue
+		}
 		var head strings.Builder
 		head.WriteString(b.domain + "<")
 		for i, kv := range b.props {

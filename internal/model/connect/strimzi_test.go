@@ -112,6 +112,22 @@ func TestShippedResources(t *testing.T) {
 			t.Errorf("a shipped setting is unknown to the model: %s", n)
 		}
 	}
+	// What the shipped object names leave out, no shipped rule is for.
+	var beans []*bean
+	for _, b := range []struct{ domain, kind, attr string }{
+		{"kafka.connect", "connector-task-metrics", "pause-ratio"}, {"kafka.connect", "sink-task-metrics", "partition-count"}, {"kafka.connect", "task-error-metrics", "total-retries"},
+	} {
+		beans = append(beans, newBean(b.domain, "type", b.kind, "connector", "c", "task", "0"))
+		beans[len(beans)-1].count(b.attr, 1)
+	}
+	beans = append(beans, newBean("kafka.connect", "type", "connect-worker-metrics"), newBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", "i", "topic", "t", "partition", "0"),
+		newBean("kafka.connect", "type", "connect-metrics", "client-id", "i"))
+	beans[3].count("task-count", 1)
+	beans[4].count("records-lag", 1)
+	beans[5].count("task-count", 1)
+	if got := string(cfg.Metrics.render(beans)); strings.Count(got, "\n") != 3*5 {
+		t.Errorf("the beans that rules are for, and no other, are not there:\n%s", got)
+	}
 }
 
 func TestRules(t *testing.T) {

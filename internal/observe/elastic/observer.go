@@ -40,6 +40,7 @@ const (
 	pollBatch   = 250                    // searches in one request
 	pollPending = 20_000                 // records waited for at most; the rest is not polled, and counted
 	countGap    = 500 * time.Millisecond // between two counts: the resolution of the search pulse
+	askTime     = 5 * time.Second        // for one question to the store
 )
 
 // Observer polls the store. Create it with New, Run it during the load, then Reconcile once.
@@ -84,7 +85,7 @@ func New(cfg Config, known *observe.Known) (*Observer, error) {
 	return o, err
 }
 
-// Counted is the number of searchable documents of the run at the last count.
+// Counted is the number of searchable documents of the run at the last exact count.
 func (o *Observer) Counted() uint64 { return o.counted.Load() }
 
 // PollEvery chooses the subset to poll for a load of the given records a second: about 25 records a second.
@@ -116,12 +117,13 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 	pulse := evidence.NewPulse(o.cfg.Evidence.Series, evidence.PointSearch, o.cfg.Pulse)
 	t := time.NewTicker(countGap)
 	defer t.Stop()
-	last, lastTotal := uint64(0), uint64(0)
+	last := uint64(0) // in the pulse
 	if source != "" {
 		last = o.cfg.Pulsed[source]
 		o.counted.Add(last)
 	}
-	counted := false
+	exact := last
+	var tl tally
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,36 +133,65 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 			return
 		case <-t.C:
 		}
-		began := time.Now()
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		// A count by prefix walks every record of the run: it is for when there is something new, and for the probe, which measures it.
-		total, err := uint64(0), error(nil)
-		if !probe {
-			total, err = o.cfg.Client.Total(ask, index)
+		if probe {
+			o.probe(ctx, index)
 		}
-		n := last
-		if probe || err == nil && (!counted || total != lastTotal) {
-			n, err = o.cfg.Client.Count(ask, []string{index}, o.prefix)
-		}
-		cancel()
-		if err == nil {
-			counted, lastTotal = true, total
-		}
-		if probe && ctx.Err() == nil {
-			o.probed(began, err)
-		}
+		n, isExact, err := o.count(ctx, index, &tl)
 		if err != nil {
 			continue
 		}
 		now := o.cfg.Evidence.Now()
-		if n > last && source != "" { // without a source nothing belongs here; the reconciliation says so
-			pulse.Add(source, now, n-last)
-			o.counted.Add(n - last)
-			last = n
+		if source != "" { // without a source nothing belongs here; the reconciliation says so
+			if n > last {
+				pulse.Add(source, now, n-last)
+				last = n
+			}
+			if isExact && n > exact {
+				o.counted.Add(n - exact)
+				exact = n
+			}
 		}
 		if err := pulse.Flush(now, false); err != nil {
 			o.cfg.Logger.Error("search pulse", "error", err)
 		}
+	}
+}
+
+// count says how many documents of the run an index has, and whether that was counted.
+func (o *Observer) count(ctx context.Context, index string, tl *tally) (n uint64, exact bool, err error) {
+	ask, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	total, err := o.cfg.Client.Total(ask, index)
+	if err != nil {
+		return 0, false, err
+	}
+	if began := time.Now(); tl.due(began, total) {
+		ours, err := o.cfg.Client.Count(ask, []string{index}, o.prefix)
+		if err != nil {
+			return 0, false, err
+		}
+		now := time.Now()
+		after, err := o.cfg.Client.Total(ask, index)
+		if err != nil {
+			return 0, false, err
+		}
+		tl.counted(now, now.Sub(began), ours, total, after)
+		return ours, true, nil
+	}
+	if n, ok := tl.estimate(total); ok {
+		return n, false, nil
+	}
+	return tl.ours, false, nil
+}
+
+// probe searches for one record by its name, as somebody does who follows one; what it costs does not grow with the run.
+func (o *Observer) probe(ctx context.Context, index string) {
+	ask, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	began := time.Now()
+	_, err := o.cfg.Client.Found(ask, index, []string{o.prefix + "0_0"})
+	if ctx.Err() == nil {
+		o.probed(began, err)
 	}
 }
 
@@ -261,7 +292,7 @@ func (o *Observer) round(ctx context.Context, waiting []*polled) []*polled {
 	hit := map[*polled]bool{}
 	for index, ps := range byIndex {
 		began := o.cfg.Evidence.Now()
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ask, cancel := context.WithTimeout(ctx, askTime)
 		total, err := o.cfg.Client.Total(ask, index)
 		cancel()
 		if err != nil {
@@ -289,7 +320,7 @@ func (o *Observer) batch(ctx context.Context, index string, batch []*polled, tot
 		tokens[i] = p.token
 	}
 	began := o.cfg.Evidence.Now()
-	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ask, cancel := context.WithTimeout(ctx, askTime)
 	found, err := o.cfg.Client.Found(ask, index, tokens)
 	cancel()
 	if err != nil {

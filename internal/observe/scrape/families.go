@@ -1,6 +1,9 @@
 package scrape
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Role says what judging does with a family.
 type Role string
@@ -164,6 +167,17 @@ func Select(component string, samples []Sample) []Sample {
 		}
 	}
 	return out
+}
+
+// Beans is how long a JMX exporter took to read its beans for this exposition, or 0 for anything else. It is time on the clock, and next
+// to all of it is a processor's.
+func Beans(samples []Sample) time.Duration {
+	for _, s := range samples {
+		if s.Name == "jmx_scrape_duration_seconds" {
+			return time.Duration(s.Value * float64(time.Second))
+		}
+	}
+	return 0
 }
 
 // Start returns the process start time, in seconds since the epoch, that an exposition of the component carries, or 0.
