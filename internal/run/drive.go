@@ -175,16 +175,15 @@ func (r *runner) awaitBite(ctx context.Context, f scenario.Fault, a fault.Active
 	if f.For == 0 {
 		end = at + biteTime
 	}
-	t := time.NewTicker(faultPoll)
-	defer t.Stop()
 	for r.w.Now() < end {
+		began := time.Now()
 		n, seen, err := a.Hits(ctx)
 		if err == nil && n > 0 {
 			r.faultEvent(f, evidence.FaultBit, seen, n, nil)
 			return true
 		}
 		select {
-		case <-t.C:
+		case <-time.After(lookAgain(time.Since(began))):
 		case <-ctx.Done():
 			return false
 		}
@@ -196,9 +195,8 @@ func (r *runner) awaitBite(ctx context.Context, f scenario.Fault, a fault.Active
 func (r *runner) awaitGone(after context.Context, f scenario.Fault, a fault.Active, bit bool) {
 	watch, cancel := context.WithTimeout(after, goneTime)
 	defer cancel()
-	t := time.NewTicker(faultPoll)
-	defer t.Stop()
 	for {
+		began := time.Now()
 		gone, err := a.Gone(watch)
 		if err == nil && gone {
 			n, seen, _ := a.Hits(watch)
@@ -209,7 +207,7 @@ func (r *runner) awaitGone(after context.Context, f scenario.Fault, a fault.Acti
 			return
 		}
 		select {
-		case <-t.C:
+		case <-time.After(lookAgain(time.Since(began))):
 		case <-watch.Done():
 			detail := "its effect was not seen to end"
 			if err != nil {
@@ -220,6 +218,10 @@ func (r *runner) awaitGone(after context.Context, f scenario.Fault, a fault.Acti
 		}
 	}
 }
+
+// lookAgain is how long to wait before a fault is looked at again, when a look took so long: on real nodes a look is a program that starts
+// there, on the processors of the system under test.
+func lookAgain(took time.Duration) time.Duration { return min(max(faultPoll, 4*took), time.Second) }
 
 func (r *runner) faultEvent(f scenario.Fault, state, detail string, hits uint64, attrs map[string]string) {
 	if attrs == nil {
