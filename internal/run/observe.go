@@ -148,8 +148,8 @@ func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 		if !ok {
 			return
 		}
-		// What a target needs to answer is its system's time: no more than a hundredth of it, for there are several.
-		tick.Reset(time.Until(next) + min(max(100*took-scrapeEvery, 0), scrapeSeldom))
+		// What a target needs to answer is its system's time: no more than half a hundredth of it, for there are several.
+		tick.Reset(time.Until(next) + min(max(200*took-scrapeEvery, 0), scrapeSeldom))
 		select {
 		case <-ctx.Done():
 			return

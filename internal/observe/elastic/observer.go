@@ -39,6 +39,7 @@ const (
 	pollGap     = 200 * time.Millisecond // between two rounds; the resolution of a searchable latency that is not the refresh interval's
 	pollBatch   = 250                    // searches in one request
 	pollPending = 20_000                 // records waited for at most; the rest is not polled, and counted
+	refreshed   = 600 * time.Millisecond // after documents have come no more are expected: the store refreshes an index once a second
 	countGap    = 500 * time.Millisecond // between two counts: the resolution of the search pulse
 	askTime     = 5 * time.Second        // for one question to the store
 )
@@ -224,6 +225,13 @@ type polled struct {
 	total  uint64 // documents of the index just before the last miss
 }
 
+// sight is how many documents an index had when it was looked at, and when it is worth while to look again. Nothing is less true for
+// looking seldom: what was not looked for is neither a hit nor a miss.
+type sight struct {
+	total uint64
+	next  time.Duration
+}
+
 type upcoming struct {
 	stream *scenario.Stream
 	sched  *schedule.Schedule
@@ -253,6 +261,7 @@ func (o *Observer) pollLoop(ctx context.Context) {
 		next = append(next, u)
 	}
 	var waiting []*polled
+	seen := map[string]sight{}
 	t := time.NewTicker(pollGap)
 	defer t.Stop()
 	for {
@@ -273,13 +282,13 @@ func (o *Observer) pollLoop(ctx context.Context) {
 				u.advance(o.cfg.PollEvery)
 			}
 		}
-		waiting = o.round(ctx, waiting)
+		waiting = o.round(ctx, waiting, seen)
 	}
 }
 
 // round asks once for what is waited for, a bounded number: the oldest and the newest, so that a long outage neither
 // stops the watch on fresh records nor forgets old ones.
-func (o *Observer) round(ctx context.Context, waiting []*polled) []*polled {
+func (o *Observer) round(ctx context.Context, waiting []*polled, seen map[string]sight) []*polled {
 	const most = 4 * pollBatch
 	ask := waiting
 	if len(ask) > most {
@@ -292,11 +301,17 @@ func (o *Observer) round(ctx context.Context, waiting []*polled) []*polled {
 	hit := map[*polled]bool{}
 	for index, ps := range byIndex {
 		began := o.cfg.Evidence.Now()
+		if began < seen[index].next {
+			continue
+		}
 		ask, cancel := context.WithTimeout(ctx, askTime)
 		total, err := o.cfg.Client.Total(ask, index)
 		cancel()
 		if err != nil {
 			continue // neither hits nor misses
+		}
+		if total != seen[index].total {
+			seen[index] = sight{total, began + refreshed}
 		}
 		// As long as an index has no document more than at the last miss, it has not this one either: between two refreshes, which
 		// are a second apart, nothing has to be searched for.
