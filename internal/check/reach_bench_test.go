@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/load"
 	"triad/internal/scenario"
 	"triad/internal/stats"
 )
@@ -110,9 +110,9 @@ func BenchmarkReach(b *testing.B) {
 			var records, bytes, heap uint64
 			var busy, judging, cpu time.Duration
 			for b.Loop() {
-				began := cpuTime()
+				began := load.ProcessorTime()
 				n, size, h, d, j := c.once(b)
-				cpu += cpuTime() - began
+				cpu += load.ProcessorTime() - began
 				records += n
 				bytes, heap = size, max(heap, h)
 				busy += d
@@ -128,15 +128,6 @@ func BenchmarkReach(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
-}
-
-// cpuTime is the processor time of this process so far.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (a adverse) once(b *testing.B) (records, size, heap uint64, busy, judging time.Duration) {

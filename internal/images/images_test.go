@@ -11,8 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -93,6 +95,37 @@ func TestBuildOwnIsReproducibleAndLinked(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// What older builds left is removed after a day, and nothing else is.
+func TestPruneOwn(t *testing.T) {
+	dir := t.TempDir()
+	keep := Own{Archive: filepath.Join(dir, "sim-now.tar")}
+	for _, name := range []string{"sim-now.tar", "sim-old.tar", "sim-new.tar", "files-old.json"} {
+		f := filepath.Join(dir, name)
+		if err := os.WriteFile(f, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(name, "new") {
+			then := time.Now().Add(-25 * time.Hour)
+			if err := os.Chtimes(f, then, then); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := PruneOwn(keep); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if want := []string{"files-old.json", "sim-new.tar", "sim-now.tar"}; !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v", left, want)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -247,21 +246,25 @@ func OwnProgram() (string, error) {
 	return p, nil
 }
 
-// PruneOwn removes the archives in dir other than keep, which older builds of the program left there.
-func PruneOwn(dir string, keep Own) error {
+// ownKept is how long an archive of another build stays: whoever made it may be about to load it.
+const ownKept = 24 * time.Hour
+
+// PruneOwn removes the archives beside keep that older builds of the program left there more than a day ago, nearly a hundred megabytes each.
+func PruneOwn(keep Own) error {
+	dir := filepath.Dir(keep.Archive)
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("own image: %w", err)
 	}
+	var errs []error
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "sim-") && filepath.Join(dir, e.Name()) != keep.Archive {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("own image: %w", err)
-			}
+		name := filepath.Join(dir, e.Name())
+		if !strings.HasPrefix(e.Name(), "sim-") || name == keep.Archive {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > ownKept {
+			errs = append(errs, os.Remove(name))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -205,16 +205,6 @@ func (k CheckKind) ClaimIn(s *Scenario) string {
 // network policies inside the clusters.
 var ProbeNames = []string{"links", "acls", "policies"}
 
-// FindCheck returns the row of a check.
-func FindCheck(name string) (CheckKind, bool) {
-	for _, c := range Checks {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return CheckKind{}, false
-}
-
 // Nearest returns the candidate that is spelled most like s, or "" when none is near (edit distance above a third of
 // its length, at least 2).
 func Nearest(s string, candidates []string) string {

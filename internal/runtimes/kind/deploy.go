@@ -117,6 +117,9 @@ func (r *Runtime) LoadImages(ctx context.Context, p *Plan) error {
 	if fresh == 0 {
 		state = kube.StateSkip
 	}
+	if err := images.PruneOwn(p.Own); err != nil {
+		r.progress("images", kube.StateInfo, err.Error()) // it costs space and nothing else
+	}
 	r.progress("images", state, fmt.Sprintf("%d loaded in %s", fresh, time.Since(started).Round(100*time.Millisecond)))
 	return nil
 }
