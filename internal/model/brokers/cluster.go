@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"triad/internal/model/jmx"
 )
 
 // Cluster is a running model. Its methods may be called from several goroutines.
@@ -41,7 +43,7 @@ type Cluster struct {
 	view atomic.Pointer[view]
 
 	counters *counters
-	rules    ExporterRules
+	rules    jmx.Rules
 	exports  []*exporter
 
 	kick chan struct{}
@@ -71,10 +73,10 @@ func New(cfg Config, opts Options) (*Cluster, error) {
 		c.listenOn = net.Listen
 	}
 	if c.rules = cfg.Exporter; len(c.rules.Rules) == 0 {
-		c.rules = usualRules()
-	}
-	if err := c.rules.compile(); err != nil {
-		return nil, fmt.Errorf("broker configuration: %w", err)
+		var err error
+		if c.rules, _, err = jmx.ParseRules([]byte(usualRules)); err != nil {
+			return nil, err
+		}
 	}
 	c.m = newMachine(cfg, rand.New(rand.NewPCG(opts.Seed, 0x62726f6b))) //nolint:gosec // a reproducible stream, not a secret
 	c.m.backlog = c.backlog

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"triad/internal/model/jmx"
 )
 
 // Config describes the cluster. Zero values mean the defaults of Kafka 4.x, except where a comment says otherwise.
@@ -65,7 +67,7 @@ type Config struct {
 	BrokerConfig map[string]string
 
 	// Exporter is the configuration of the JMX exporter; without rules the usual names are given.
-	Exporter ExporterRules
+	Exporter jmx.Rules
 
 	// Authenticate makes clients log in with SASL as one of Users.
 	Authenticate bool

@@ -3,14 +3,19 @@ package brokers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"triad/internal/model/jmx"
+	"triad/internal/model/promtext"
 )
 
 // counters are what the brokers' MBeans count since their process started.
@@ -113,6 +118,19 @@ func (c *Cluster) Held() int64 {
 	return n
 }
 
+// usualRules are those of a cluster without metricsConfig; such a real cluster exports nothing, but whoever builds one in
+// code wants to see something.
+const usualRules = `
+lowercaseOutputName: true
+lowercaseOutputLabelNames: true
+rules:
+  - {pattern: 'kafka.(server|controller)<type=(ReplicaManager|KafkaController), name=(\w+)><>Value', name: kafka_$1_$2_$3, type: GAUGE}
+  - {pattern: 'kafka.server<type=ReplicaManager, name=(\w+)PerSec><>Count', name: kafka_server_replicamanager_$1_total, type: COUNTER}
+  - {pattern: 'kafka.server<type=BrokerTopicMetrics, name=(\w+)PerSec, topic=(.+)><>Count', name: kafka_server_brokertopicmetrics_$1_total, labels: {topic: $2}, type: COUNTER}
+  - {pattern: 'kafka.server<type=BrokerTopicMetrics, name=(\w+)PerSec><>Count', name: kafka_server_brokertopicmetrics_$1_total, type: COUNTER}
+  - {pattern: 'kafka.log<type=Log, name=(\w+), topic=(.+), partition=(.+)><>Value', name: kafka_log_log_$1, labels: {topic: $2, partition: $3}, type: GAUGE}
+`
+
 // exporter serves one broker's MBeans as the JMX exporter does, under the names that its rules give.
 type exporter struct {
 	c    *Cluster
@@ -186,32 +204,32 @@ func (x *exporter) serve(w http.ResponseWriter, r *http.Request) {
 	case <-x.c.done:
 		return
 	}
-	attrs, ok := x.c.attributes(x.id)
+	beans, ok := x.c.beans(x.id)
 	if !ok {
 		http.Error(w, "closed", http.StatusServiceUnavailable)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	_, _ = w.Write(x.c.rules.export(attrs))
+	w.Header().Set("Content-Type", promtext.ContentType)
+	_, _ = w.Write(x.c.rules.Render(beans))
 }
 
-// attributes are the MBeans of a broker, as far as the model has anything true to say about them. It reports false when
-// the cluster is closed.
-func (c *Cluster) attributes(id int) ([]attribute, bool) {
+// beans are the MBeans of a broker, as far as the model has anything true to say about them. It reports false when the
+// cluster is closed.
+func (c *Cluster) beans(id int) ([]*jmx.Bean, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, false
 	}
 	c.account()
-	attrs := c.replicaAttributes(nil, id)
-	attrs = c.controllerAttributes(attrs, id)
-	attrs = c.trafficAttributes(attrs, id)
-	return c.logAttributes(attrs, id), true
+	beans := c.replicaBeans(nil, id)
+	beans = c.controllerBeans(beans, id)
+	beans = c.trafficBeans(beans, id)
+	return c.logBeans(beans, id), true
 }
 
-// replicaAttributes are those of ReplicaManager. Kafka counts as a shrink only what a leader decides, not a fencing.
-func (c *Cluster) replicaAttributes(attrs []attribute, id int) []attribute {
+// replicaBeans are those of ReplicaManager. Kafka counts as a shrink only what a leader decides, not a fencing.
+func (c *Cluster) replicaBeans(beans []*jmx.Bean, id int) []*jmx.Bean {
 	var leads, holds, under, underMin, atMin int
 	for _, p := range c.m.parts {
 		if slices.Contains(p.replicas, id) {
@@ -232,7 +250,7 @@ func (c *Cluster) replicaAttributes(attrs []attribute, id int) []attribute {
 		}
 	}
 	add := func(name, attr string, v int) {
-		attrs = append(attrs, attribute{"kafka.server", "type=ReplicaManager, name=" + name, attr, float64(v)})
+		beans = append(beans, jmx.NewBean("kafka.server", "type", "ReplicaManager", "name", name).Count(attr, int64(v)))
 	}
 	add("LeaderCount", "Value", leads)
 	add("PartitionCount", "Value", holds)
@@ -243,18 +261,16 @@ func (c *Cluster) replicaAttributes(attrs []attribute, id int) []attribute {
 	n := c.m.nodes[id]
 	add("IsrShrinksPerSec", "Count", n.shrinks)
 	add("IsrExpandsPerSec", "Count", n.expands)
-	return attrs
+	return beans
 }
 
-// controllerAttributes are those of KafkaController and of the quorum. Every combined node follows the metadata log, so
+// controllerBeans are those of KafkaController and of the quorum. Every combined node follows the metadata log, so
 // all show the same counts, and ActiveControllerCount tells them apart. Dedicated controllers have exporters of their own,
 // which the model has not.
-func (c *Cluster) controllerAttributes(attrs []attribute, id int) []attribute {
-	attrs = append(attrs,
-		attribute{"kafka.server", "type=raft-metrics", "current-leader", float64(c.m.controller)},
-		attribute{"kafka.server", "type=raft-metrics", "current-epoch", float64(c.m.term + 1)})
+func (c *Cluster) controllerBeans(beans []*jmx.Bean, id int) []*jmx.Bean {
+	beans = append(beans, jmx.NewBean("kafka.server", "type", "raft-metrics").Count("current-leader", int64(c.m.controller)).Count("current-epoch", int64(c.m.term+1)))
 	if c.cfg.Controllers > 0 {
-		return attrs
+		return beans
 	}
 	active, offline, notPreferred, fenced, live := 0, 0, 0, 0, 0
 	if c.m.controller == id {
@@ -278,7 +294,7 @@ func (c *Cluster) controllerAttributes(attrs []attribute, id int) []attribute {
 		}
 	}
 	add := func(name string, v int) {
-		attrs = append(attrs, attribute{"kafka.controller", "type=KafkaController, name=" + name, "Value", float64(v)})
+		beans = append(beans, jmx.NewBean("kafka.controller", "type", "KafkaController", "name", name).Count("Value", int64(v)))
 	}
 	add("ActiveControllerCount", active)
 	add("OfflinePartitionsCount", offline)
@@ -287,11 +303,11 @@ func (c *Cluster) controllerAttributes(attrs []attribute, id int) []attribute {
 	add("GlobalTopicCount", len(topics))
 	add("ActiveBrokerCount", live)
 	add("FencedBrokerCount", fenced)
-	return attrs
+	return beans
 }
 
-// trafficAttributes are those of BrokerTopicMetrics. Bytes out are known for the broker and not by topic.
-func (c *Cluster) trafficAttributes(attrs []attribute, id int) []attribute {
+// trafficBeans are those of BrokerTopicMetrics. Bytes out are known for the broker and not by topic.
+func (c *Cluster) trafficBeans(beans []*jmx.Bean, id int) []*jmx.Bean {
 	k := c.counters
 	failed := map[string]uint64{}
 	for at, a := range c.applied {
@@ -303,14 +319,14 @@ func (c *Cluster) trafficAttributes(attrs []attribute, id int) []attribute {
 	defer k.mu.Unlock()
 	var total topicTraffic
 	add := func(name, topic string, v uint64) {
-		props := "type=BrokerTopicMetrics, name=" + name + "PerSec"
-		if topic != "" {
-			props += ", topic=" + topic
+		props := []string{"type", "BrokerTopicMetrics", "name", name + "PerSec", "topic", topic}
+		if topic == "" {
+			props = props[:4]
 		}
-		attrs = append(attrs, attribute{"kafka.server", props, "Count", float64(v)})
+		beans = append(beans, jmx.NewBean("kafka.server", props...).Num("Count", float64(v)))
 	}
-	for topic, t := range k.topics[id] {
-		t := *t
+	for _, topic := range slices.Sorted(maps.Keys(k.topics[id])) {
+		t := *k.topics[id][topic]
 		t.failed += failed[topic]
 		total.messages, total.bytes, total.failed = total.messages+t.messages, total.bytes+t.bytes, total.failed+t.failed
 		add("MessagesIn", topic, t.messages)
@@ -321,12 +337,12 @@ func (c *Cluster) trafficAttributes(attrs []attribute, id int) []attribute {
 	add("BytesIn", "", total.bytes)
 	add("FailedProduceRequests", "", total.failed)
 	add("BytesOut", "", k.out[id].Load())
-	return attrs
+	return beans
 }
 
-// logAttributes are those of the logs that the broker holds. A follower shows the leader's log: replication is not
+// logBeans are those of the logs that the broker holds. A follower shows the leader's log: replication is not
 // modelled.
-func (c *Cluster) logAttributes(attrs []attribute, id int) []attribute {
+func (c *Cluster) logBeans(beans []*jmx.Bean, id int) []*jmx.Bean {
 	for _, t := range c.topicNames() {
 		for _, info := range c.fake.PartitionInfos(t) {
 			p := c.m.index[tp{t, info.Partition}]
@@ -334,13 +350,12 @@ func (c *Cluster) logAttributes(attrs []attribute, id int) []attribute {
 				continue
 			}
 			add := func(name string, v int64) {
-				props := fmt.Sprintf("type=Log, name=%s, topic=%s, partition=%d", name, t, info.Partition)
-				attrs = append(attrs, attribute{"kafka.log", props, "Value", float64(v)})
+				beans = append(beans, jmx.NewBean("kafka.log", "type", "Log", "name", name, "topic", t, "partition", strconv.Itoa(int(info.Partition))).Count("Value", v))
 			}
 			add("LogStartOffset", info.LogStartOffset)
 			add("LogEndOffset", info.HighWatermark)
 			add("Size", info.NumBytes)
 		}
 	}
-	return attrs
+	return beans
 }

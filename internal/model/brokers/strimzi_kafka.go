@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"triad/internal/model"
+	"triad/internal/model/jmx"
 )
 
 // kafka reads spec of a Kafka resource.
@@ -172,14 +174,19 @@ func (p *strimziParser) exporter() {
 			continue
 		}
 		p.file = "ConfigMap/" + name
-		rules, err := ParseExporterRules([]byte(data.Value))
+		rules, unknown, err := jmx.ParseRules([]byte(data.Value))
 		if err != nil {
 			p.bad(data, "%s: %v", key, err)
 			return
 		}
+		// Not only listed: each could change the names that the observers read.
+		for _, k := range slices.Sorted(maps.Keys(unknown)) {
+			p.bad(data, "%s: %s: a setting of the exporter that the model does not have", key, k)
+		}
 		p.cfg.Exporter = rules
+		known := knownBeans()
 		for _, r := range rules.Rules {
-			if !r.modelled() {
+			if !r.Matches(known) {
 				p.not = append(p.not, model.NotModelled{File: p.file, Line: data.Line, Key: key + " pattern", Value: r.Pattern, Why: "the modelled brokers have no such MBean: the metric is absent"})
 			}
 		}
@@ -188,25 +195,20 @@ func (p *strimziParser) exporter() {
 	p.bad(p.metrics, "no ConfigMap %s with the key %s", name, key)
 }
 
-// modelled reports whether the rule can match any attribute that the model has.
-func (r ExporterRule) modelled() bool {
-	return slices.ContainsFunc(knownAttributes(), func(a attribute) bool { return r.re.MatchString(a.text()) })
-}
-
-// knownAttributes is one attribute of each kind that attributes returns; a test keeps the two together.
-func knownAttributes() []attribute {
-	var attrs []attribute
-	add := func(domain, props, attr string, names ...string) {
+// knownBeans is one bean of each kind that beans returns; a test keeps the two together.
+func knownBeans() []*jmx.Bean {
+	known := []*jmx.Bean{jmx.NewBean("kafka.server", "type", "raft-metrics").Num("current-leader", 0).Num("current-epoch", 0)}
+	add := func(domain, typ, attr string, names []string, more ...string) {
 		for _, n := range names {
-			attrs = append(attrs, attribute{domain, strings.ReplaceAll(props, "*", n), attr, 0})
+			known = append(known, jmx.NewBean(domain, append([]string{"type", typ, "name", n}, more...)...).Num(attr, 0))
 		}
 	}
-	add("kafka.server", "type=ReplicaManager, name=*", "Value", "LeaderCount", "PartitionCount", "UnderReplicatedPartitions", "UnderMinIsrPartitionCount", "AtMinIsrPartitionCount", "OfflineReplicaCount")
-	add("kafka.server", "type=ReplicaManager, name=*PerSec", "Count", "IsrShrinks", "IsrExpands")
-	add("kafka.server", "type=BrokerTopicMetrics, name=*PerSec", "Count", "MessagesIn", "BytesIn", "FailedProduceRequests", "BytesOut")
-	add("kafka.server", "type=BrokerTopicMetrics, name=*PerSec, topic=t", "Count", "MessagesIn", "BytesIn", "FailedProduceRequests")
-	add("kafka.controller", "type=KafkaController, name=*", "Value", "ActiveControllerCount", "OfflinePartitionsCount", "PreferredReplicaImbalanceCount", "GlobalPartitionCount", "GlobalTopicCount", "ActiveBrokerCount", "FencedBrokerCount")
-	add("kafka.log", "type=Log, name=*, topic=t, partition=0", "Value", "LogStartOffset", "LogEndOffset", "Size")
-	attrs = append(attrs, attribute{"kafka.server", "type=raft-metrics", "current-leader", 0}, attribute{"kafka.server", "type=raft-metrics", "current-epoch", 0})
-	return attrs
+	add("kafka.server", "ReplicaManager", "Value", []string{"LeaderCount", "PartitionCount", "UnderReplicatedPartitions", "UnderMinIsrPartitionCount", "AtMinIsrPartitionCount", "OfflineReplicaCount"})
+	add("kafka.server", "ReplicaManager", "Count", []string{"IsrShrinksPerSec", "IsrExpandsPerSec"})
+	traffic := []string{"MessagesInPerSec", "BytesInPerSec", "FailedProduceRequestsPerSec"}
+	add("kafka.server", "BrokerTopicMetrics", "Count", traffic, "topic", "t")
+	add("kafka.server", "BrokerTopicMetrics", "Count", append(traffic, "BytesOutPerSec"))
+	add("kafka.controller", "KafkaController", "Value", []string{"ActiveControllerCount", "OfflinePartitionsCount", "PreferredReplicaImbalanceCount", "GlobalPartitionCount", "GlobalTopicCount", "ActiveBrokerCount", "FencedBrokerCount"})
+	add("kafka.log", "Log", "Value", []string{"LogStartOffset", "LogEndOffset", "Size"}, "topic", "t", "partition", "0")
+	return known
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"triad/internal/model/jmx"
 )
 
 const strimziStream = `apiVersion: kafka.strimzi.io/v1
@@ -85,7 +87,7 @@ func TestParseStrimzi(t *testing.T) {
 			}},
 		},
 	}
-	if diff := cmp.Diff(want, cfg, cmpopts.IgnoreUnexported(ExporterRules{})); diff != "" {
+	if diff := cmp.Diff(want, cfg, cmpopts.IgnoreUnexported(jmx.Rules{})); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)
 	}
 	var got []string

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"triad/internal/model/jmx"
 	"triad/internal/model/promtext"
 )
 
@@ -92,16 +93,16 @@ func (m *Model) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", promtext.ContentType)
-		_, _ = w.Write(m.cfg.Metrics.render(m.beans()))
+		_, _ = w.Write(m.cfg.Metrics.Render(m.beans()))
 	})
 	return mux
 }
 
 // beans returns every bean of the worker, those of a kind together.
-func (m *Model) beans() []*bean {
-	worker := newBean("kafka.connect", "type", "connect-worker-metrics")
-	all := []*bean{worker}
-	var connectors, tasks, sinks, errs, clients, parts []*bean
+func (m *Model) beans() []*jmx.Bean {
+	worker := jmx.NewBean("kafka.connect", "type", "connect-worker-metrics")
+	all := []*jmx.Bean{worker}
+	var connectors, tasks, sinks, errs, clients, parts []*jmx.Bean
 	var starts, live, failures int
 	names := make([]string, 0, len(m.connectors))
 	for n := range m.connectors {
@@ -115,10 +116,10 @@ func (m *Model) beans() []*bean {
 		starts += c.starts
 		state := strings.ToLower(c.state)
 		c.mu.Unlock()
-		cb := newBean("kafka.connect", "type", "connector-metrics", "connector", name)
-		cb.str("connector-class", SinkClass)
-		cb.str("connector-type", "sink")
-		cb.str("status", state)
+		cb := jmx.NewBean("kafka.connect", "type", "connector-metrics", "connector", name)
+		cb.Str("connector-class", SinkClass)
+		cb.Str("connector-type", "sink")
+		cb.Str("status", state)
 		connectors = append(connectors, cb)
 		byState := map[string]int{}
 		for _, t := range list {
@@ -135,34 +136,34 @@ func (m *Model) beans() []*bean {
 			}
 		}
 		failures += byState[stateFailed]
-		wb := newBean("kafka.connect", "type", "connect-worker-metrics", "connector", name)
-		wb.count("connector-total-task-count", int64(len(list)))
-		wb.count("connector-running-task-count", int64(byState[stateRunning]))
-		wb.count("connector-paused-task-count", int64(byState[statePaused]))
-		wb.count("connector-failed-task-count", int64(byState[stateFailed]))
-		wb.num("connector-unassigned-task-count", 0)
-		wb.num("connector-destroyed-task-count", 0)
-		wb.num("connector-restarting-task-count", 0)
+		wb := jmx.NewBean("kafka.connect", "type", "connect-worker-metrics", "connector", name)
+		wb.Count("connector-total-task-count", int64(len(list)))
+		wb.Count("connector-running-task-count", int64(byState[stateRunning]))
+		wb.Count("connector-paused-task-count", int64(byState[statePaused]))
+		wb.Count("connector-failed-task-count", int64(byState[stateFailed]))
+		wb.Num("connector-unassigned-task-count", 0)
+		wb.Num("connector-destroyed-task-count", 0)
+		wb.Num("connector-restarting-task-count", 0)
 		all = append(all, wb)
 	}
-	worker.count("connector-count", int64(len(names)))
-	worker.count("connector-startup-attempts-total", int64(len(names)))
-	worker.count("connector-startup-success-total", int64(len(names)))
-	worker.num("connector-startup-failure-total", 0)
-	worker.count("task-count", int64(live))
-	worker.count("task-startup-attempts-total", int64(starts))
-	worker.count("task-startup-success-total", int64(starts))
-	worker.num("task-startup-failure-total", 0)
+	worker.Count("connector-count", int64(len(names)))
+	worker.Count("connector-startup-attempts-total", int64(len(names)))
+	worker.Count("connector-startup-success-total", int64(len(names)))
+	worker.Num("connector-startup-failure-total", 0)
+	worker.Count("task-count", int64(live))
+	worker.Count("task-startup-attempts-total", int64(starts))
+	worker.Count("task-startup-success-total", int64(starts))
+	worker.Num("task-startup-failure-total", 0)
 	return slices.Concat(all, connectors, tasks, sinks, errs, clients, parts)
 }
 
-func (t *task) bean(typ string) *bean {
-	return newBean("kafka.connect", "type", typ, "connector", t.c.Name, "task", strconv.Itoa(t.id))
+func (t *task) bean(typ string) *jmx.Bean {
+	return jmx.NewBean("kafka.connect", "type", typ, "connector", t.c.Name, "task", strconv.Itoa(t.id))
 }
 
-func (t *task) taskBean(state string) *bean {
+func (t *task) taskBean(state string) *jmx.Bean {
 	b := t.bean("connector-task-metrics")
-	b.str("status", strings.ToLower(state))
+	b.Str("status", strings.ToLower(state))
 	t.mu.Lock()
 	cur, since := t.state, t.since
 	t.mu.Unlock()
@@ -179,16 +180,16 @@ func (t *task) taskBean(state string) *bean {
 	case statePaused:
 		paused += time.Since(since)
 	}
-	b.num("running-ratio", ratio(float64(running), float64(all)))
-	b.num("pause-ratio", ratio(float64(paused), float64(all)))
-	b.num("batch-size-avg", ratio(float64(batches[1]), float64(batches[0])))
-	b.count("batch-size-max", batches[2])
+	b.Num("running-ratio", ratio(float64(running), float64(all)))
+	b.Num("pause-ratio", ratio(float64(paused), float64(all)))
+	b.Num("batch-size-avg", ratio(float64(batches[1]), float64(batches[0])))
+	b.Count("batch-size-max", batches[2])
 	mean, high := t.m.commit.millis()
-	b.num("offset-commit-avg-time-ms", mean)
-	b.num("offset-commit-max-time-ms", high)
+	b.Num("offset-commit-avg-time-ms", mean)
+	b.Num("offset-commit-max-time-ms", high)
 	good, bad := float64(t.m.commits.Load()), float64(t.m.commitFailed.Load())
-	b.num("offset-commit-success-percentage", ratio(good, good+bad))
-	b.num("offset-commit-failure-percentage", ratio(bad, good+bad))
+	b.Num("offset-commit-success-percentage", ratio(good, good+bad))
+	b.Num("offset-commit-failure-percentage", ratio(bad, good+bad))
 	return b
 }
 
@@ -199,37 +200,37 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-func (t *task) sinkBean() *bean {
+func (t *task) sinkBean() *jmx.Bean {
 	b := t.bean("sink-task-metrics")
-	b.count("sink-record-read-total", t.m.read.Load())
-	b.count("sink-record-send-total", t.m.sent.Load())
-	b.count("sink-record-active-count", t.offsets.active())
-	b.count("partition-count", int64(t.offsets.count()))
-	b.count("offset-commit-seq-no", t.m.seq.Load())
-	b.count("offset-commit-completion-total", t.m.commits.Load())
-	b.count("offset-commit-skip-total", t.m.commitSkips.Load())
+	b.Count("sink-record-read-total", t.m.read.Load())
+	b.Count("sink-record-send-total", t.m.sent.Load())
+	b.Count("sink-record-active-count", t.offsets.active())
+	b.Count("partition-count", int64(t.offsets.count()))
+	b.Count("offset-commit-seq-no", t.m.seq.Load())
+	b.Count("offset-commit-completion-total", t.m.commits.Load())
+	b.Count("offset-commit-skip-total", t.m.commitSkips.Load())
 	mean, high := t.m.put.millis()
-	b.num("put-batch-avg-time-ms", mean)
-	b.num("put-batch-max-time-ms", high)
+	b.Num("put-batch-avg-time-ms", mean)
+	b.Num("put-batch-max-time-ms", high)
 	return b
 }
 
-func (t *task) errorBean() *bean {
+func (t *task) errorBean() *jmx.Bean {
 	b := t.bean("task-error-metrics")
-	b.count("total-record-failures", t.m.failures.Load())
-	b.count("total-record-errors", t.m.errors.Load())
-	b.count("total-records-skipped", t.m.skipped.Load())
-	b.num("total-retries", 0) // the framework's own retries; those of the sink have no metric
-	b.count("total-errors-logged", t.m.logged.Load())
-	b.count("deadletterqueue-produce-requests", t.m.dlqRequests.Load())
-	b.count("deadletterqueue-produce-failures", t.m.dlqFailures.Load())
-	b.count("last-error-timestamp", t.m.lastError.Load())
+	b.Count("total-record-failures", t.m.failures.Load())
+	b.Count("total-record-errors", t.m.errors.Load())
+	b.Count("total-records-skipped", t.m.skipped.Load())
+	b.Num("total-retries", 0) // the framework's own retries; those of the sink have no metric
+	b.Count("total-errors-logged", t.m.logged.Load())
+	b.Count("deadletterqueue-produce-requests", t.m.dlqRequests.Load())
+	b.Count("deadletterqueue-produce-failures", t.m.dlqFailures.Load())
+	b.Count("last-error-timestamp", t.m.lastError.Load())
 	return b
 }
 
-func (t *task) consumerBeans() (client *bean, parts []*bean) {
-	client = newBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID())
-	client.count("records-consumed-total", t.m.read.Load())
+func (t *task) consumerBeans() (client *jmx.Bean, parts []*jmx.Bean) {
+	client = jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID())
+	client.Count("records-consumed-total", t.m.read.Load())
 	lags := t.offsets.lags()
 	tps := make([]topicPartition, 0, len(lags))
 	for tp := range lags {
@@ -242,9 +243,9 @@ func (t *task) consumerBeans() (client *bean, parts []*bean) {
 		return int(a.partition - b.partition)
 	})
 	for _, tp := range tps {
-		b := newBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID(),
+		b := jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID(),
 			"topic", strings.ReplaceAll(tp.topic, ".", "_"), "partition", strconv.Itoa(int(tp.partition)))
-		b.count("records-lag", lags[tp])
+		b.Count("records-lag", lags[tp])
 		parts = append(parts, b)
 	}
 	return client, parts

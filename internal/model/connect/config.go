@@ -2,6 +2,8 @@ package connect
 
 import (
 	"time"
+
+	"triad/internal/model/jmx"
 )
 
 // SinkClass is the connector class that the package models.
@@ -14,7 +16,7 @@ type Config struct {
 	Version    string // of Kafka, as GET / shows it
 	Brokers    []string
 	Worker     Worker
-	Metrics    Metrics
+	Metrics    *jmx.Rules // of its JMX exporter; nil when it has none
 	Operator   Operator
 	Connectors []Connector // in order of names
 }

@@ -190,7 +190,7 @@ func (m *Model) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.restAt, m.began = rest.Addr().String(), time.Now()
 	m.mu.Unlock()
-	if m.cfg.Metrics.Enabled {
+	if m.cfg.Metrics != nil {
 		ln, err := m.opts.Listen("tcp", m.opts.MetricsAddr)
 		if err != nil {
 			return fmt.Errorf("connect metrics listener: %w", err)

@@ -45,7 +45,7 @@ func TestEverythingArrivesOnce(t *testing.T) {
 		a, ok := w.metric(`kafka_connect_sink_task_sink_record_active_count{connector="logs",task="0"}`)
 		return ok && a == 0
 	})
-	if lag, ok := w.metric(`kafka_consumer_fetch_manager_records_lag{topic="a-topic",partition="0"}`); !ok || lag != 0 {
+	if lag, ok := w.metric(`kafka_consumer_fetch_manager_records_lag{partition="0",topic="a-topic"}`); !ok || lag != 0 {
 		t.Errorf("lag %v %v", lag, ok)
 	}
 	if s := w.status(); s.Connector.State != "RUNNING" || w.states() != "RUNNING RUNNING" {
@@ -76,7 +76,7 @@ func TestOutageFailsTasksUntilRestarted(t *testing.T) {
 	if tr := w.status().Tasks[0].Trace; !strings.Contains(tr, "after 4 attempt(s)") || !strings.Contains(tr, "ConnectException") {
 		t.Errorf("trace: %s", tr)
 	}
-	if v, ok := w.metric(`kafka_connect_connector_task_status{connector="logs",task="1",status="failed"}`); !ok || v != 1 {
+	if v, ok := w.metric(`kafka_connect_connector_task_status{connector="logs",status="failed",task="1"}`); !ok || v != 1 {
 		t.Errorf("status metric: %v %v", v, ok)
 	}
 	r.es.Down(false)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"triad/internal/model"
+	"triad/internal/model/jmx"
 )
 
 // strimziAPI is the only version that Strimzi 1.x serves.
@@ -25,7 +27,7 @@ const strimziAPI = "kafka.strimzi.io/v1"
 func ParseStrimzi(stream []byte) (Config, []model.NotModelled, error) {
 	p := &parser{}
 	dec := yaml.NewDecoder(bytes.NewReader(stream))
-	var connects, connectors, maps []*yaml.Node
+	var connects, connectors, configMaps []*yaml.Node
 	for {
 		var doc yaml.Node
 		err := dec.Decode(&doc)
@@ -53,14 +55,14 @@ func ParseStrimzi(stream []byte) (Config, []model.NotModelled, error) {
 				connectors = append(connectors, root)
 			}
 		case "ConfigMap":
-			maps = append(maps, root)
+			configMaps = append(configMaps, root)
 		}
 	}
 	if len(connects) != 1 {
 		p.errs = append(p.errs, fmt.Errorf("%d KafkaConnect resources, want one", len(connects)))
 		return Config{}, nil, fmt.Errorf("connect resources: %w", errors.Join(p.errs...))
 	}
-	cfg := p.connect(connects[0], connectors, maps)
+	cfg := p.connect(connects[0], connectors, configMaps)
 	if err := errors.Join(p.errs...); err != nil {
 		return Config{}, nil, fmt.Errorf("connect resources: %w", err)
 	}
@@ -139,7 +141,7 @@ const (
 	whyGroup      = "the worker group and its internal topics are not modelled: a worker has its connectors when it starts"
 )
 
-func (p *parser) connect(root *yaml.Node, connectors, maps []*yaml.Node) Config {
+func (p *parser) connect(root *yaml.Node, connectors, configMaps []*yaml.Node) Config {
 	cfg := Config{
 		Name: text(child(root, "metadata", "name")), Version: "4.3.1", Worker: defaultWorker(),
 		Operator: Operator{Reconcile: 2 * time.Minute, Unit: time.Minute},
@@ -155,7 +157,7 @@ func (p *parser) connect(root *yaml.Node, connectors, maps []*yaml.Node) Config 
 		case "config":
 			worker = newProps(v)
 		case "metricsConfig":
-			cfg.Metrics = p.metrics(v, maps)
+			cfg.Metrics = p.metrics(v, configMaps)
 		case "replicas":
 			if v.Value != "1" {
 				p.skip(v, "spec.replicas", "one worker runs every task, so its death stops all of them instead of a part")
@@ -198,6 +200,36 @@ func (p *parser) connect(root *yaml.Node, connectors, maps []*yaml.Node) Config 
 		}
 	}
 	return cfg
+}
+
+// metrics reads spec.metricsConfig and the rules in the ConfigMap that it names.
+func (p *parser) metrics(n *yaml.Node, configMaps []*yaml.Node) *jmx.Rules {
+	if text(child(n, "type")) != "jmxPrometheusExporter" {
+		p.skip(n, "spec.metricsConfig.type", "only the JMX exporter is modelled: no metrics are served")
+		return nil
+	}
+	ref := child(n, "valueFrom", "configMapKeyRef")
+	name, key := text(child(ref, "name")), text(child(ref, "key"))
+	for _, cm := range configMaps {
+		data := child(cm, "data", key)
+		if data == nil || text(child(cm, "metadata", "name")) != name {
+			continue
+		}
+		defer func(file string) { p.file = file }(p.file)
+		p.file = "ConfigMap/" + name
+		rules, unknown, err := jmx.ParseRules([]byte(data.Value))
+		if err != nil {
+			p.bad(data, "%s: %v", key, err)
+		}
+		for _, k := range slices.Sorted(maps.Keys(unknown)) {
+			v := unknown[k]
+			v.Line = data.Line // its own counts from the start of the text
+			p.skip(&v, k, "a setting of the exporter that the model does not have")
+		}
+		return &rules
+	}
+	p.bad(n, "metricsConfig: no ConfigMap %s with the key %s", name, key)
+	return nil
 }
 
 // props are the settings of a config mapping, with a record of which were read.

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Names are the exporter's includeObjectNames (all beans when there are none) and excludeObjectNames (which take precedence).
-type Names struct {
+// names are the exporter's includeObjectNames (all beans when there are none) and excludeObjectNames (which take precedence).
+type names struct {
 	include, exclude []name
 }
 
@@ -17,17 +17,17 @@ type name struct {
 	more   bool
 }
 
-// Parse reads the patterns, domain:key=value,... with * at the end for any other properties.
-func Parse(include, exclude []string) (Names, error) {
-	var n Names
+// parseNames reads the patterns, domain:key=value,... with * at the end for any other properties.
+func parseNames(include, exclude []string) (names, error) {
+	var n names
 	for _, l := range []struct {
 		from []string
 		to   *[]name
 	}{{include, &n.include}, {exclude, &n.exclude}} {
 		for _, s := range l.from {
-			p, err := parse(s)
+			p, err := parseName(s)
 			if err != nil {
-				return Names{}, err
+				return names{}, err
 			}
 			*l.to = append(*l.to, p)
 		}
@@ -35,7 +35,7 @@ func Parse(include, exclude []string) (Names, error) {
 	return n, nil
 }
 
-func parse(s string) (name, error) {
+func parseName(s string) (name, error) {
 	domain, list, ok := strings.Cut(s, ":")
 	if !ok {
 		return name{}, fmt.Errorf("object name %q: no colon between domain and properties", s)
@@ -58,8 +58,8 @@ func parse(s string) (name, error) {
 	return n, nil
 }
 
-// Has says whether the exporter reads the bean.
-func (n Names) Has(domain string, props [][2]string) bool {
+// has says whether the exporter reads the bean.
+func (n names) has(domain string, props [][2]string) bool {
 	in := len(n.include) == 0
 	for i := 0; i < len(n.include) && !in; i++ {
 		in = n.include[i].match(domain, props)

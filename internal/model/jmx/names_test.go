@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestHas(t *testing.T) {
+func TestNames(t *testing.T) {
 	bean := [][2]string{{"type", "BrokerTopicMetrics"}, {"name", "BytesInPerSec"}, {"topic", "a"}}
 	for _, tc := range []struct {
 		include, exclude []string
@@ -24,19 +24,19 @@ func TestHas(t *testing.T) {
 		{nil, []string{"*:topic=*,*"}, false},
 		{[]string{"kafka.server:*"}, []string{"kafka.server:name=BytesInPerSec,*"}, false},
 	} {
-		n, err := Parse(tc.include, tc.exclude)
+		n, err := parseNames(tc.include, tc.exclude)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := n.Has("kafka.server", bean); got != tc.want {
+		if got := n.has("kafka.server", bean); got != tc.want {
 			t.Errorf("include %q exclude %q: %v, want %v", tc.include, tc.exclude, got, tc.want)
 		}
 	}
 }
 
-func TestParseErrors(t *testing.T) {
+func TestNamesErrors(t *testing.T) {
 	for s, want := range map[string]string{"kafka.server": "no colon", "a:type": "key=value", "a:type=x,type=y": "twice", "a:": "key=value"} {
-		if _, err := Parse(nil, []string{s}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseNames(nil, []string{s}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", s, err, want)
 		}
 	}

@@ -30,6 +30,11 @@ func (w *Writer) Gauge(name, help string, value float64, labels ...string) {
 	w.add(name, help, "gauge", value, labels)
 }
 
+// Untyped adds a sample of which nobody says what it is. Labels are name and value in turn.
+func (w *Writer) Untyped(name, help string, value float64, labels ...string) {
+	w.add(name, help, "untyped", value, labels)
+}
+
 func (w *Writer) add(name, help, kind string, value float64, labels []string) {
 	f := w.byName[name]
 	if f == nil {

@@ -14,6 +14,7 @@ func TestParses(t *testing.T) {
 	w.Counter("a_total", `help with \ and
 line`, 1e6, "name", "x\"y\\z\n", "tag", "t")
 	w.Gauge("b", "g", 0.25)
+	w.Untyped("c", "u", -2)
 	w.Counter("a_total", "other help", 3, "name", "second", "tag", "")
 	p := expfmt.NewTextParser(model.UTF8Validation)
 	fams, err := p.TextToMetricFamilies(bytes.NewReader(w.Bytes()))
@@ -26,5 +27,8 @@ line`, 1e6, "name", "x\"y\\z\n", "tag", "t")
 	}
 	if v := fams["b"].GetMetric()[0].GetGauge().GetValue(); v != 0.25 {
 		t.Errorf("b = %v", v)
+	}
+	if v := fams["c"].GetMetric()[0].GetUntyped().GetValue(); v != -2 {
+		t.Errorf("c = %v", v)
 	}
 }
