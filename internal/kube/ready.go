@@ -51,7 +51,8 @@ func strimziReadiness(o *Object) (bool, string) {
 	case "StrimziPodSet":
 		pods, _, _ := unstructured.NestedInt64(o.Object, "status", "pods")
 		good, _, _ := unstructured.NestedInt64(o.Object, "status", "readyPods")
-		return seen && pods == good, fmt.Sprintf("%d of %d pods ready", good, pods)
+		current, _, _ := unstructured.NestedInt64(o.Object, "status", "currentPods")
+		return seen && observed >= o.GetGeneration() && pods == good && pods == current, fmt.Sprintf("%d of %d pods ready, %d as they are to be", good, pods, current)
 	case "KafkaNodePool":
 		// Strimzi writes no Ready condition for pools: the Kafka resource speaks for them.
 		return seen && observed >= o.GetGeneration(), "not seen by the operator yet"

@@ -343,6 +343,17 @@ func readyRefs(objects []kube.Object) []kube.Ref {
 		case slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, o.GetKind()), strings.HasPrefix(o.GetAPIVersion(), "kafka.strimzi.io/"):
 			refs = append(refs, kube.RefOf(o))
 		}
+		// A resource may be called ready while its pods are rolled; the set of them says whether the roll is over.
+		set := ""
+		switch o.GetKind() {
+		case "KafkaNodePool":
+			set = o.GetLabels()["strimzi.io/cluster"] + "-" + o.GetName()
+		case "KafkaConnect":
+			set = o.GetName() + "-connect"
+		}
+		if set != "" {
+			refs = append(refs, kube.Ref{APIVersion: "core.strimzi.io/v1", Kind: "StrimziPodSet", Namespace: o.GetNamespace(), Name: set})
+		}
 	}
 	return refs
 }
