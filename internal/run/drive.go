@@ -263,7 +263,7 @@ func (r *runner) drain(ctx, after context.Context) {
 		s := r.status.status()
 		s.Phase, s.DrainLeft = scenario.Drain, deadline.Sub(now)
 		r.Progress.Status(s)
-		counts := [3]uint64{s.InKafka, s.Searchable, r.kafka.DeadLettered()}
+		counts := [3]uint64{s.InKafka, r.store.Counted(), r.kafka.DeadLettered()}
 		if counts != last {
 			still, last = now, counts
 		}
@@ -284,17 +284,18 @@ func (r *runner) drain(ctx, after context.Context) {
 	detail := ""
 	if state == "deadline" {
 		s := r.status.status()
-		detail = fmt.Sprintf("deadline of %v: %d acknowledged, %d in kafka, %d searchable", limit, s.Acked, s.InKafka, s.Searchable)
+		detail = fmt.Sprintf("deadline of %v: %d acknowledged, %d in kafka, %d searchable", limit, s.Acked, s.InKafka, r.store.Counted())
 	}
 	r.Progress.Step("drain", "done", detail)
 }
 
 // arrived reports whether everything that is to come has come.
 func (r *runner) arrived(s progress.Status) bool {
+	documents := r.store.Counted()
 	if r.Arrive != nil {
-		return s.InKafka >= r.Arrive.Kafka && s.Searchable >= r.Arrive.Documents
+		return s.InKafka >= r.Arrive.Kafka && documents >= r.Arrive.Documents
 	}
-	return s.InKafka >= s.Acked && s.Searchable+r.kafka.DeadLettered() >= s.InKafka
+	return s.InKafka >= s.Acked && documents+r.kafka.DeadLettered() >= s.InKafka
 }
 
 // statusBoard gathers what the progress shows.
@@ -341,7 +342,7 @@ func (b *statusBoard) run(ctx context.Context) {
 func (b *statusBoard) status() progress.Status {
 	r := b.r
 	at, p := r.w.Now(), r.gen.Progress()
-	s := progress.Status{At: at, Load: r.Scenario.Phases.LoadTime(), Planned: p.Planned, Acked: p.Acked, InKafka: r.kafka.Seen(), Searchable: r.store.Counted()}
+	s := progress.Status{At: at, Load: r.Scenario.Phases.LoadTime(), Planned: p.Planned, Acked: p.Acked, InKafka: r.kafka.Seen(), Searchable: r.store.Likely()}
 	for _, w := range r.Scenario.Phases.Windows() {
 		if at >= w.From {
 			s.Phase = w.Name

@@ -50,6 +50,7 @@ type Observer struct {
 	known    *observe.Known
 	prefix   string
 	counted  atomic.Uint64
+	likely   atomic.Uint64
 	found    atomic.Uint64
 	skipped  atomic.Uint64
 	lastErr  atomic.Pointer[string]
@@ -89,6 +90,9 @@ func New(cfg Config, known *observe.Known) (*Observer, error) {
 // Counted is the number of searchable documents of the run at the last exact count.
 func (o *Observer) Counted() uint64 { return o.counted.Load() }
 
+// Likely is their number now, as far as a count that was not exact goes.
+func (o *Observer) Likely() uint64 { return o.likely.Load() }
+
 // PollEvery chooses the subset to poll for a load of the given records a second: about 25 records a second.
 func PollEvery(rate float64) uint64 { return max(uint64(rate/25), 1) }
 
@@ -122,6 +126,7 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 	if source != "" {
 		last = o.cfg.Pulsed[source]
 		o.counted.Add(last)
+		o.likely.Add(last)
 	}
 	exact := last
 	var tl tally
@@ -145,6 +150,7 @@ func (o *Observer) countLoop(ctx context.Context, index string, probe bool) {
 		if source != "" { // without a source nothing belongs here; the reconciliation says so
 			if n > last {
 				pulse.Add(source, now, n-last)
+				o.likely.Add(n - last)
 				last = n
 			}
 			if isExact && n > exact {
