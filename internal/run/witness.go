@@ -76,8 +76,10 @@ func (r *runner) measure(ctx context.Context, m meter) {
 		if err != nil {
 			r.Logger.Debug("processor time", "error", err) // what could be read is written all the same
 		}
-		samples := []evidence.Sample{{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "harness"}, Value: load.ProcessorTime().Seconds()},
-			{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": "metrics"}, Value: time.Duration(r.beans.Load()).Seconds()}}
+		total := func(part string, used time.Duration) evidence.Sample {
+			return evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": part}, Value: used.Seconds()}
+		}
+		samples := []evidence.Sample{total("harness", load.ProcessorTime()), total("metrics", time.Duration(r.beans.Load()))}
 		for _, x := range readings {
 			samples = append(samples, evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": x.Part, "cluster": x.Cluster}, Value: x.Used.Seconds()})
 		}
