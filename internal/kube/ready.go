@@ -43,6 +43,9 @@ func readiness(o *Object) (ready, failed bool, why string) {
 	return res.Status == status.CurrentStatus, false, res.Message
 }
 
+// PodSetAPI is the API version of StrimziPodSet, the set of pods that Strimzi's operator makes of a node pool or of Connect.
+const PodSetAPI = "core.strimzi.io/v1"
+
 // strimziReadiness exists because kstatus calls an object without any status current: a Kafka resource that no operator has seen
 // would be ready at once.
 func strimziReadiness(o *Object) (bool, string) {

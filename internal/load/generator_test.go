@@ -47,21 +47,9 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 	dir := t.TempDir()
 	out := driven{classes: map[evidence.Class]*stats.Set{}}
 	synctest.Test(t, func(t *testing.T) {
-		l, err := evidence.CreateLedger(filepath.Join(dir, "l.led"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sr, err := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		ev, closeAt := openEvidence(t, dir)
 		cfg := Config{
-			Scenario: s, Run: 1, Start: time.Now().Add(time.Second), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
-			Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+			Scenario: s, Run: 1, Start: time.Now().Add(time.Second), Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler), Evidence: ev,
 		}
 		if f, ok := sink.(slowMaker); ok {
 			cfg.Sabotage = f.make
@@ -82,7 +70,7 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 			t.Error(err)
 		}
 		wg.Wait()
-		if err := errors.Join(l.Close(g.now()), h.Close(), sr.Close()); err != nil {
+		if err := closeAt(g.now()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -256,9 +244,7 @@ func BenchmarkFile(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, _ := evidence.CreateLedger(filepath.Join(dir, "l.led"))
-	h, _ := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
-	sr, _ := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
+	ev, closeAt := openEvidence(b, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	n := 0
 	start := time.Now()
@@ -271,8 +257,7 @@ func BenchmarkFile(b *testing.B) {
 		return err
 	})
 	g, err := New(Config{
-		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
-		Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler), Evidence: ev,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -282,7 +267,7 @@ func BenchmarkFile(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "lines/s")
-	_ = errors.Join(f.Close(), l.Close(0), h.Close(), sr.Close())
+	_ = errors.Join(f.Close(), closeAt(0))
 }
 
 // BenchmarkSchedule writes 50,000 lines of 256 B a second to a file for five seconds, as four streams of one generator, and reports how late
@@ -301,17 +286,14 @@ func BenchmarkSchedule(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		l, _ := evidence.CreateLedger(filepath.Join(dir, "l.led"))
-		h, _ := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
-		sr, _ := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
+		ev, closeAt := openEvidence(b, dir)
 		g, err := New(Config{
-			Scenario: s, Run: 1, Start: time.Now().Add(100 * time.Millisecond), Streams: s.Streams(), Sink: &FileSink{W: f}, Logger: slog.New(slog.DiscardHandler),
-			Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+			Scenario: s, Run: 1, Start: time.Now().Add(100 * time.Millisecond), Streams: s.Streams(), Sink: &FileSink{W: f}, Logger: slog.New(slog.DiscardHandler), Evidence: ev,
 		})
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := errors.Join(g.Run(b.Context()), l.Close(0), h.Close(), sr.Close()); err != nil {
+		if err := errors.Join(g.Run(b.Context()), closeAt(0)); err != nil {
 			b.Fatal(err)
 		}
 		p.Add(g.Progress())

@@ -1,10 +1,8 @@
 package load
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"triad/internal/evidence"
 	"triad/internal/record"
 	"triad/internal/scenario"
 	"triad/internal/source"
@@ -128,19 +125,7 @@ func bareLoop(b *testing.B, c *kfake.Cluster, w *batches, size int) turn {
 func enterKafka(b *testing.B, c *kfake.Cluster, w *batches, size int, rate float64) (t turn, dropped uint64) {
 	b.Helper()
 	s := benchScene(b, rate, time.Duration(benchRecords/rate*float64(time.Second)), size)
-	dir := b.TempDir()
-	l, err := evidence.CreateLedger(filepath.Join(dir, "l.led"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	h, err := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
-	if err != nil {
-		b.Fatal(err)
-	}
-	sr, err := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
-	if err != nil {
-		b.Fatal(err)
-	}
+	ev, closeAt := openEvidence(b, b.TempDir())
 	start := time.Now()
 	sink, err := NewKafkaSink("node", start, benchOptions(c, w)...)
 	if err != nil {
@@ -150,8 +135,7 @@ func enterKafka(b *testing.B, c *kfake.Cluster, w *batches, size int, rate float
 		b.Fatal(err)
 	}
 	g, err := New(Config{
-		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler),
-		Evidence: Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)},
+		Scenario: s, Run: 1, Start: start, Streams: s.Streams(), Sink: sink, Logger: slog.New(slog.DiscardHandler), Evidence: ev,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -163,7 +147,7 @@ func enterKafka(b *testing.B, c *kfake.Cluster, w *batches, size int, rate float
 	}
 	p := g.Progress()
 	t = turn{p.Acked, time.Since(from), ProcessorTime() - cpu}
-	if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
+	if err := closeAt(0); err != nil {
 		b.Fatal(err)
 	}
 	if p.Unknown > 0 || p.Acked+p.Dropped != p.Planned {

@@ -39,28 +39,35 @@ func TestDocumentAgainstEncodingJSON(t *testing.T) {
 	}
 }
 
-// testEvidence is evidence of a generator whose files close with the test.
-func testEvidence(t *testing.T) Evidence {
-	t.Helper()
-	dir := t.TempDir()
+// openEvidence is evidence of a generator in files of dir (l.led, h.hist, s.tsf), and what closes them.
+func openEvidence(tb testing.TB, dir string) (ev Evidence, closeAt func(intent time.Duration) error) {
+	tb.Helper()
 	l, err := evidence.CreateLedger(filepath.Join(dir, "l.led"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h, err := evidence.CreateHists(filepath.Join(dir, "h.hist"), time.Second)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sr, err := evidence.CreateSeries(filepath.Join(dir, "s.tsf"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
+	ev = Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)}
+	return ev, func(intent time.Duration) error { return errors.Join(l.Close(intent), h.Close(), sr.Close()) }
+}
+
+// testEvidence is evidence of a generator whose files close with the test.
+func testEvidence(t *testing.T) Evidence {
+	t.Helper()
+	ev, closeAt := openEvidence(t, t.TempDir())
 	t.Cleanup(func() {
-		if err := errors.Join(l.Close(0), h.Close(), sr.Close()); err != nil {
+		if err := closeAt(0); err != nil {
 			t.Error(err)
 		}
 	})
-	return Evidence{Ledger: l, Hists: h, Series: sr, Pulse: evidence.NewPulse(sr, "ledger", 100*time.Millisecond)}
+	return ev
 }
 
 // A source that enters at Kafka is driven faster than it can be, over a client with little room: what the broker has in the end is every

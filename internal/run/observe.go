@@ -16,10 +16,10 @@ import (
 	"triad/internal/runtimes"
 )
 
-// Component metrics are read every scrapeEvery during a run, and those that are dear up to scrapeSeldom later.
+// Component metrics are read every scrapeEvery during a run, and those that are dear as seldom as every scrapeSeldom.
 const (
 	scrapeEvery  = time.Second
-	scrapeSeldom = 4 * time.Second
+	scrapeSeldom = 5 * time.Second
 )
 
 // remoteWriteBatch is Prometheus's default batch_send_deadline.
@@ -140,20 +140,18 @@ func (r *runner) note(kind, name, detail string) {
 
 // scrapeLoop reads one endpoint once a second, or as seldom as it is dear, and keeps the families that judging uses.
 func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
-	tick := time.NewTimer(scrapeEvery)
-	defer tick.Stop()
 	for {
-		next := time.Now().Add(scrapeEvery)
+		began := time.Now()
 		took, ok := r.scrape(ctx, t)
 		if !ok {
 			return
 		}
 		// What a target needs to answer is its system's time: no more than half a hundredth of it, for there are several.
-		tick.Reset(time.Until(next) + min(max(200*took-scrapeEvery, 0), scrapeSeldom))
+		next := began.Add(min(max(scrapeEvery, 200*took), scrapeSeldom))
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(time.Until(next)):
 		}
 	}
 }

@@ -127,21 +127,12 @@ func (c *Client) Found(ctx context.Context, index string, tokens []string) ([]bo
 	if err != nil {
 		return nil, err
 	}
-	var out struct {
-		Hits struct {
-			Hits []Hit `json:"hits"`
-		} `json:"hits"`
-		Shards   shards `json:"_shards"`
-		TimedOut bool   `json:"timed_out"`
-	}
-	if err := c.do(ctx, "elasticsearch search", esapi.SearchRequest{
+	out, err := c.search(ctx, esapi.SearchRequest{
 		Index: []string{index}, IgnoreUnavailable: &yes, AllowNoIndices: &yes, Preference: sameCopy,
 		Body: strings.NewReader(fmt.Sprintf(`{"size":%d,"_source":["log"],"track_total_hits":false,"sort":["_doc"],"query":{"terms":{"log":%s}}}`, size, list)),
-	}, &out); err != nil {
+	})
+	if err != nil {
 		return nil, err
-	}
-	if out.Shards.Failed > 0 || out.TimedOut {
-		return nil, errors.New("elasticsearch search: shards failed or timed out: what was not found may be there")
 	}
 	if len(out.Hits.Hits) == size {
 		return nil, fmt.Errorf("elasticsearch search: %d documents or more for %d records: what was not found may be there", size, len(tokens))
@@ -240,6 +231,27 @@ type Hit struct {
 	} `json:"_source"`
 }
 
+// documents is the answer to a search for documents.
+type documents struct {
+	PIT  string `json:"pit_id"`
+	Hits struct {
+		Hits []Hit `json:"hits"`
+	} `json:"hits"`
+	Shards   shards `json:"_shards"`
+	TimedOut bool   `json:"timed_out"`
+}
+
+// search is one search, answered by every shard or an error.
+func (c *Client) search(ctx context.Context, req esapi.SearchRequest) (out documents, err error) {
+	if err := c.do(ctx, "elasticsearch search", req, &out); err != nil {
+		return documents{}, err
+	}
+	if out.Shards.Failed > 0 || out.TimedOut {
+		return documents{}, errors.New("elasticsearch search: shards failed or timed out: the answer is not whole")
+	}
+	return out, nil
+}
+
 // All calls fn for every document of the indices that holds a token with the prefix: refresh, a point in time, and
 // search_after to its end, so that nothing is missed and nothing comes twice.
 func (c *Client) All(ctx context.Context, indices []string, prefix string, fn func(Hit) error) (err error) {
@@ -264,19 +276,9 @@ func (c *Client) All(ctx context.Context, indices []string, prefix string, fn fu
 	after := ""
 	for {
 		body := fmt.Sprintf(`{"size":%d,"_source":["log"],"track_total_hits":false,"query":{"prefix":{"log":%s}},"pit":{"id":%s,"keep_alive":"2m"},"sort":[{"_shard_doc":"asc"}]%s}`, page, quote(prefix), quote(id), after)
-		var out struct {
-			PIT  string `json:"pit_id"`
-			Hits struct {
-				Hits []Hit `json:"hits"`
-			} `json:"hits"`
-			Shards   shards `json:"_shards"`
-			TimedOut bool   `json:"timed_out"`
-		}
-		if err := c.do(ctx, "elasticsearch search", esapi.SearchRequest{Body: strings.NewReader(body)}, &out); err != nil {
+		out, err := c.search(ctx, esapi.SearchRequest{Body: strings.NewReader(body)})
+		if err != nil {
 			return err
-		}
-		if out.Shards.Failed > 0 || out.TimedOut {
-			return errors.New("elasticsearch search: shards failed or timed out: the reading is not whole")
 		}
 		if out.PIT != "" {
 			id = out.PIT

@@ -378,7 +378,7 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 		return nil, err
 	}
 	c, ns := e.clients[scenario.Kafka], e.contexts.Clusters[scenario.Kafka].Namespace
-	sets, err := c.List(ctx, podSetAPI, "StrimziPodSet", ns, "strimzi.io/cluster=triad")
+	sets, err := c.List(ctx, kube.PodSetAPI, "StrimziPodSet", ns, "strimzi.io/cluster=triad")
 	if err != nil {
 		return nil, c.Explain(err)
 	}
@@ -395,7 +395,7 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	}
 	e.watch.struck(time.Now())
 	for i := range sets {
-		o := kube.Object{Object: map[string]any{"apiVersion": podSetAPI, "kind": "StrimziPodSet", "metadata": map[string]any{"namespace": ns, "name": sets[i].GetName()}}}
+		o := kube.Object{Object: map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSet", "metadata": map[string]any{"namespace": ns, "name": sets[i].GetName()}}}
 		r.sets = append(r.sets, *o.DeepCopy())
 		o.SetAnnotations(map[string]string{rollRequest: "true"})
 		if err := c.Apply(ctx, []kube.Object{o}, nil); err != nil {
@@ -405,8 +405,6 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	e.gate.kind, e.gate.last = kind, r
 	return r, nil
 }
-
-const podSetAPI = "core.strimzi.io/v1"
 
 // rolling is a rolling restart by the operator.
 type rolling struct {
