@@ -90,8 +90,8 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 		at.sys.know(path, fl(g.lost), fl(g.lost), "")
 	}
 	at.sys.groups = len(at.sys.facts)
-	// Counters are read once a second and some are refreshed every two, so only those of a run that waited for its last
-	// records have counted them.
+	// Counters are read every few seconds and once more in the end, and some are refreshed every two, so only those of a run that waited for
+	// its last records have counted them.
 	if d := drainState(r); !r.CutShort() && (d == "done" || d == "deadline") && r.Seal.Interrupted == "" {
 		at.brokerFacts(c)
 		at.agentFacts(c)

@@ -21,6 +21,10 @@ func (j *judge) observing() *Observing {
 		known[k[0]] = true
 	}
 	o := &Observing{Harness: used["harness"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
+	// Both are upper bounds: time on the clock has waiting in it, and exporters answer the cluster's own Prometheus too.
+	if known["exporters"] {
+		o.Metrics = min(o.Metrics, used["exporters"])
+	}
 	if !known["harness"] || !known["nodes"] || o.System <= 0 {
 		return nil
 	}

@@ -37,6 +37,12 @@ func TestObserving(t *testing.T) {
 	if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "search/monitoring": {90, 0, 2}}).observing(); o == nil || o.Search != 2 {
 		t.Errorf("%+v", o)
 	}
+	// The time on the clock has waiting in it, the threads' time the cluster's own Prometheus: the smaller bound counts.
+	for want, exporters := range map[float64][]float64{1.5: {7, 8.5}, 2: {7, 10}} {
+		if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "metrics": {0, 2}, "exporters/kafka": exporters}).observing(); o == nil || o.Metrics != want {
+			t.Errorf("%+v, want %v s of metrics", o, want)
+		}
+	}
 	// What is not known is not 0.
 	for name, m := range map[string]map[string][]float64{
 		"embedded": {"harness": {0, 1}}, "one reading": {"harness": {0, 1}, "nodes/kafka": {5}}, "nothing used": {"harness": {0, 1}, "nodes/kafka": {5, 5}}, "none": {},

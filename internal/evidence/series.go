@@ -22,8 +22,9 @@ const (
 	CPUSeries = "triad_cpu_cores"
 	// CPUTotalSeries is the processor time used since some fixed moment, in seconds, of which only increases mean anything; labels part
 	// and, where it is known, cluster. Parts: harness (this process, with the generators in it), search (the store's own time for
-	// searches, all of them the harness's), metrics (the time that JMX exporters took to answer the harness), and of the real clusters:
-	// nodes (everything in them), and within that generator and apiserver (which forwards the harness's connections, among others).
+	// searches, all of them the harness's), metrics (the time on the clock that JMX exporters took to answer the harness), and of the real
+	// clusters: nodes (everything in them), and within that generator, apiserver (which forwards the harness's connections, among others)
+	// and exporters (the threads of JMX exporters, whoever asked them).
 	CPUTotalSeries = "triad_cpu_seconds_total"
 	// ResidentSeries is the resident memory of a process of the harness in bytes, without pages that a file backs; label part (harness).
 	// In the embedded runtime the whole system is in it, but for documents and logs, which are in files.

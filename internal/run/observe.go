@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,10 +17,11 @@ import (
 	"triad/internal/runtimes"
 )
 
-// Component metrics are read every scrapeEvery during a run, and those that are dear as seldom as every scrapeSeldom.
+// Component metrics are read every scrapeEvery during a run, where a target does not say otherwise, and those that are dear as seldom as
+// every scrapeSeldom.
 const (
 	scrapeEvery  = time.Second
-	scrapeSeldom = 5 * time.Second
+	scrapeSeldom = 10 * time.Second
 )
 
 // remoteWriteBatch is Prometheus's default batch_send_deadline.
@@ -138,22 +140,22 @@ func (r *runner) note(kind, name, detail string) {
 	r.event(evidence.Event{Kind: kind, Name: name, Detail: detail})
 }
 
-// scrapeLoop reads one endpoint once a second, or as seldom as it is dear, and keeps the families that judging uses.
+// scrapeLoop reads one endpoint as often as it is to be read, or as seldom as it is dear, and keeps the families that judging uses.
 func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
-	for {
+	for ctx.Err() == nil {
 		began := time.Now()
 		took, ok := r.scrape(ctx, t)
 		if !ok {
-			return
+			break
 		}
 		// What a target needs to answer is its system's time: no more than half a hundredth of it, for there are several.
-		next := began.Add(min(max(scrapeEvery, 200*took), scrapeSeldom))
+		next := began.Add(min(max(cmp.Or(t.Every, scrapeEvery), 200*took), scrapeSeldom))
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(time.Until(next)):
 		}
 	}
+	r.scrape(context.WithoutCancel(ctx), t) // the last records were counted after the reading before
 }
 
 // scrape reads one endpoint once and returns how long its beans took, where it says so; false ends the loop. The first reading comes before

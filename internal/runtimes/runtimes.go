@@ -174,6 +174,7 @@ type Dashboarder interface {
 type Target struct {
 	scrape.Target
 	Client *http.Client
+	Every  time.Duration // between two readings; 0: a second
 }
 
 // CPUReading is the processor time that a part of the system has used since some fixed moment; parts as

@@ -211,6 +211,7 @@ type env struct {
 	observers []pod.Remote           // pods that read Kafka for this run; nil: none
 	jobs      map[string][]kube.Ref  // of this run, by cluster
 	compared  *comparison            // nil: the run compares no topologies
+	exporters increases              // of JMX exporters
 }
 
 var (

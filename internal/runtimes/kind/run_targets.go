@@ -31,6 +31,9 @@ var endpoints = map[string]struct {
 	"kafka-connect": {9404, "/metrics"},
 }
 
+// readEvery lies between two readings of a pod's metrics: each goes through an API server, a kubelet and a container's network.
+const readEvery = 2 * time.Second
+
 // findTargets finds the pods of every component that is measured. They are reached through the API server: nothing in
 // the clusters has to be opened for it.
 func (e *env) findTargets(ctx context.Context) error {
@@ -49,7 +52,7 @@ func (e *env) findTargets(ctx context.Context) error {
 				component = "connect" // what judging calls its counters
 			}
 			url := kube.PodURL(pods[i].GetName(), cluster, ep.port) + ep.path
-			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second)})
+			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: readEvery})
 		}
 	}
 	slices.SortFunc(e.targets, func(a, b runtimes.Target) int {
