@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ import (
 
 func (a *app) fidelityCommand() *cobra.Command {
 	var reports []string
-	var write, reasons, output string
+	var write, reasons, keep, output string
 	c := &cobra.Command{
 		Use:   "fidelity",
 		Short: "Set the embedded runtime against real clusters, scenario by scenario",
@@ -40,8 +41,11 @@ docs/fidelity-reasons.yaml:
   reasons:
     - {scenario: broker-failover, figure: first good, reason: what the model leaves out}
 
+With --keep what a table needs of every run that counts is written into a file, to
+what is there from other days, and counts from then on without its directory.
+
 Exits with 4 when there is no run to count, else with 0.`,
-		Example: "  sim fidelity\n  sim fidelity --reports nightly/embedded --reports nightly/kind --write docs/fidelity.md\n  sim fidelity -o json | jq -r '.scenarios[] | .scenario as $s | .rows[] | [$s, .figure, .agreement] | @tsv'",
+		Example: "  sim fidelity\n  sim fidelity --reports nightly/embedded --reports nightly/kind --write docs/fidelity.md\n  sim fidelity --keep docs/measurements/runs.json --write docs/fidelity.md\n  sim fidelity -o json | jq -r '.scenarios[] | .scenario as $s | .rows[] | [$s, .figure, .agreement] | @tsv'",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
@@ -50,9 +54,22 @@ Exits with 4 when there is no run to count, else with 0.`,
 			if len(reports) == 0 {
 				reports = []string{a.reportsFolder("")}
 			}
-			t, err := a.fidelityTable(c.Context(), reports, reasons)
+			runs, out, err := a.fidelityRuns(c.Context(), reports, keep)
 			if err != nil {
 				return err
+			}
+			t, err := a.fidelityTable(runs, out, reasons, slices.DeleteFunc(append(slices.Clone(reports), keep), func(s string) bool { return s == "" }))
+			if err != nil {
+				return err
+			}
+			if keep != "" {
+				text, err := fidelity.Keep(runs)
+				if err != nil {
+					return err
+				}
+				if err := replaceFile("--keep", keep, text, 0o644); err != nil {
+					return err
+				}
 			}
 			if write != "" {
 				if err := writeSection(write, func(old string) (string, error) { return fidelity.Replace(old, t.Markdown()) }); err != nil {
@@ -68,26 +85,25 @@ Exits with 4 when there is no run to count, else with 0.`,
 	c.Flags().StringArrayVar(&reports, "reports", nil, "folder with run directories at any depth; may be given more than once (default: reports below the root)")
 	c.Flags().StringVar(&write, "write", "", "Markdown file whose section is replaced")
 	c.Flags().StringVar(&reasons, "reasons", "", "file of reasons (default: docs/fidelity-reasons.yaml below the root, where there is one)")
+	c.Flags().StringVar(&keep, "keep", "", "file of runs that are kept: those in it count, and those that are found are added")
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	a.completeFlag(c, "output", "text", "json")
 	return c
 }
 
-// fidelityTable reads the runs and the reasons. A folder that was not asked for need not be there.
-func (a *app) fidelityTable(ctx context.Context, reports []string, reasons string) (*fidelity.Table, error) {
+// fidelityRuns reads the runs below folders and those that were kept. A folder that was not asked for need not be there.
+func (a *app) fidelityRuns(ctx context.Context, reports []string, keep string) (runs []fidelity.Run, out []fidelity.Out, err error) {
 	var dirs []string
 	for _, folder := range reports {
 		found, err := fidelity.Find([]string{folder})
 		if err != nil && (!errors.Is(err, fs.ErrNotExist) || folder != a.reportsFolder("")) {
-			return nil, usage(err)
+			return nil, nil, usage(err)
 		}
 		dirs = append(dirs, found...)
 	}
-	var runs []fidelity.Run
-	var out []fidelity.Out
 	for _, dir := range dirs {
 		if ctx.Err() != nil {
-			return nil, &exitError{code: exitInterrupted, err: context.Cause(ctx)}
+			return nil, nil, &exitError{code: exitInterrupted, err: context.Cause(ctx)}
 		}
 		r, err := fidelity.Load(dir)
 		if err != nil {
@@ -96,10 +112,22 @@ func (a *app) fidelityTable(ctx context.Context, reports []string, reasons strin
 		}
 		runs = append(runs, r)
 	}
+	if keep == "" {
+		return runs, out, nil
+	}
+	old, err := fidelity.ReadKept(keep)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	return fidelity.Merge(old, runs), out, nil
+}
+
+// fidelityTable compares the runs and puts the reasons beside what differs.
+func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons string, from []string) (*fidelity.Table, error) {
 	known := a.scenarioNames()
 	t := fidelity.Compare(runs, known, out)
 	if len(t.Scenarios) == 0 {
-		lines := []string{fmt.Sprintf("no run below %s counts, so nothing can be compared", strings.Join(reports, ", "))}
+		lines := []string{fmt.Sprintf("no run below %s counts, so nothing can be compared", strings.Join(from, ", "))}
 		for _, l := range t.Left() {
 			lines = append(lines, "  left out: "+l)
 		}

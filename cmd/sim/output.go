@@ -33,13 +33,18 @@ func writeSection(file string, replace func(old string) (string, error)) error {
 	if err != nil {
 		return fmt.Errorf("--write: %w", err)
 	}
+	return replaceFile("--write", file, []byte(text), info.Mode().Perm())
+}
+
+// replaceFile writes a file that somebody named by a flag: whole, or not at all.
+func replaceFile(flag, file string, text []byte, perm os.FileMode) error {
 	next := file + ".new"
-	if err := os.WriteFile(next, []byte(text), info.Mode().Perm()); err != nil {
-		return fmt.Errorf("--write: %w", err)
+	if err := os.WriteFile(next, text, perm); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	if err := os.Rename(next, file); err != nil {
 		os.Remove(next)
-		return fmt.Errorf("--write: %w", err)
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil
 }

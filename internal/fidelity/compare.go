@@ -48,7 +48,10 @@ var (
 	hops     = []string{"collect", "forward", "broker", "sink", "search"}
 )
 
-const lost = "lost"
+const (
+	lost      = "lost"
+	lossCheck = "loss"
+)
 
 // Figures are the names of all rows.
 func Figures() []string {
@@ -157,12 +160,25 @@ func Compare(runs []Run, known []string, leftOut []Out) *Table {
 	return t
 }
 
-// sift leaves out what must not be counted: interrupted runs, other runtimes, a run that is there twice, and runs that did
-// something else under the same name.
+// sift leaves out what must not be counted, and runs that did something else under the same name.
 func sift(all []Run) (runs []Run, out []Out) {
+	runs, out = countable(all)
+	usual := usually(runs)
+	same := runs[:0]
+	for _, r := range runs {
+		if r.plan() != usual[r.Header.Scenario] {
+			out = append(out, Out{r.Header.ID, "other load, phases, faults or settings than most runs of this scenario"})
+			continue
+		}
+		same = append(same, r)
+	}
+	return same, out
+}
+
+// countable leaves out interrupted runs, other runtimes and a run that is there twice.
+func countable(all []Run) (runs []Run, out []Out) {
 	seen := map[string]bool{}
 	for _, r := range all {
-		id := fmt.Sprintf("%s %d %s", r.Header.ID, r.Header.Run, r.Header.Created)
 		why := ""
 		switch {
 		case r.Header.Runtime != Sim && r.Header.Runtime != Real:
@@ -171,37 +187,17 @@ func sift(all []Run) (runs []Run, out []Out) {
 			why = "interrupted: " + r.Result.Interrupted
 		case r.CutShort:
 			why = "interrupted: its evidence was never closed"
-		case seen[id]:
+		case seen[r.identity()]:
 			why = "it is there twice"
 		}
-		seen[id] = true
+		seen[r.identity()] = true
 		if why != "" {
 			out = append(out, Out{r.Header.ID, why})
 			continue
 		}
 		runs = append(runs, r)
 	}
-	usual := usually(runs)
-	kept := runs[:0]
-	for _, r := range runs {
-		if plan(r) != usual[r.Header.Scenario] {
-			out = append(out, Out{r.Header.ID, "other load, phases, faults or settings than most runs of this scenario"})
-			continue
-		}
-		kept = append(kept, r)
-	}
-	return kept, out
-}
-
-// plan is what a run did, as far as its figures depend on it.
-func plan(r Run) string {
-	var out []string
-	for _, k := range slices.Sorted(maps.Keys(r.Result.Config)) {
-		if kind, _, _ := strings.Cut(k, " "); slices.Contains([]string{"load", "phases", "fault", "setting"}, kind) {
-			out = append(out, k+": "+r.Result.Config[k])
-		}
-	}
-	return strings.Join(out, "\n")
+	return runs, out
 }
 
 // usually is the plan of most runs of each scenario: on kind first, because these are dear, then of all, then of the newest.
@@ -213,7 +209,7 @@ func usually(runs []Run) map[string]string {
 	}
 	by := map[string]map[string]*votes{}
 	for _, r := range runs {
-		p, s := plan(r), r.Header.Scenario
+		p, s := r.plan(), r.Header.Scenario
 		if by[s] == nil {
 			by[s] = map[string]*votes{}
 		}
@@ -453,7 +449,7 @@ func lossRow(runs []Run) Row {
 	row := Row{Figure: lost, Unit: "records"}
 	for _, r := range runs {
 		for _, c := range r.Result.Checks {
-			if c.Name != "loss" || c.Verdict != check.Pass && c.Verdict != check.Fail {
+			if c.Name != lossCheck || c.Verdict != check.Pass && c.Verdict != check.Fail {
 				continue
 			}
 			i := row.of(r)

@@ -308,6 +308,61 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// A table of runs that were kept is the table of the runs, whatever became of their directories.
+func TestKeep(t *testing.T) {
+	all := append(runs(Sim, 1, 1.2), runs(Real, 9, 10, 10, 10.4, -1, 300)...)
+	all[7].Result.Verdict = check.Invalid
+	all[6].Result.Checks[0].Verdict, all[6].Result.Totals.Lost = check.Fail, 3
+	all[5].Result.Config["load 0"] = "service 99/s"
+	for i := range all {
+		all[i].Result.Recovery.Drained, all[i].Result.Recovery.InBandResolution = new(int64(i)*int64(time.Second)), int64(i)
+		all[i].Result.Buffers = []check.BufferFill{{Hop: "forward", Unit: "bytes", Peak: new(float64(100000 + 1000*i))}, {Hop: "forward", Unit: "bytes"}}
+		all[i].Peaks = []check.Peak{{Segment: "ledger-kafka", Peak: new(float64(1000 + i))}, {Segment: "kafka-search"}}
+	}
+	stopped := run(Real, 1)
+	stopped.CutShort = true
+	file := filepath.Join(t.TempDir(), "kept.json")
+	write := func(rs []Run) {
+		t.Helper()
+		text, err := Keep(rs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "registry.example") {
+			t.Error("what is kept says where images came from")
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if old, err := ReadKept(file); err != nil || len(old) > 0 {
+		t.Errorf("a file that is not there: %d runs, %v", len(old), err)
+	}
+	want := Compare(all, nil, nil).Markdown()
+	for day, found := range [][]Run{append(slices.Clone(all[:5]), stopped), all[3:], nil} {
+		old, err := ReadKept(file)
+		if err != nil {
+			t.Fatalf("day %d: %v", day, err)
+		}
+		write(Merge(old, found))
+	}
+	got, err := ReadKept(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, Compare(got, nil, nil).Markdown()); d != "" {
+		t.Error(d)
+	}
+	for text, want := range map[string]string{"{": "unexpected end", `{"schema_version": 9}`: "format 9 is not known", `{"schema_version": 1, "runs": [{"id": "r", "components": "x"}]}`: `run r has components "x"`} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadKept(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // Saved runs of the checks are runs like any: their peaks come from their evidence.
 func TestFindAndLoad(t *testing.T) {
 	dirs, err := Find([]string{filepath.Join("..", "check", "testdata", "runs")})

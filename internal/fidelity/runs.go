@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"triad/internal/check"
 	"triad/internal/evidence"
@@ -22,6 +25,27 @@ type Run struct {
 	Result   *check.Result
 	Peaks    []check.Peak // of the segments; none where the evidence is not there any more
 	CutShort bool         // its evidence was never closed
+
+	did string // the plan, where the configuration is not there any more
+}
+
+// identity tells runs apart.
+func (r Run) identity() string {
+	return fmt.Sprintf("%s %d %s", r.Header.ID, r.Header.Run, r.Header.Created.UTC())
+}
+
+// plan stands for what a run did, as far as its figures depend on it.
+func (r Run) plan() string {
+	if r.did != "" {
+		return r.did
+	}
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(r.Result.Config)) {
+		if kind, _, _ := strings.Cut(k, " "); slices.Contains([]string{"load", "phases", "fault", "setting"}, kind) {
+			out = append(out, k+": "+r.Result.Config[k])
+		}
+	}
+	return sum(strings.Join(out, "\n"))
 }
 
 // Out is a run that is left out, and why.

@@ -47,9 +47,9 @@ func trends(rng *rand.Rand) []telling {
 	// Over the four fifths of the load that are judged, so that what is judged is above the allowance by the factor.
 	grown := func(allowed, factor float64) float64 { return allowed * factor / 0.8 }
 	memory := float64(60<<20) + 1e9*rng.Float64()
-	allowed := max(0.05*memory, 16<<20)
+	allowed := max(0.05*memory, 40<<20) // in a run this short
 	calm := func() []sampleAt { return line(evidence.ResidentSeries, own, memory, 0, 0.005) }
-	leak, files, lost := grown(allowed, 1.5+3*rng.Float64()), grown(8, 2+8*rng.Float64()), 0.5+rng.Float64()
+	leak, files, lost := grown(allowed, 1.5+3*rng.Float64()), grown(20, 2+8*rng.Float64()), 0.5+rng.Float64()
 	harmless := grown(allowed, 0.75*rng.Float64())
 	// A heap that finds its size in the first tenth is no leak; neither is a lasting step down.
 	heap := line(evidence.ResidentSeries, own, memory, 0, 0.005)

@@ -51,8 +51,12 @@ func (e *env) findTargets(ctx context.Context) error {
 			if component == "kafka-connect" {
 				component = "connect" // what judging calls its counters
 			}
+			every := readEvery
+			if component == "inputgen" {
+				every = 0 // the time that a service's writes take is judged, and told from a short while
+			}
 			url := kube.PodURL(pods[i].GetName(), cluster, ep.port) + ep.path
-			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: readEvery})
+			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: every})
 		}
 	}
 	slices.SortFunc(e.targets, func(a, b runtimes.Target) int {
