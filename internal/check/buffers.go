@@ -31,24 +31,10 @@ func newFills(j *judge) []fill {
 	return append(out, j.metricsFills()...)
 }
 
-// gaugeOf is the series that tells the fill of one buffer. An aggregator has a buffer for each output, and where the
-// gauge does not say which, the place of the limit does.
-func gaugeOf(b evidence.Buffer) (name string, labels evidence.Labels) {
-	name, labels = parseSelector(b.Gauge)
-	if strings.HasPrefix(name, "fluentd_output_status_") && labels["plugin_id"] == "" {
-		for word := range strings.FieldsSeq(b.Source) {
-			if strings.HasPrefix(word, "out_") {
-				labels["plugin_id"] = word
-			}
-		}
-	}
-	return name, labels
-}
-
 // sourceOf is the one source whose records a buffer holds, as its gauge, its component or the place of its limit names
 // it; empty: all that pass.
 func (j *judge) sourceOf(b evidence.Buffer) string {
-	_, labels := gaugeOf(b)
+	labels := b.FillGauge().Labels
 	for _, s := range j.acc.streams {
 		if labels["name"] == s.Source || labels["plugin_id"] == "out_"+strings.ReplaceAll(s.Source, "-", "_") || labels["topic"] == s.Topic ||
 			strings.HasSuffix(b.Component, "/"+s.Source) || slices.Contains(strings.Fields(b.Source), s.Topic) {
@@ -171,7 +157,7 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	}
 	rate := j.liveRate(sources)
 	// Some programs tell the fill of a buffer in chunks only, which is no share of a limit in bytes.
-	if name, _ := gaugeOf(b); b.Bytes > 0 && !strings.Contains(name, "byte") && !strings.Contains(name, "size") {
+	if b.Bytes > 0 && !b.FillGauge().InBytes() {
 		g = &gauge{}
 	}
 	if len(g.readings) > 0 {

@@ -14,7 +14,6 @@ import (
 var scraped = map[string]bool{
 	"fluentbit_input_records_total":                             true,
 	"fluentbit_input_bytes_total":                               true,
-	"fluentbit_filter_dropped_records_total":                    true,
 	"fluentbit_filter_drop_records_total":                       true,
 	"fluentbit_input_long_line_skipped_total":                   true,
 	"fluentbit_output_proc_records_total":                       true,
@@ -228,19 +227,4 @@ func (c *counters) restarted(component string) bool {
 		}
 	}
 	return false
-}
-
-// parseSelector reads name{label="value",...} as a Gauge of a buffer has it.
-func parseSelector(s string) (name string, want evidence.Labels) {
-	want = evidence.Labels{}
-	name, rest, ok := strings.Cut(s, "{")
-	if !ok {
-		return strings.TrimSpace(s), want
-	}
-	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
-		if k, v, ok := strings.Cut(part, "="); ok {
-			want[strings.TrimSpace(k)] = strings.Trim(strings.TrimSpace(v), `"`)
-		}
-	}
-	return strings.TrimSpace(name), want
 }

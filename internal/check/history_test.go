@@ -402,7 +402,7 @@ func (h *history) bites(args []string) error {
 
 // counter NAME{label="value",...} T=V T=V ...
 func (h *history) counter(args []string) error {
-	name, labels := parseSelector(args[0])
+	name, labels := evidence.ParseSelector(args[0])
 	for _, a := range args[1:] {
 		t, v, _ := strings.Cut(a, "=")
 		at, err := time.ParseDuration(t)
@@ -475,7 +475,7 @@ func (h *history) query(args []string) error {
 
 // ramp SERIES FROM TO START END NOISE: a value every ten seconds on a line, with a noise that is a share of its start.
 func (h *history) ramp(args []string) error {
-	name, labels := parseSelector(args[0])
+	name, labels := evidence.ParseSelector(args[0])
 	from, to, err := times2(args[1:])
 	if err != nil {
 		return err

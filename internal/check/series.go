@@ -116,13 +116,9 @@ func newSeries(r *evidence.Run) *series {
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
 		s.step *= 2
 	}
-	type want struct {
-		name   string
-		labels evidence.Labels
-	}
-	wants := make([]want, len(r.Header.Buffers))
+	gauges := make([]evidence.FillGauge, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
-		wants[i].name, wants[i].labels = gaugeOf(b)
+		gauges[i] = b.FillGauge()
 	}
 	var batch []evidence.Sample
 	var at time.Duration
@@ -133,9 +129,9 @@ func newSeries(r *evidence.Run) *series {
 			batch, at = batch[:0], t
 		}
 		batch = append(batch, x)
-		for i, w := range wants {
-			if w.name == x.Name && w.name != "" && matches(x.Labels, w.labels) {
-				s.buffers[i].add(t, x.Labels, x.Value)
+		for i, g := range gauges {
+			if v, ok := g.Fill(x); ok {
+				s.buffers[i].add(t, x.Labels, v)
 			}
 		}
 		s.own(t, x)

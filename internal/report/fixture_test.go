@@ -55,7 +55,7 @@ func header(s *scenario.Scenario) evidence.Header {
 			"Brokers have no replication: loss of acknowledged records inside Kafka cannot happen here.",
 		},
 		Buffers: []evidence.Buffer{
-			{Hop: "collect", Component: "fluent-bit", Bytes: 64 << 20, Instances: 1, Full: "drop-oldest", Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size"},
+			{Hop: "collect", Component: "fluent-bit", Bytes: 64 << 20, Instances: 1, Full: "drop-oldest", Gauge: "fluentbit_output_chunk_available_capacity_percent", Source: "fluent-bit.yaml storage.total_limit_size"},
 			{Hop: "forward", Component: "fluentd", Bytes: 512 << 10, Instances: 1, Full: "block", Gauge: `fluentd_output_status_buffer_total_bytes{component="fluentd"}`, Source: "fluentd.yaml buffer.total_limit_size"},
 		},
 		Metrics: &evidence.MetricsPath{AgentRetention: 4 * time.Hour, ReceiverWindow: 2 * time.Hour, ScrapeInterval: time.Second},
@@ -200,7 +200,7 @@ func gauges(t testing.TB, w *evidence.Writer, end time.Duration) {
 			lag = 40 + 200*min(x-36, (46-x)*2)
 		}
 		samples := []evidence.Sample{
-			{Name: "fluentbit_storage_fs_chunks_busy_bytes", Labels: evidence.Labels{"cluster": "datacenter", "component": "fluent-bit"}, Value: 20e3 + 3e3*float64(int(x)%5)},
+			{Name: "fluentbit_output_chunk_available_capacity_percent", Labels: evidence.Labels{"cluster": "datacenter", "component": "fluent-bit"}, Value: 100 * (1 - (20e3+3e3*float64(int(x)%5))/(64<<20))},
 			{Name: "fluentd_output_status_buffer_total_bytes", Labels: evidence.Labels{"cluster": "datacenter", "component": "fluentd"}, Value: 30e3 + stuck},
 			{Name: evidence.LagSeries, Labels: evidence.Labels{"topic": "service-topic", "group": "connect-elasticsearch"}, Value: lag},
 			{Name: evidence.StallSeries, Labels: evidence.Labels{}, Value: 0.001 + 0.0005*float64(int(x)%3)},

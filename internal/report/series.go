@@ -43,50 +43,6 @@ type timeline struct {
 	down    []outage
 }
 
-// selector is a series as a buffer's gauge names it.
-type selector struct {
-	name   string
-	labels map[string]string
-}
-
-// parseSelector reads name{label="value",...}.
-func parseSelector(s string) selector {
-	name, rest, _ := strings.Cut(s, "{")
-	out := selector{strings.TrimSpace(name), map[string]string{}}
-	for part := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(rest), "}"), ",") {
-		if k, v, ok := strings.Cut(part, "="); ok {
-			out.labels[strings.TrimSpace(k)] = strings.Trim(strings.TrimSpace(v), `"`)
-		}
-	}
-	return out
-}
-
-// gaugeOf is the series that tells the fill of a buffer. An aggregator has a buffer for each output; where the gauge
-// does not say which, the place of the limit does, as in judging.
-func gaugeOf(b evidence.Buffer) selector {
-	s := parseSelector(b.Gauge)
-	if strings.HasPrefix(s.name, "fluentd_output_status_") && s.labels["plugin_id"] == "" {
-		for word := range strings.FieldsSeq(b.Source) {
-			if strings.HasPrefix(word, "out_") {
-				s.labels["plugin_id"] = word
-			}
-		}
-	}
-	return s
-}
-
-func (s selector) takes(x evidence.Sample) bool {
-	if s.name == "" || s.name != x.Name {
-		return false
-	}
-	for k, v := range s.labels {
-		if x.Labels[k] != v {
-			return false
-		}
-	}
-	return true
-}
-
 // readTimeline reads the series of a run once.
 func readTimeline(r *evidence.Run) *timeline {
 	t := &timeline{step: r.Header.PulseEvery, pulses: map[string][]float64{}, lostInc: map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers))}
@@ -95,16 +51,16 @@ func readTimeline(r *evidence.Run) *timeline {
 		t.step = t.step * []time.Duration{4, 5, 4}[i%3] / 2 // 100 ms, 200 ms, 500 ms, 1 s: a second stays a whole number of bins
 	}
 	t.extent(r)
-	wants := make([]selector, len(r.Header.Buffers))
+	gauges := make([]evidence.FillGauge, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
-		wants[i] = gaugeOf(b)
+		gauges[i] = b.FillGauge()
 	}
 	since := map[string]time.Duration{} // component that is down, and since when
 	inc := map[string]map[string]float64{}
 	r.Series(func(at time.Duration, x evidence.Sample) error {
-		for i, w := range wants {
-			if w.takes(x) {
-				t.buffers[i].add(at, x.Labels.String(), x.Value)
+		for i, g := range gauges {
+			if v, ok := g.Fill(x); ok {
+				t.buffers[i].add(at, x.Labels.String(), v)
 			}
 		}
 		switch c := x.Labels["cluster"]; x.Name {

@@ -13,7 +13,7 @@ func FluentBitBuffers(c fluentbit.Config, instances int) []evidence.Buffer {
 	}
 	return []evidence.Buffer{{
 		Hop: "collect", Component: "fluent-bit", Bytes: c.Output.TotalLimit, Instances: instances, Full: "drop-oldest",
-		Gauge: "fluentbit_storage_fs_chunks_busy_bytes", Source: "fluent-bit.yaml storage.total_limit_size",
+		Gauge: "fluentbit_output_chunk_available_capacity_percent", Source: "fluent-bit.yaml storage.total_limit_size",
 	}}
 }
 

@@ -33,11 +33,23 @@ type chunk struct {
 
 	busy    bool // belongs to the output, takes no more records
 	sending bool // is being sent now, so it cannot be evicted
+	waiting bool // for a retry, and not in memory meanwhile
 	gone    chan struct{}
 }
 
-// total is what counts against limits: the bytes of the file.
-func (c *chunk) total() int64 { return c.head + c.size }
+// page is what files of chunks grow by: the real program maps them.
+const page = 4096
+
+// end is where the records end in the file.
+func (c *chunk) end() int64 { return c.head + c.size }
+
+// total is what counts against limits: the bytes of the file, which has whole pages.
+func (c *chunk) total() int64 {
+	if c.f == nil {
+		return c.end()
+	}
+	return (c.end() + page - 1) / page * page
+}
 
 func newFileChunk(dir, name, tag string) (*chunk, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -91,8 +103,8 @@ func (c *chunk) load() error {
 		return err
 	}
 	c.size = int64(at)
-	if c.total() < int64(len(b)) {
-		return c.f.Truncate(c.total())
+	if c.end() < int64(len(b)) {
+		return c.f.Truncate(c.end())
 	}
 	return nil
 }
@@ -101,8 +113,8 @@ func (c *chunk) load() error {
 func (c *chunk) append(b []byte, n int) error {
 	if c.f == nil {
 		c.mem = append(c.mem, b...)
-	} else if _, err := c.f.WriteAt(b, c.total()); err != nil {
-		return errors.Join(fmt.Errorf("write chunk: %w", err), c.f.Truncate(c.total()))
+	} else if _, err := c.f.WriteAt(b, c.end()); err != nil {
+		return errors.Join(fmt.Errorf("write chunk: %w", err), c.f.Truncate(c.end()))
 	}
 	c.size += int64(len(b))
 	c.records += n

@@ -2,7 +2,7 @@ package fluentbit
 
 import "time"
 
-// Config is what the model takes from a configuration. Defaults are those of Fluent Bit 5.1, read from its source.
+// Config is what the model takes from a configuration. Defaults are those of Fluent Bit 5.0.7, read from its source.
 type Config struct {
 	File string // name used in messages
 

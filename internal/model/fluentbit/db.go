@@ -26,9 +26,36 @@ type fileID struct{ dev, ino uint64 }
 
 type row struct {
 	at     int64
-	name   uint64 // hash of the path under which it was found
+	name   uint64 // hash of the last part of the path under which it was found
 	offset int64
+	before mark
 }
+
+// mark is a hash of the bytes just before an offset, at most markMost of them: by it a file that has the inode of another is told from it.
+type mark struct {
+	hash uint64
+	size int64 // 0: there is none, and everything fits
+}
+
+const markMost = 32
+
+// markOf reads the mark of an offset; one that cannot be read is none.
+func markOf(f io.ReaderAt, offset int64) mark {
+	var b [markMost]byte
+	n := min(offset, markMost)
+	if n <= 0 {
+		return mark{}
+	}
+	if got, _ := f.ReadAt(b[:n], offset-n); int64(got) != n {
+		return mark{}
+	}
+	h := fnv.New64a()
+	h.Write(b[:n])
+	return mark{h.Sum64(), n}
+}
+
+// fits reports whether the bytes before an offset are those of the mark.
+func (m mark) fits(f io.ReaderAt, offset int64) bool { return m.size == 0 || markOf(f, offset) == m }
 
 const (
 	rowSize  = 64
@@ -71,6 +98,8 @@ func encodeRow(b []byte, id fileID, r *row) {
 	le.PutUint64(b[16:], id.ino)
 	le.PutUint64(b[24:], r.name)
 	le.PutUint64(b[32:], uint64(r.offset))
+	le.PutUint64(b[40:], r.before.hash)
+	b[48] = byte(r.before.size)
 	le.PutUint32(b[rowSize-4:], crc32.ChecksumIEEE(b[:rowSize-4]))
 }
 
@@ -79,30 +108,31 @@ func decodeRow(b []byte) (fileID, row, bool) {
 	if le.Uint32(b) != rowMagic || le.Uint32(b[rowSize-4:]) != crc32.ChecksumIEEE(b[:rowSize-4]) {
 		return fileID{}, row{}, false
 	}
-	return fileID{le.Uint64(b[8:]), le.Uint64(b[16:])}, row{name: le.Uint64(b[24:]), offset: int64(le.Uint64(b[32:]))}, true
+	return fileID{le.Uint64(b[8:]), le.Uint64(b[16:])}, row{name: le.Uint64(b[24:]), offset: int64(le.Uint64(b[32:])), before: mark{le.Uint64(b[40:]), int64(b[48])}}, true
 }
 
 func nameHash(path string) uint64 {
 	h := fnv.New64a()
-	h.Write([]byte(path))
+	h.Write([]byte(filepath.Base(path)))
 	return h.Sum64()
 }
 
-// get returns the offset of a file. With byName the row must have been written under this path; a row of another path
-// is deleted, since its inode belongs to a new file.
-func (d *offsets) get(id fileID, path string, byName bool) (int64, bool, error) {
+// get returns the offset of a file, and the mark of what stood before it. With byName the row must have been written under the name of
+// target, which is the file that a link leads to: so a file that was found by a link of another name never fits, as in the real program. A
+// row of another name is deleted, since its inode belongs to a new file.
+func (d *offsets) get(id fileID, target string, byName bool) (int64, mark, bool, error) {
 	r := d.rows[id]
 	if r == nil {
-		return 0, false, nil
+		return 0, mark{}, false, nil
 	}
-	if byName && r.name != nameHash(path) {
-		return 0, false, d.delete(id)
+	if byName && r.name != nameHash(target) {
+		return 0, mark{}, false, d.delete(id)
 	}
-	return r.offset, true, nil
+	return r.offset, r.before, true, nil
 }
 
-// set writes the offset of a file.
-func (d *offsets) set(id fileID, path string, offset int64) error {
+// set writes the offset of a file that was found under a path.
+func (d *offsets) set(id fileID, path string, offset int64, before mark) error {
 	r := d.rows[id]
 	if r == nil {
 		r = &row{at: d.end, name: nameHash(path)}
@@ -113,7 +143,7 @@ func (d *offsets) set(id fileID, path string, offset int64) error {
 		}
 		d.rows[id] = r
 	}
-	r.offset = offset
+	r.offset, r.before = offset, before
 	var b [rowSize]byte
 	encodeRow(b[:], id, r)
 	if _, err := d.f.WriteAt(b[:], r.at); err != nil {

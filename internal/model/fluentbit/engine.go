@@ -17,12 +17,12 @@ import (
 	"triad/internal/model/forward"
 )
 
-// sendsAtOnce bounds the chunks whose data is in memory to be sent. The real program sends all chunks of a flush at
-// once, from one thread that does one thing at a time.
-const sendsAtOnce = 16
+// maxTasks bounds the chunks that belong to the output, those that wait for a retry with them: the map of tasks of the real program, which
+// grows to so many.
+const maxTasks = 16384
 
-// backlogName is the input to which chunks of an earlier run belong.
-const backlogName = "storage_backlog.0"
+// retryAtStop is the wait before a retry of a process that is stopping.
+const retryAtStop = time.Second
 
 // engine holds the chunks between inputs and output.
 type engine struct {
@@ -31,19 +31,19 @@ type engine struct {
 	log     *slog.Logger
 	client  *forward.Client
 	filters []*filter
-	slots   chan struct{} // sends under way
+	slots   chan struct{} // sends under way: chunks that are up, which the real program sends all at once, each on its own connection
 
-	mu      sync.Mutex
-	rng     *rand.Rand
-	inputs  []*input // the last one is the backlog
-	fsSize  int64    // bytes of chunks in files
-	serial  int
-	lost    int64 // records that found no room and are in no metric
-	stopped bool  // no more retries are waited for
+	mu     sync.Mutex
+	rng    *rand.Rand
+	inputs []*input // the last one is the backlog
+	fsSize int64    // bytes of chunks in files
+	serial int
+	lost   int64 // records that found no room and are in no metric
 
-	out    outputCounters
-	tasks  sync.WaitGroup
-	active atomic.Int64 // tasks that are not waiting for a retry
+	stopping chan struct{} // closed when the process stops: retries come every retryAtStop then
+	out      outputCounters
+	tasks    sync.WaitGroup
+	active   atomic.Int64 // tasks
 }
 
 type input struct {
@@ -71,7 +71,7 @@ type outputCounters struct {
 func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
 	o := cfg.Output
 	e := &engine{
-		cfg: cfg, opts: opts, log: log, slots: make(chan struct{}, sendsAtOnce), rng: rand.New(rand.NewPCG(opts.Seed, 1)),
+		cfg: cfg, opts: opts, log: log, slots: make(chan struct{}, max(cfg.MaxChunksUp, 1)), stopping: make(chan struct{}), rng: rand.New(rand.NewPCG(opts.Seed, 1)),
 		client: forward.NewClient(forward.ClientOptions{
 			Addr: fmt.Sprintf("%s:%d", o.Host, o.Port), Dial: opts.Dial,
 			ConnectTimeout: o.ConnectTimeout, IOTimeout: o.IOTimeout, KeepaliveIdle: o.KeepaliveIdle, NoKeepalive: !o.Keepalive, MaxUses: o.MaxRecycle,
@@ -89,9 +89,13 @@ func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
 	for _, t := range cfg.Inputs {
 		e.inputs = append(e.inputs, &input{name: t.Name, cfg: t, open: map[string]*chunk{}})
 	}
-	e.inputs = append(e.inputs, &input{name: backlogName, cfg: Tail{Filesystem: true}, open: map[string]*chunk{}})
+	// Named as an instance without an alias is: by its number, which comes behind those of the inputs in the file.
+	e.inputs = append(e.inputs, &input{name: fmt.Sprintf("storage_backlog.%d", len(cfg.Inputs)), cfg: Tail{Filesystem: true}, open: map[string]*chunk{}})
 	return e
 }
+
+// backlog is the input to which chunks of an earlier run belong.
+func (e *engine) backlog() *input { return e.inputs[len(e.inputs)-1] }
 
 func (e *engine) storageDir() string { return filepath.Join(e.opts.Root, e.cfg.StoragePath) }
 
@@ -109,7 +113,7 @@ func (e *engine) loadBacklog() error {
 		return fmt.Errorf("storage: %w", err)
 	}
 	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
-	backlog := e.inputs[len(e.inputs)-1]
+	backlog := e.backlog()
 	for _, p := range paths {
 		c, err := openChunk(p)
 		if err != nil {
@@ -122,6 +126,8 @@ func (e *engine) loadBacklog() error {
 			continue
 		}
 		backlog.chunks = append(backlog.chunks, c)
+		backlog.records.Add(int64(c.records)) // they count as read once more
+		backlog.bytes.Add(c.size)
 		e.fsSize += c.total()
 	}
 	return nil
@@ -208,15 +214,19 @@ func (e *engine) newChunk(in *input, tag string) (*chunk, error) {
 	return c, nil
 }
 
-// makeRoom evicts the oldest chunks when need more bytes would be over the limit of the output: those of an earlier run
-// first, then those of the input itself, then those of the others. A chunk that is being sent is left alone, and so is
-// the one that is about to grow. It returns false when that is not enough.
-func (e *engine) makeRoom(in *input, growing *chunk, need int64) bool {
+// makeRoom evicts the oldest chunks when more bytes would be over the limit of the output: those of an earlier run first, then those of the
+// input itself, then those of the others, until as much is free as the chunk that is about to grow has already. A chunk that is being sent is
+// left alone, and so is the one that grows. It returns false when that is not enough.
+func (e *engine) makeRoom(in *input, growing *chunk, more int64) bool {
 	limit := e.cfg.Output.TotalLimit
-	if limit == 0 || !in.cfg.Filesystem || e.fsSize+need <= limit {
+	if limit == 0 || !in.cfg.Filesystem || e.fsSize+more <= limit {
 		return true
 	}
-	order := []*input{e.inputs[len(e.inputs)-1], in}
+	need := more
+	if growing != nil {
+		need = growing.total()
+	}
+	order := []*input{e.backlog(), in}
 	for _, x := range e.inputs[:len(e.inputs)-1] {
 		if x != in {
 			order = append(order, x)
@@ -233,7 +243,7 @@ func (e *engine) makeRoom(in *input, growing *chunk, need int64) bool {
 			}
 			freed += c.total()
 			e.out.dropped.Add(int64(c.records))
-			e.log.Warn("chunk evicted from output queue to make room under storage.total_limit_size", "input", from.name, "records", c.records, "bytes", c.total())
+			e.log.Debug("chunk evicted from output queue to make room under storage.total_limit_size", "input", from.name, "records", c.records, "bytes", c.total())
 			e.removeLocked(c)
 		}
 	}
@@ -255,16 +265,21 @@ func (e *engine) removeLocked(c *chunk) {
 	e.noteErr("remove chunk", c.remove())
 }
 
-// flush hands the chunks that are not busy to the output, as long as there is room in memory for them.
+// flush hands the chunks that are not busy to the output, as long as there is room in memory for them. Those that wait for a retry are
+// down, and take none.
 func (e *engine) flush(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	under, backlogBytes := 0, int64(0)
+	under, tasks, backlogBytes := 0, 0, int64(0)
 	for _, in := range e.inputs {
 		for _, c := range in.chunks {
-			if c.busy {
+			if !c.busy {
+				continue
+			}
+			tasks++
+			if !c.waiting {
 				under++
-				if in.name == backlogName {
+				if in == e.backlog() {
 					backlogBytes += c.size
 				}
 			}
@@ -275,10 +290,10 @@ func (e *engine) flush(ctx context.Context) {
 			if c.busy || c.size == 0 {
 				continue
 			}
-			if under >= e.cfg.MaxChunksUp {
+			if under >= e.cfg.MaxChunksUp || tasks >= maxTasks {
 				return
 			}
-			if in.name == backlogName {
+			if in == e.backlog() {
 				if backlogBytes > 0 && backlogBytes+c.size > e.cfg.BacklogLimit {
 					continue
 				}
@@ -286,6 +301,7 @@ func (e *engine) flush(ctx context.Context) {
 			}
 			c.busy = true
 			under++
+			tasks++
 			e.active.Add(1)
 			e.tasks.Go(func() {
 				e.deliver(ctx, c)
@@ -331,20 +347,37 @@ func (e *engine) deliver(ctx context.Context, c *chunk) {
 		}
 		e.out.retries.Add(1)
 		e.out.retried.Add(int64(c.records))
-		wait, more := e.backoff(attempt)
+		wait := e.backoff(attempt)
 		e.log.Warn("failed to flush chunk", "tag", c.tag, "records", c.records, "retry_in", wait, "error", err)
-		if !more {
-			return
-		}
-		e.active.Add(-1)
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-c.gone:
-		case <-ctx.Done():
-		}
-		t.Stop()
-		e.active.Add(1)
+		e.wait(ctx, c, wait)
+	}
+}
+
+// wait is the time before a retry of a chunk.
+func (e *engine) wait(ctx context.Context, c *chunk, d time.Duration) {
+	down := func(is bool) {
+		e.mu.Lock()
+		c.waiting = is
+		e.mu.Unlock()
+	}
+	down(true)
+	defer down(false)
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return
+	case <-c.gone:
+		return
+	case <-ctx.Done():
+		return
+	case <-e.stopping:
+	}
+	t.Reset(min(d, retryAtStop))
+	select {
+	case <-t.C:
+	case <-c.gone:
+	case <-ctx.Done():
 	}
 }
 
@@ -381,9 +414,8 @@ func (e *engine) finish(c *chunk) {
 	}
 }
 
-// backoff is the wait before a retry: uniform between base and min(cap, base*2^attempt) whole seconds, plus one. more is
-// false when the process is stopping.
-func (e *engine) backoff(attempt int) (wait time.Duration, more bool) {
+// backoff is the wait before a retry: uniform between base and min(cap, base*2^attempt) whole seconds, plus one.
+func (e *engine) backoff(attempt int) time.Duration {
 	base, limit := e.cfg.SchedulerBase, e.cfg.SchedulerCap
 	top := limit
 	if attempt < 31 && base <= limit>>attempt {
@@ -391,7 +423,7 @@ func (e *engine) backoff(attempt int) (wait time.Duration, more bool) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return time.Duration(base+e.rng.IntN(top-base+1)+1) * time.Second, !e.stopped
+	return time.Duration(base+e.rng.IntN(top-base+1)+1) * time.Second
 }
 
 func (e *engine) close() {

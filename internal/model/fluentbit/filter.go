@@ -13,8 +13,8 @@ func (e *engine) apply(tag string, entries []byte, n int) []byte {
 			continue
 		}
 		f.records.Add(int64(n))
-		f.bytes.Add(int64(len(entries)))
 		if len(f.cfg.Set)+len(f.cfg.Remove)+len(f.cfg.Allow) == 0 {
+			f.bytes.Add(int64(len(entries)))
 			continue
 		}
 		out := make([]byte, 0, len(entries)+n*f.grow)
@@ -29,6 +29,7 @@ func (e *engine) apply(tag string, entries []byte, n int) []byte {
 			e.log.Error("filter", "name", f.cfg.Name, "at", at, "error", err)
 		}
 		entries = out
+		f.bytes.Add(int64(len(entries))) // as they leave it
 	}
 	return entries
 }

@@ -124,6 +124,11 @@ func (f *FluentBit) Run(ctx context.Context) error {
 		stopOutput(model.ErrKilled)
 	}
 	inputs.Wait()
+	if outCtx.Err() == nil {
+		for _, t := range f.tails {
+			t.finish()
+		}
+	}
 	f.drain(outCtx, stopOutput)
 	return failed
 }
@@ -131,9 +136,7 @@ func (f *FluentBit) Run(ctx context.Context) error {
 // drain is the end of a graceful stop.
 func (f *FluentBit) drain(ctx context.Context, stop context.CancelCauseFunc) {
 	if ctx.Err() == nil {
-		f.e.mu.Lock()
-		f.e.stopped = true
-		f.e.mu.Unlock()
+		close(f.e.stopping)
 		f.e.flush(ctx)
 		grace := time.AfterFunc(f.cfg.Grace, func() { stop(errors.New("grace period is over")) })
 		defer grace.Stop()
@@ -143,7 +146,7 @@ func (f *FluentBit) drain(ctx context.Context, stop context.CancelCauseFunc) {
 	f.e.tasks.Wait()
 }
 
-// settle waits until no chunk is being sent or about to be: those that wait for a retry are not waited for.
+// settle waits until every chunk that was handed to the output is gone.
 func (e *engine) settle(ctx context.Context) {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()

@@ -1,6 +1,7 @@
 package fluentbit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 
 	"triad/internal/model"
 	"triad/internal/model/forward"
+	"triad/internal/observe/scrape"
 	"triad/internal/source"
 )
 
@@ -215,7 +217,9 @@ func (a *agent) kill() { a.stop(model.ErrKilled) }
 func (a *agent) read() int64 {
 	n := int64(0)
 	for _, in := range a.fb.e.inputs {
-		n += in.records.Load()
+		if in != a.fb.e.backlog() {
+			n += in.records.Load()
+		}
 	}
 	return n
 }
@@ -379,14 +383,14 @@ func TestStorageLimit(t *testing.T) {
 	t.Parallel()
 	to := newAggregator(t)
 	to.set(true)
-	a := newAgent(t, to, parse(t, append(quick, "storage.total_limit_size: 2G", "storage.total_limit_size: 20K")...))
+	a := newAgent(t, to, parse(t, append(quick, "storage.total_limit_size: 2G", "storage.total_limit_size: 100K")...))
 	a.start()
 	var want []string
 	for i := range 40 {
 		lines := numbered("line", i*50, 50)
 		want = append(want, lines...)
 		a.write("/var/log/syslog", lines...)
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(110 * time.Millisecond)
 	}
 	waitFor(t, "all lines read", func() bool { return a.metric("fluentbit_input_records_total", "system-syslog") == float64(len(want)) })
 	dropped := int(a.metric("fluentbit_output_dropped_records_total", "fluentd"))
@@ -547,17 +551,180 @@ func TestInodeReuse(t *testing.T) {
 	}
 	defer d.close()
 	id := fileID{1, 2}
-	if err := d.set(id, "/a", 100); err != nil {
+	before := mark{7, 32}
+	if err := d.set(id, "/x/a", 100, before); err != nil {
 		t.Fatal(err)
 	}
-	if off, ok, err := d.get(id, "/b", false); off != 100 || !ok || err != nil {
-		t.Errorf("by inode: %d %v %v", off, ok, err)
+	if off, m, ok, err := d.get(id, "/b", false); off != 100 || m != before || !ok || err != nil {
+		t.Errorf("by inode: %d %v %v %v", off, m, ok, err)
 	}
-	if _, ok, err := d.get(id, "/b", true); ok || err != nil {
+	if off, _, ok, err := d.get(id, "/y/a", true); off != 100 || !ok || err != nil {
+		t.Errorf("by the last part of the name: %d %v %v", off, ok, err)
+	}
+	if _, _, ok, err := d.get(id, "/b", true); ok || err != nil {
 		t.Errorf("by name: found, %v", err)
 	}
-	if _, ok, err := d.get(id, "/a", true); ok || err != nil {
+	if _, _, ok, err := d.get(id, "/a", true); ok || err != nil {
 		t.Errorf("the row was not deleted, %v", err)
+	}
+}
+
+// TestRestartBehindLinks: what a restart reads again. A link whose name is not that of its file never fits db.compare_filename, and a file
+// in the place of another, with its inode, is told by what stands before the offset.
+func TestRestartBehindLinks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		compare bool
+		between func(t *testing.T, file string)
+		again   int // lines that come a second time
+		fresh   []string
+	}{
+		{"by inode", false, nil, 0, nil},
+		{"by name too", true, nil, 20, nil},
+		{"another file in its place", false, func(t *testing.T, file string) {
+			b, err := os.ReadFile(file)
+			if err == nil {
+				err = os.WriteFile(file, bytes.ReplaceAll(b, []byte("line"), []byte("LINE")), 0o644) // keeps the inode
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, 0, numbered("LINE", 0, 20)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			to := newAggregator(t)
+			cfg := parse(t, quick...)
+			for i := range cfg.Inputs {
+				cfg.Inputs[i].CompareFilename = c.compare
+			}
+			a := newAgent(t, to, cfg)
+			file := a.path("/var/log/pods/0.log")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.Symlink(file, a.path(container))); err != nil {
+				t.Fatal(err)
+			}
+			lines := numbered("line", 0, 20)
+			a.write("/var/log/pods/0.log", lines...)
+			a.start()
+			waitFor(t, "the lines", func() bool { return to.count() == len(lines) })
+			a.stop(nil)
+			if c.between != nil {
+				c.between(t, file)
+			}
+			a.start()
+			a.write("/var/log/pods/0.log", "last")
+			want := len(lines) + len(c.fresh) + 1
+			waitFor(t, "the rest", func() bool { return to.count() == want })
+			again := 0
+			for _, n := range to.snapshot() {
+				again += n - 1
+			}
+			if again != c.again {
+				t.Errorf("%d lines came again, want %d", again, c.again)
+			}
+		})
+	}
+}
+
+// TestWaitingChunksAreDown: chunks that wait for a retry are not in memory, and keep no other from being tried.
+func TestWaitingChunksAreDown(t *testing.T) {
+	t.Parallel()
+	to := newAggregator(t)
+	to.away()
+	cfg := parse(t, quick...)
+	cfg.MaxChunksUp = 2
+	a := newAgent(t, to, cfg)
+	a.start()
+	for i := range 8 {
+		a.write("/var/log/syslog", fmt.Sprintf("line %d", i))
+		time.Sleep(150 * time.Millisecond)
+	}
+	waitFor(t, "a try of each chunk", func() bool { return a.metric("fluentbit_output_retried_records_total", "fluentd") >= 8 })
+	waitFor(t, "a look at chunks that wait", func() bool { return a.metric("fluentbit_storage_fs_chunks_down", "") > 0 })
+	to.start()
+	waitFor(t, "all lines", func() bool { return to.count() == 8 })
+}
+
+// TestStopWithoutAggregator: a stop tries on, every second, until the grace is over, and loses nothing.
+func TestStopWithoutAggregator(t *testing.T) {
+	t.Parallel()
+	to := newAggregator(t)
+	to.away()
+	cfg := parse(t, append(quick, "grace: 30", "grace: 3")...)
+	a := newAgent(t, to, cfg)
+	a.start()
+	a.write("/var/log/syslog", "line")
+	a.write(container, "2026-01-02T03:04:05Z stdout P half a line")
+	waitFor(t, "reading", func() bool { return a.read() == 1 && a.fb.e.out.retries.Load() > 0 })
+	began, before := time.Now(), a.fb.e.out.retries.Load()
+	a.stop(nil)
+	if d, n := time.Since(began), a.fb.e.out.retries.Load()-before; d < 3*time.Second || n < 2 {
+		t.Errorf("stopped after %v with %d more retries", d, n)
+	}
+	to.start()
+	a.start()
+	waitFor(t, "both", func() bool { return to.count() == 2 })
+	exactly(t, to.snapshot(), []string{"line", "half a line"})
+	if v := a.metric("fluentbit_input_records_total", "storage_backlog.5"); v != 2 {
+		t.Errorf("%v records of the run before are counted as read, want 2", v)
+	}
+}
+
+// TestMetricsAsRecorded: every family is one of the real program, of its type, with its labels.
+func TestMetricsAsRecorded(t *testing.T) {
+	t.Parallel()
+	families := func(r io.Reader) map[string]string {
+		p := expfmt.NewTextParser(pmodel.UTF8Validation)
+		fams, err := p.TextToMetricFamilies(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]string{}
+		for name, f := range fams {
+			var series []string
+			for _, m := range f.GetMetric() {
+				var labels []string
+				for _, l := range m.GetLabel() {
+					labels = append(labels, l.GetName()+"="+l.GetValue())
+				}
+				series = append(series, strings.Join(labels, ","))
+			}
+			slices.Sort(series)
+			out[name] = f.GetType().String() + " " + strings.Join(series, " ")
+		}
+		return out
+	}
+	f, err := os.Open("testdata/real/metrics.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	real := families(f)
+	to := newAggregator(t)
+	a := newAgent(t, to, parse(t, append(quick, "buffer_chunk_size: 256K", "buffer_chunk_size: 1K", "buffer_max_size: 1M\n      skip_long_lines: true\n      # On disk", "buffer_max_size: 2K\n      skip_long_lines: true\n      # On disk")...))
+	a.start()
+	a.write(container, "short", strings.Repeat("x", 5000))
+	for _, p := range []string{"/var/log/containers/pod-1_datacenter_canary-inputgen-0.log", "/var/log/auth.log", "/var/log/kern.log", "/var/log/syslog"} {
+		a.write(p, "line of "+p)
+	}
+	waitFor(t, "the lines", func() bool { return to.count() == 5 })
+	waitFor(t, "storage metrics", func() bool { return a.metric("fluentbit_input_storage_chunks", "system-auth") >= 0 })
+	model := families(bytes.NewReader(a.fb.metrics()))
+	if len(model) < 30 {
+		t.Fatalf("%d families", len(model))
+	}
+	for name, is := range model {
+		if want, ok := real[name]; !ok {
+			t.Errorf("%s: the real program has no such family", name)
+		} else if is != want {
+			t.Errorf("%s is\n%s, want\n%s", name, is, want)
+		}
+	}
+	for _, fam := range scrape.Families("fluent-bit") {
+		if _, ok := real[fam.Name]; !ok {
+			t.Errorf("%s is read, and the real program has no such family", fam.Name)
+		}
 	}
 }
 
@@ -568,11 +735,11 @@ func TestOffsets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 10 {
-		if err := d.set(fileID{1, uint64(i)}, "/f", int64(i)); err != nil {
+		if err := d.set(fileID{1, uint64(i)}, "/f", int64(i), mark{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(d.set(fileID{1, 3}, "/f", 33), d.delete(fileID{1, 4})); err != nil {
+	if err := errors.Join(d.set(fileID{1, 3}, "/f", 33, mark{}), d.delete(fileID{1, 4})); err != nil {
 		t.Fatal(err)
 	}
 	d.close()
@@ -589,14 +756,14 @@ func TestOffsets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.close()
-	if err := d.set(fileID{1, 99}, "/f", 99); err != nil {
+	if err := d.set(fileID{1, 99}, "/f", 99, mark{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.deleteStale(map[fileID]bool{{1, 3}: true, {1, 4}: true, {1, 5}: true, {1, 99}: true}); err != nil {
 		t.Fatal(err)
 	}
 	for ino, want := range map[uint64]int64{3: 33, 4: -1, 5: -1, 6: -1, 99: 99} {
-		off, ok, err := d.get(fileID{1, ino}, "/f", true)
+		off, _, ok, err := d.get(fileID{1, ino}, "/f", true)
 		if err != nil || ok != (want >= 0) || ok && off != want {
 			t.Errorf("inode %d: %d, %v, %v", ino, off, ok, err)
 		}
@@ -679,7 +846,7 @@ func TestBackoff(t *testing.T) {
 	for attempt, top := range map[int]time.Duration{1: 3e9, 2: 5e9, 4: 17e9, 5: 31e9, 60: 31e9} {
 		most := time.Duration(0)
 		for range 300 {
-			d, _ := e.backoff(attempt)
+			d := e.backoff(attempt)
 			most = max(most, d)
 			if d < 2*time.Second || d > top {
 				t.Fatalf("attempt %d waits %v, want 2 s to %v", attempt, d, top)

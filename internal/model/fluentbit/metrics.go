@@ -9,7 +9,7 @@ import (
 )
 
 // version is the one whose defaults and metrics are modelled.
-const version = "5.1.1"
+const version = "5.0.7"
 
 // storageEvery is how often the real program looks at its storage for the metrics of it.
 const storageEvery = 5 * time.Second
@@ -89,17 +89,20 @@ func (f *FluentBit) look() {
 		s := inputStorage{name: in.name}
 		for _, c := range in.chunks {
 			s.chunks++
-			if c.busy {
-				s.busy_++
-				s.busyBytes += c.size
-			}
 			if c.f == nil {
 				v.mem++
 			} else {
 				v.fs++
 			}
-			// Chunks are up, which is in memory, until the limit on them is reached.
-			if c.f == nil || v.up < f.cfg.MaxChunksUp {
+			// Chunks are up, which is in memory, until the limit on them is reached, but for those that wait for a retry.
+			up := c.f == nil || !c.waiting && v.up < f.cfg.MaxChunksUp
+			if c.busy {
+				s.busy_++
+				if up {
+					s.busyBytes += c.size
+				}
+			}
+			if up {
 				s.chunksUp++
 				s.bytes += c.size
 				if c.f != nil {
@@ -156,9 +159,18 @@ func (f *FluentBit) inputMetrics(w *promtext.Writer) {
 	for _, t := range f.tails {
 		name := []string{"name", t.cfg.Name}
 		w.Counter("fluentbit_input_files_opened_total", "Total number of opened files", float64(t.opened.Load()), name...)
-		w.Counter("fluentbit_input_files_closed_total", "Total number of closed files", float64(t.closed.Load()), name...)
-		w.Counter("fluentbit_input_files_rotated_total", "Total number of rotated files", float64(t.rotated.Load()), name...)
-		w.Counter("fluentbit_input_long_line_skipped_total", "Total number of skipped occurences for long lines", float64(t.skippedLines.Load()), name...) //nolint:misspell // as the real program writes it
+		for _, c := range []struct {
+			name, help string
+			v          int64
+		}{
+			{"files_closed_total", "Total number of closed files", t.closed.Load()},
+			{"files_rotated_total", "Total number of rotated files", t.rotated.Load()},
+			{"long_line_skipped_total", "Total number of skipped occurences for long lines", t.skippedLines.Load()}, //nolint:misspell // as the real program writes it
+		} {
+			if c.v > 0 { // not there before the first
+				w.Counter("fluentbit_input_"+c.name, c.help, float64(c.v), name...)
+			}
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func TestParseShipped(t *testing.T) {
 	}
 	in := Tail{
 		Name: "service", Tag: "service.*", Paths: []string{"/var/log/containers/*_datacenter_service-inputgen-*.log"}, Key: "log", PathKey: "file", CRI: true,
-		DB: "/var/lib/fluent-bit/tail-service.db", CompareFilename: true, FromHead: true, NewFromHead: true, Refresh: 2 * time.Second, RotateWait: 30 * time.Second,
+		DB: "/var/lib/fluent-bit/tail-service.db", FromHead: true, NewFromHead: true, Refresh: 2 * time.Second, RotateWait: 30 * time.Second,
 		BufferSize: 256000, BufferMax: 1000000, SkipLong: true, Filesystem: true, MemLimit: 50e6,
 	}
 	if d := cmp.Diff(in, c.Inputs[0]); d != "" {

@@ -187,17 +187,22 @@ func (t *tail) open(full, path string, start bool) {
 	known := false
 	if t.db != nil {
 		var off int64
-		off, known, err = t.db.get(tf.id, path, t.cfg.CompareFilename)
+		target, err := filepath.EvalSymlinks(full)
+		if err != nil {
+			target = full
+		}
+		var before mark
+		off, before, known, err = t.db.get(tf.id, target, t.cfg.CompareFilename)
 		t.note("offset database", err)
-		if known && off <= st.Size() {
-			tf.offset = off // else the file was truncated, and is read from its start
+		if known && off <= st.Size() && before.fits(f, off) {
+			tf.offset = off // else the file was truncated, or is another with its inode, and is read from its start
 		}
 	}
 	if !known && !head {
 		tf.offset = st.Size()
 	}
 	if t.db != nil && !known {
-		t.note("offset database", t.db.set(tf.id, path, tf.offset))
+		t.note("offset database", t.db.set(tf.id, path, tf.offset, markOf(f, tf.offset)))
 	}
 	t.files[tf.id] = tf
 	t.order = append(t.order, tf)
@@ -354,7 +359,8 @@ func (t *tail) process(f *tailFile) bool {
 // processed, as in the real program: a kill between the parts loses the first ones.
 func (t *tail) commit(f *tailFile) {
 	if t.db != nil {
-		t.note("offset database", t.db.set(f.id, f.path, f.offset-int64(len(f.buf))))
+		at := f.offset - int64(len(f.buf))
+		t.note("offset database", t.db.set(f.id, f.path, at, markOf(f.f, at)))
 	}
 }
 
@@ -376,6 +382,13 @@ func (t *tail) line(dst []byte, f *tailFile, line []byte, at int64, now time.Tim
 	}
 	f.partial = time.Time{}
 	return t.entry(dst, f, at, whole.Time, &whole, whole.Text), 1
+}
+
+// finish takes what waits for the rest of a line as it is: the process stops.
+func (t *tail) finish() {
+	for _, f := range t.order {
+		t.flushPartial(f)
+	}
 }
 
 // flushPartial gives up waiting for the rest of a line.

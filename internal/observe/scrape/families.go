@@ -40,7 +40,7 @@ func Families(component string) []Family {
 		return []Family{
 			{"fluentbit_input_records_total", RoleIn, "records", KindCounter, "records read from files"},
 			{"fluentbit_input_bytes_total", RoleIn, "bytes", KindCounter, "bytes read from files"},
-			{"fluentbit_filter_dropped_records_total", RoleLost, "records", KindCounter, "records removed by filters"},
+			{"fluentbit_filter_drop_records_total", RoleLost, "records", KindCounter, "records removed by filters"},
 			{"fluentbit_output_proc_records_total", RoleOut, "records", KindCounter, "records whose chunk was acknowledged"},
 			{"fluentbit_output_proc_bytes_total", RoleOut, "bytes", KindCounter, "bytes whose chunk was acknowledged"},
 			{"fluentbit_output_dropped_records_total", RoleLost, "records", KindCounter, "records of chunks given up"},
@@ -52,7 +52,7 @@ func Families(component string) []Family {
 			{"fluentbit_input_storage_memory_bytes", RoleBuffer, "bytes", KindGauge, "memory held per input"},
 			{"fluentbit_input_storage_overlimit", RoleBuffer, "count", KindGauge, "input paused at its limit"},
 			{"fluentbit_storage_fs_chunks", RoleBuffer, "chunks", KindGauge, "chunks on disk"},
-			{"fluentbit_storage_fs_chunks_busy_bytes", RoleBuffer, "bytes", KindGauge, "bytes on disk being sent"},
+			{"fluentbit_output_chunk_available_capacity_percent", RoleBuffer, "percent", KindGauge, "room left below the output's limit"},
 			{"fluentbit_process_start_time_seconds", RoleStart, "seconds", KindGauge, "start of the process"},
 			{"fluentbit_uptime", RoleInfo, "seconds", KindCounter, "age of the process"},
 		}
