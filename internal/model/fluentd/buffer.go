@@ -114,7 +114,7 @@ func (b *buffer) putBrokenAside(path string, why error) {
 	if !b.cfg.NoBackup {
 		dir := filepath.Join(b.asideTo, "backup", "worker0", b.owner)
 		if err := os.MkdirAll(dir, 0o755); err == nil {
-			if err := os.Rename(path, filepath.Join(dir, filepath.Base(path))); err != nil {
+			if err := os.Rename(path, filepath.Join(dir, chunkName.FindStringSubmatch(path)[2]+".log")); err != nil {
 				b.log.Error("backup of a broken chunk", "path", path, "error", err)
 			}
 		}
@@ -295,8 +295,8 @@ func (b *buffer) enqueueLocked(c *chunk) error {
 	return nil
 }
 
-// enqueueOlder queues the staged chunks that were made before the flush interval, in whole seconds as Fluentd counts
-// them, until the queue is full.
+// enqueueOlder queues the staged chunks that were made before the flush interval, both in whole seconds as Fluentd counts them, until the
+// queue is full. With an interval of a second a chunk is closed when the next second begins.
 func (b *buffer) enqueueOlder(now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -306,7 +306,7 @@ func (b *buffer) enqueueOlder(now time.Time) error {
 			return nil
 		}
 		c := b.stage[tag]
-		if unixFloat(c.created)+interval > float64(now.Unix()) {
+		if float64(c.created.Unix())+interval > float64(now.Unix()) {
 			continue
 		}
 		if err := b.enqueueLocked(c); err != nil {

@@ -82,7 +82,7 @@ func (c *chunk) writeMeta() error {
 	if err != nil {
 		return err
 	}
-	m := chunkMeta{ID: id, Records: c.records, Created: unixFloat(c.created), Modified: unixFloat(c.modified)}
+	m := chunkMeta{ID: id, Records: c.records, Created: float64(c.created.Unix()), Modified: float64(c.modified.Unix())}
 	if c.tag != "" {
 		m.Tag = &c.tag
 	}
@@ -186,6 +186,7 @@ func openChunk(path string) (_ *chunk, staged bool, err error) {
 			c.close()
 		}
 	}()
+	_, missing := os.Stat(path + ".meta")
 	if c.meta, err = os.OpenFile(path+".meta", os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 		return nil, false, err
 	}
@@ -197,7 +198,8 @@ func openChunk(path string) (_ *chunk, staged bool, err error) {
 		return nil, false, fmt.Errorf("%w: empty", errBroken)
 	}
 	c.created, c.modified = st.ModTime(), st.ModTime()
-	if err := c.readMeta(); err != nil && m[1] == "b" {
+	// One without metadata is taken for a chunk as old versions made them; one with broken metadata is broken.
+	if err := c.readMeta(); err != nil && missing == nil {
 		return nil, false, err
 	}
 	c.size = st.Size()
@@ -241,7 +243,5 @@ func (c *chunk) readMeta() error {
 	c.created, c.modified = floatTime(m.Created), floatTime(m.Modified)
 	return nil
 }
-
-func unixFloat(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
 func floatTime(f float64) time.Time { return time.Unix(0, int64(f*1e9)) }

@@ -60,9 +60,6 @@ type route struct {
 	out     *output
 }
 
-// shutdownGrace is how long a write that is under way at a graceful stop may take.
-const shutdownGrace = 10 * time.Second
-
 // New prepares a process. Buffers are opened by Run, so two may be made for one Root, but only one may run at a time.
 func New(cfg Config, opts Options) (*Fluentd, error) {
 	if len(cfg.Forward) == 0 || len(cfg.Outputs) == 0 {
@@ -85,7 +82,8 @@ func New(cfg Config, opts Options) (*Fluentd, error) {
 }
 
 // Run serves until ctx ends. With the cancel cause model.ErrKilled nothing is flushed or said; otherwise the write that
-// is under way may end, and buffers with flush_at_shutdown are flushed. The error is nil when ctx ended it.
+// is under way ends first, which takes up to the time-out of messages when Kafka is away, and buffers with flush_at_shutdown are flushed. The
+// error is nil when ctx ended it.
 func (f *Fluentd) Run(ctx context.Context) (err error) {
 	closers, err := f.open()
 	defer func() {
@@ -139,8 +137,6 @@ func (f *Fluentd) Run(ctx context.Context) (err error) {
 	}
 	inputs.Wait()
 	close(stopFlush)
-	grace := time.AfterFunc(shutdownGrace, func() { stopOutputs(errors.New("shutdown takes too long")) })
-	defer grace.Stop()
 	flushers.Wait()
 	if outCtx.Err() == nil {
 		for _, o := range f.outputs {

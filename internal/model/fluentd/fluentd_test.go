@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	pmodel "github.com/prometheus/common/model"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"triad/internal/model"
@@ -319,6 +321,47 @@ func TestKafkaAwayThenBack(t *testing.T) {
 	}
 }
 
+// TestGivenUpRecordsAreGone: what was sent once and given up does not come beside the next try of its chunk.
+func TestGivenUpRecordsAreGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, with(immediate, fastRetry...)...)
+	r.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		r.gate.set(true) // the broker goes with the request
+		return nil, errors.New("gone"), true
+	})
+	if err := r.client(5*time.Second).Send(t.Context(), "service.a", entries(0, 10, 100), 10); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a failed flush", func() bool { return r.metric("fluentd_output_status_num_errors") > 0 })
+	r.gate.set(false)
+	exactly(t, r.consumed(10, 10*time.Second), 10)
+	waitFor(t, "an empty buffer", func() bool { return r.metric("fluentd_output_status_buffer_total_bytes") == 0 })
+	exactly(t, r.consumed(10, time.Second), 10)
+}
+
+// TestFlushAtTheNextSecond: the age of a chunk counts from the full second before its first record.
+func TestFlushAtTheNextSecond(t *testing.T) {
+	b, err := newBuffer(Buffer{FlushInterval: time.Second, QueuedChunks: 1, ChunkLimit: 1 << 20, TotalLimit: 1 << 20, FullThreshold: 0.95}, "", "", "out", nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.write("", entries(0, 1, 10), 1); err != nil {
+		t.Fatal(err)
+	}
+	b.stage[""].created = time.UnixMilli(10_700)
+	for _, c := range []struct {
+		at     int64
+		queued bool
+	}{{10_700, false}, {10_999, false}, {11_000, true}} {
+		if err := b.enqueueOlder(time.UnixMilli(c.at)); err != nil {
+			t.Fatal(err)
+		}
+		if b.queued() != c.queued {
+			t.Errorf("at %d ms: queued %v, want %v", c.at, b.queued(), c.queued)
+		}
+	}
+}
+
 // small makes a buffer of 30 chunks of about 1 kB.
 var small = with(with(immediate, fastRetry...), "total_limit_size: 4g", "total_limit_size: 30k", "chunk_limit_size: 8m", "chunk_limit_size: 2k")
 
@@ -491,7 +534,7 @@ func TestResumeTorn(t *testing.T) {
 	if _, err := os.Stat(broken); !os.IsNotExist(err) {
 		t.Errorf("the broken file is still there: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(r.root, "/var/lib/fluentd/root/backup/worker0/out_service", filepath.Base(broken))); err != nil {
+	if _, err := os.Stat(filepath.Join(r.root, "/var/lib/fluentd/root/backup/worker0/out_service", strings.Repeat("0", 32)+".log")); err != nil {
 		t.Errorf("the broken file was not put aside: %v", err)
 	}
 }

@@ -79,11 +79,13 @@ func (f *Fluentd) outputStatus(m *Monitor) []byte {
 		gauge("rollback_count", "Current rollback counts.", float64(o.rollbacks.Load()))
 		count("flush_time_count", "Total flush time.", o.flushMillis.Load())
 		count("slow_flush_count", "Current slow flush counts.", o.slowFlushes.Load())
+		wait := 0.0 // from the first failure to the next retry
 		o.mu.Lock()
 		if o.retry != nil {
-			gauge("retry_wait", "Current retry wait", o.retry.next.Sub(o.retry.start).Seconds())
+			wait = o.retry.next.Sub(o.retry.start).Seconds()
 		}
 		o.mu.Unlock()
+		gauge("retry_wait", "Current retry wait", wait)
 	}
 	return w.Bytes()
 }

@@ -55,7 +55,9 @@ func clientOptions(cfg Output, o Options) ([]kgo.Opt, error) {
 		kgo.ProducerLinger(cfg.Linger),
 		kgo.RecordDeliveryTimeout(cfg.DeliveryTimeout),
 		kgo.RecordRetries(max(cfg.Retries, 1)),
-		kgo.ProduceRequestTimeout(cfg.RequestTimeout),
+		// A record that is given up is gone, as in librdkafka. Without it one that was sent once would stay, and come beside the chunk's next try.
+		kgo.AllowIdempotentProduceCancellation(),
+		kgo.ProduceRequestTimeout(min(cfg.RequestTimeout, cfg.DeliveryTimeout)),
 		kgo.RequestTimeoutOverhead(5 * time.Second),
 		kgo.ProducerBatchMaxBytes(int32(min(cfg.MaxMessageBytes, 1000000))),
 		kgo.MetadataMinAge(250 * time.Millisecond), // a leader change is looked up at once, as librdkafka does
@@ -304,6 +306,9 @@ func (o *output) failed(c *chunk, err error) {
 // write produces all records of a chunk and returns when they are acknowledged. After an error the whole chunk is
 // written again later, with the records that were acknowledged: that is where duplicates come from.
 func (o *output) write(ctx context.Context, c *chunk) error {
+	// What is not delivered when the chunk is given back stays on its way until its time is over.
+	sending, cancel := context.WithTimeout(ctx, o.cfg.DeliveryTimeout)
+	context.AfterFunc(sending, cancel)
 	data, err := c.read()
 	if err != nil {
 		return err
@@ -351,7 +356,7 @@ func (o *output) write(ctx context.Context, c *chunk) error {
 		}
 		pending.Add(len(send))
 		for _, rec := range send {
-			o.client.Produce(ctx, rec, func(_ *kgo.Record, err error) {
+			o.client.Produce(sending, rec, func(_ *kgo.Record, err error) {
 				if err != nil {
 					fail(err)
 				}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"triad/internal/model/forward"
 )
@@ -298,26 +297,31 @@ func appendFloat(dst []byte, f float64) ([]byte, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return dst, fmt.Errorf("%w: %v is no JSON number", errRecord, f)
 	}
-	return strconv.AppendFloat(dst, f, 'g', -1, 64), nil
+	// As Ruby writes a float: always with a point, and with an exponent outside of 1e-4 to 1e16.
+	format := byte('f')
+	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
+		format = 'e'
+	}
+	text := strconv.FormatFloat(f, format, -1, 64)
+	mantissa, exponent, _ := strings.Cut(text, "e")
+	if !strings.Contains(mantissa, ".") {
+		mantissa += ".0"
+	}
+	dst = append(dst, mantissa...)
+	if exponent != "" {
+		dst = append(append(dst, 'e'), exponent...)
+	}
+	return dst, nil
 }
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends a JSON string. Bytes that are no UTF-8 become U+FFFD, so that every consumer can read it.
+// appendQuoted appends a JSON string. Bytes that are no UTF-8 stay as they are, as in the real program: what reads them may refuse them.
 func appendQuoted(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, s[start:i]...), "\ufffd"...)
-				start = i + 1
-			}
-			i += size
-			continue
-		}
 		if c >= 0x20 && c != '"' && c != '\\' {
 			i++
 			continue
@@ -332,6 +336,10 @@ func appendQuoted(dst, s []byte) []byte {
 			dst = append(dst, '\\', 'r')
 		case '\t':
 			dst = append(dst, '\\', 't')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
 		default:
 			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}

@@ -48,6 +48,21 @@ func TestJSON(t *testing.T) {
 	})
 }
 
+// TestJSONAsRecorded: as the real program wrote it.
+func TestJSONAsRecorded(t *testing.T) {
+	for want, v := range map[string]any{
+		"3.0": 3.0, "1.0e+23": 1e23, "1.5e-05": 1.5e-5, "0.0001": 0.0001, "0.0": 0.0, "-2.25": -2.25, `"\b\f\n"`: "\b\f\n", "\"a\xffb\"": "a\xffb",
+	} {
+		raw, err := msgpack.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := appendJSON(nil, raw, 0); err != nil || string(got) != want {
+			t.Errorf("%v is written as %q, %v; want %q", v, got, err, want)
+		}
+	}
+}
+
 func TestJSONRefuses(t *testing.T) {
 	deep := []byte{}
 	for range maxNesting + 2 {

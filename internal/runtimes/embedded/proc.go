@@ -107,10 +107,10 @@ func (p *proc) running() bool {
 	return p.cancel != nil
 }
 
-// stop ends the process for good.
+// stop ends the process for good, and at once: the system that it belongs to is thrown away, and a stop in good order may wait for others.
 func (p *proc) stop() {
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
-	p.end(context.Canceled)
+	p.end(model.ErrKilled)
 }
