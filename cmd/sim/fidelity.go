@@ -45,7 +45,7 @@ With --keep what a table needs of every run that counts is written into a file, 
 what is there from other days, and counts from then on without its directory.
 
 Exits with 4 when there is no run to count, else with 0.`,
-		Example: "  sim fidelity\n  sim fidelity --reports nightly/embedded --reports nightly/kind --write docs/fidelity.md\n  sim fidelity --keep docs/measurements/runs.json --write docs/fidelity.md\n  sim fidelity -o json | jq -r '.scenarios[] | .scenario as $s | .rows[] | [$s, .figure, .agreement] | @tsv'",
+		Example: "  sim fidelity\n  sim fidelity --reports nightly/embedded --reports nightly/kind --write docs/fidelity.md\n  sim fidelity --keep docs/fidelity-runs.json --write docs/fidelity.md\n  sim fidelity -o json | jq -r '.scenarios[] | .scenario as $s | .rows[] | [$s, .figure, .agreement] | @tsv'",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
