@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,7 +57,11 @@ Exits with 4 when there is no run to count, else with 0.`,
 			if err != nil {
 				return err
 			}
-			t, err := a.fidelityTable(runs, out, reasons, slices.DeleteFunc(append(slices.Clone(reports), keep), func(s string) bool { return s == "" }))
+			from := strings.Join(reports, ", ")
+			if keep != "" {
+				from += ", " + keep
+			}
+			t, err := a.fidelityTable(runs, out, reasons, from)
 			if err != nil {
 				return err
 			}
@@ -123,11 +126,11 @@ func (a *app) fidelityRuns(ctx context.Context, reports []string, keep string) (
 }
 
 // fidelityTable compares the runs and puts the reasons beside what differs.
-func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons string, from []string) (*fidelity.Table, error) {
+func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons, from string) (*fidelity.Table, error) {
 	known := a.scenarioNames()
 	t := fidelity.Compare(runs, known, out)
 	if len(t.Scenarios) == 0 {
-		lines := []string{fmt.Sprintf("no run below %s counts, so nothing can be compared", strings.Join(from, ", "))}
+		lines := []string{fmt.Sprintf("no run below %s counts, so nothing can be compared", from)}
 		for _, l := range t.Left() {
 			lines = append(lines, "  left out: "+l)
 		}

@@ -180,7 +180,7 @@ func (x *counter) observe(at time.Duration, v float64) {
 func (c *counters) increase(name string, want evidence.Labels) increase {
 	var out increase
 	for _, x := range c.byName[name] {
-		if !matches(x.labels, want) {
+		if !x.labels.Match(want) {
 			continue
 		}
 		i := increase{lo: x.sum, hi: x.sum + x.base, known: true, resets: x.resets}
@@ -201,15 +201,6 @@ func selector(l evidence.Labels) string {
 		return ""
 	}
 	return l.String()
-}
-
-func matches(have, want evidence.Labels) bool {
-	for k, v := range want {
-		if have[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // restarted reports whether an instance of a component was seen to restart or was away at the end.

@@ -30,13 +30,8 @@ func (b Buffer) FillGauge() FillGauge {
 // Fill is what a sample says of the fill of one instance, in the unit of the limit (bytes, or what the program counts instead); false: the
 // sample is of another series.
 func (g FillGauge) Fill(x Sample) (float64, bool) {
-	if g.Name == "" || g.Name != x.Name {
+	if g.Name == "" || g.Name != x.Name || !x.Labels.Match(g.Labels) {
 		return 0, false
-	}
-	for k, v := range g.Labels {
-		if x.Labels[k] != v {
-			return 0, false
-		}
 	}
 	if strings.HasSuffix(g.Name, roomLeft) {
 		return max(1-x.Value/100, 0) * g.limit, true

@@ -52,6 +52,16 @@ const (
 // Labels of a series.
 type Labels map[string]string
 
+// Match reports whether the labels have every one of want.
+func (l Labels) Match(want Labels) bool {
+	for k, v := range want {
+		if l[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
 // String prints the labels sorted, in the form of the Prometheus text format.
 func (l Labels) String() string {
 	var b strings.Builder

@@ -43,7 +43,6 @@ type engine struct {
 	stopping chan struct{} // closed when the process stops: retries come every retryAtStop then
 	out      outputCounters
 	tasks    sync.WaitGroup
-	active   atomic.Int64 // tasks
 }
 
 type input struct {
@@ -302,11 +301,7 @@ func (e *engine) flush(ctx context.Context) {
 			c.busy = true
 			under++
 			tasks++
-			e.active.Add(1)
-			e.tasks.Go(func() {
-				e.deliver(ctx, c)
-				e.active.Add(-1)
-			})
+			e.tasks.Go(func() { e.deliver(ctx, c) })
 		}
 	}
 }

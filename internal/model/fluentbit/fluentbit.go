@@ -140,23 +140,8 @@ func (f *FluentBit) drain(ctx context.Context, stop context.CancelCauseFunc) {
 		f.e.flush(ctx)
 		grace := time.AfterFunc(f.cfg.Grace, func() { stop(errors.New("grace period is over")) })
 		defer grace.Stop()
-		f.e.settle(ctx)
-		stop(errors.New("stopped"))
 	}
 	f.e.tasks.Wait()
-}
-
-// settle waits until every chunk that was handed to the output is gone.
-func (e *engine) settle(ctx context.Context) {
-	t := time.NewTicker(5 * time.Millisecond)
-	defer t.Stop()
-	for e.active.Load() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
 }
 
 // Lost returns how many records this process read and could place nowhere (no room after every eviction, or an error of
