@@ -64,7 +64,7 @@ func (j *judge) intervals() []Figures {
 	}
 	for _, t := range j.trends {
 		if t.Of == "harness" && t.What == "memory" && t.Level != nil && t.Verdict != Skipped {
-			track := j.ser.tracks[evidence.ResidentSeries+evidence.Labels{"part": "harness"}.String()]
+			track := j.ser.tracks[trackOf(evidence.ResidentSeries, "harness")]
 			add("memory of the harness", "bytes", func(s Span) []float64 {
 				_, ys := points(&track.line, []Span{s}, trendStep, true)
 				return ys

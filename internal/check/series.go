@@ -101,7 +101,8 @@ type series struct {
 	buffers  []gauge // beside Header.Buffers
 	gaps     map[string][]reading
 	lostInc  map[string]map[string]float64 // by cluster and instance: the last value
-	tracks   map[string]*track             // what the check trend looks at, by series
+	tracks   map[string]*track             // what the check trend looks at, by series and whose it is
+	written  track                         // bytes appended to all brokers' logs, by when it was seen
 	restarts map[string]*restarts          // by process
 	any      bool
 	end      time.Duration // of the last sample
@@ -111,11 +112,13 @@ func newSeries(r *evidence.Run) *series {
 	s := &series{
 		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
 		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, restarts: map[string]*restarts{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
+		written: track{parts: map[string]float64{}},
 	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
 		s.step *= 2
 	}
+	s.written.step = max(s.step, time.Second)
 	gauges := make([]evidence.FillGauge, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
 		gauges[i] = b.FillGauge()

@@ -29,6 +29,8 @@ const (
 	trendShare = 0.05
 	memoryStep = 16 << 20
 	filesStep  = 8
+	bufferStep = 4 << 20 // of a forwarder: chunks of every topic that are being filled
+	chunkStep  = 16
 	// shortFactor is how much more these move in a run shorter than growsUp: a heap of half a gigabyte wavers by as much as it may grow, and
 	// clients that come back after each fault bring descriptors with them. Five brokers and workers in soaks of 20 minutes: up to 26 MiB
 	// and 20 files at the upper bound, in a night nothing of it.
@@ -54,18 +56,30 @@ var tracked = map[string]trendKind{
 	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
 	evidence.LagSeries:              {"lag of the sink", "records", 0},
 	evidence.HeldSeries:             {"held", "bytes", 0}, // not judged: it is allowed to the memory
+	// What forwarders hold on disk, and what brokers do: chunks that nobody sends any more, logs beyond what was written.
+	"fluentbit_storage_fs_chunks":              {"buffer", "chunks", chunkStep},
+	"fluentd_output_status_buffer_total_bytes": {"buffer", "bytes", bufferStep},
+	diskSeries: {"disk", "bytes", 0},
 }
+
+// Of a broker: the size of its logs, and what is appended to all of them. With as many copies as brokers each keeps all of it.
+const (
+	diskSeries     = "kafka_log_log_size"
+	appendedSeries = "kafka_server_brokertopicmetrics_bytesin_total"
+)
 
 type trendKind struct {
 	what, unit string
 	floor      float64
 }
 
-// track is the last value of a series in each of its bins, NaN where it was not written again.
+// track is the last value of an instance's series in each of its bins, NaN where it was not written again: of a series in several parts, as one
+// for each topic, their sum.
 type track struct {
 	name    string
 	who     string
-	process string // of a component, as restarts know it
+	process string             // of a component, as restarts know it
+	parts   map[string]float64 // their last values, by labels
 	line
 }
 
@@ -92,7 +106,12 @@ func (s *series) begun(at time.Duration, process string, started float64) {
 	}
 }
 
-func (t *track) set(at time.Duration, v float64) {
+func (t *track) set(at time.Duration, part string, v float64) {
+	t.parts[part] = v
+	v = 0
+	for _, p := range t.parts {
+		v += p
+	}
 	i := int(max(at, 0) / t.step)
 	if i > 4*maxBins {
 		return
@@ -103,32 +122,44 @@ func (t *track) set(at time.Duration, v float64) {
 	t.bins[i] = v
 }
 
+// trackOf is the key of a track.
+func trackOf(series, who string) string { return series + " " + who }
+
 // track keeps a sample that the check trend looks at.
 func (s *series) track(at time.Duration, x evidence.Sample) {
 	if starts[x.Name] {
 		s.begun(at, processOf(x.Labels), x.Value)
 		return
 	}
+	if x.Name == appendedSeries {
+		part := x.Labels.String()
+		if was, seen := s.written.parts[part]; seen && x.Value >= was {
+			s.written.add(at, x.Value-was)
+		} else if seen { // of a new process
+			s.written.add(at, x.Value)
+		}
+		s.written.parts[part] = x.Value
+		return
+	}
 	if _, ok := tracked[x.Name]; !ok {
 		return
 	}
-	key := x.Name + x.Labels.String()
+	who := x.Labels["component"]
+	switch {
+	case x.Labels["part"] != "":
+		who = x.Labels["part"]
+	case who != "" && x.Labels["instance"] != "":
+		who = x.Labels["cluster"] + "/" + x.Labels["instance"]
+	case x.Labels["topic"] != "":
+		who = x.Labels["topic"]
+	}
+	key := trackOf(x.Name, who)
 	t := s.tracks[key]
 	if t == nil {
-		who := x.Labels["component"]
-		if who != "" && x.Labels["instance"] != "" {
-			who = x.Labels["cluster"] + "/" + x.Labels["instance"]
-		}
-		if p := x.Labels["part"]; p != "" {
-			who = p
-		}
-		if p := x.Labels["topic"]; p != "" {
-			who = p
-		}
-		t = &track{name: x.Name, who: who, process: processOf(x.Labels), line: line{step: max(s.step, time.Second)}}
+		t = &track{name: x.Name, who: who, process: processOf(x.Labels), parts: map[string]float64{}, line: line{step: max(s.step, time.Second)}}
 		s.tracks[key] = t
 	}
-	t.set(at, x.Value)
+	t.set(at, x.Labels.String(), x.Value)
 }
 
 // calmSpans are the parts of the load that a trend is told from: behind the warm-up and the time in which heaps and caches
@@ -270,14 +301,19 @@ func newTrends(j *judge) []Trend {
 			}
 			limit = func(_, span float64) float64 { return per * span }
 		}
-		own := t.name == evidence.ResidentSeries && held > 0
-		if own {
-			alone := limit
-			limit = func(level, span float64) float64 { return alone(level, span) + heldFactor*held }
+		needs, why := 0.0, ""
+		switch {
+		case t.name == evidence.ResidentSeries && held > 0:
+			needs = heldFactor * held
+			why = "the system, which is in the same process, needs " + amount(held, kind.unit) + " more"
+		case t.name == diskSeries && len(xs) > 0:
+			first, last := time.Duration(xs[0]*float64(time.Second)), time.Duration(xs[len(xs)-1]*float64(time.Second))
+			needs = j.ser.written.sum(first-step, last+step)
+			why = "so much was written to all of them"
 		}
-		x = x.judge(xs, ys, limit)
-		if own {
-			x.Detail += fmt.Sprintf(", %s of it because the system, which is in the same process, needs %s more", amount(heldFactor*held, kind.unit), amount(held, kind.unit))
+		x = x.judge(xs, ys, func(level, span float64) float64 { return limit(level, span) + needs })
+		if needs > 0 {
+			x.Detail += fmt.Sprintf(", %s of it because %s", amount(needs, kind.unit), why)
 		}
 		if restarted != "" && len(xs) < minTrend {
 			x.Verdict, x.Detail = Skipped, restarted+": too little is left behind it to tell a trend, and what was before has ended with its process"

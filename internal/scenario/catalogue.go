@@ -175,7 +175,7 @@ var Checks = []CheckKind{
 	{"services-unaffected", "C2", false, "generators are not blocked while monitoring is away"},
 	{"horizon", "C3", false, "the survival horizon of each hop, and whether the outage was inside it"},
 	{"capacity", "C3", false, "the highest rate that passes the gates of a search, between the highest that passed and the lowest that failed"},
-	{"trend", "", false, "memory, file descriptors, backlogs and evidence do not grow as time goes on"},
+	{"trend", "", false, "memory, file descriptors, disks of forwarders and brokers, backlogs and evidence do not grow as time goes on"},
 	{"baseline", "", false, "latencies and memory in the calm are no worse than in an earlier run on the same class of runner, given with --baseline"},
 	{"metrics-continuity", "C1", false, "known counters have no hole in the central Prometheus"},
 	{"security-isolation", "C4", false, "every undeclared path is closed and every declared one open"},
