@@ -51,16 +51,31 @@ const preferScript = `for c in $(grep -slz '^inputgen$' /proc/[0-9]*/cmdline); d
 done
 `
 
-// preferGenerators puts the generators before what they share their node with. A request gives weight too, but no more of it than the
-// scheduler can give away: on two processors not enough to be on time while a broker starts. A generator uses a hundredth of a
-// processor, so nobody else misses it.
+// The weight of the datacenter's nodes beside other containers, and that of any container (docker run, --cpu-shares). The weight of a pod counts
+// inside its node only. Six runs of broker-failover in turns, on two processors: 1 % of the records late by 46, 64 and 86 ms in the phase before
+// with the one, by 22, 22 and 56 ms with the other.
+const (
+	nodeWeight  = "8192"
+	equalWeight = "1024"
+)
+
+// preferGenerators puts the generators before what they share their node and the machine with. A request gives weight too, but no more of it
+// than the scheduler can give away: on two processors not enough to be on time while a broker starts. A generator uses a hundredth of a
+// processor, so nobody else misses it. Where topologies are compared, no node stands before another.
 func (e *env) preferGenerators(ctx context.Context) error {
 	nodes, err := e.runningNodes(ctx, Datacenter)
 	if err != nil {
 		return fmt.Errorf("weight of the generators: %w", err)
 	}
+	weight := nodeWeight
+	if e.opts.Caps != nil {
+		weight = equalWeight
+	}
 	preferred := 0
 	for _, n := range nodes {
+		if _, err := e.engine.Run(ctx, "update", "--cpu-shares", weight, n.Name); err != nil {
+			e.log.Warn("the node of the generators has no weight of its own", "node", n.Name, "error", err) // an engine that cannot
+		}
 		out, err := e.sh(ctx, n.Name, preferScript)
 		if err != nil {
 			return fmt.Errorf("weight of the generators: %w", err)
