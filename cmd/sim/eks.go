@@ -26,11 +26,7 @@ func (a *app) eksSystem(f eksFlags) (*eks.System, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-	if err != nil {
-		return nil, usage(err)
-	}
-	pinned, err := set.Images()
+	pinned, err := manifests.Pinned(filepath.Join(a.root, "manifests"))
 	if err != nil {
 		return nil, usage(err)
 	}

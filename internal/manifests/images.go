@@ -63,6 +63,9 @@ func (s Set) Images() (ImageList, error) {
 	return l, errors.Join(errs...)
 }
 
+// Pinned reads images.yaml of a folder in which the other manifests need not be.
+func Pinned(dir string) (ImageList, error) { return Set{dir: dir}.Images() }
+
 // References returns component -> reference as the manifests have it, with the digest where one is known.
 func (l ImageList) References() map[string]string {
 	out := map[string]string{}

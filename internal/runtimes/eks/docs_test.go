@@ -25,7 +25,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
-	if len(blocks) != 3 || blocks[1][1] != shipped {
+	if len(blocks) != 4 || blocks[1][1] != shipped {
 		t.Fatalf("%d blocks; the second is not the file that the tests use", len(blocks))
 	}
 	dir := t.TempDir()
