@@ -66,18 +66,22 @@ clusters:
 		config[key] = string(b)
 	}
 	objects := append(l.harness(ctx), kube.NewSecret(kind.Datacenter, "triad-harness", files), kube.NewConfigMap(kind.Datacenter, "triad-harness", config))
-	t.Cleanup(func() {
+	remove := func() {
+		t.Helper()
+		ctx := context.WithoutCancel(ctx)
 		for i := range objects {
-			if err := own.Remove(context.WithoutCancel(ctx), kube.RefOf(&objects[i])); err != nil {
+			if err := own.Remove(ctx, kube.RefOf(&objects[i])); err != nil {
 				t.Error(err)
 			}
 		}
-	})
-	for i := range objects {
-		if err := own.Remove(ctx, kube.RefOf(&objects[i])); err != nil { // of a run of this test that was killed
-			t.Fatal(err)
+		// The API leaves a Job's pods where they are.
+		if _, err := own.DeleteLabelled(ctx, kind.Datacenter, "app.kubernetes.io/name=triad-harness", time.Minute); err != nil {
+			t.Error(err)
 		}
 	}
+	remove() // what a run of this test that was killed has left
+	l.sim(ctx, append([]string{"down"}, l.confirm...)...)
+	t.Cleanup(remove)
 	if err := own.Apply(ctx, objects, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // LogOptions says which part of a container's log to read. The zero value is everything of a pod's only container.
@@ -139,7 +139,8 @@ func (c *Client) Output(ctx context.Context, namespace, pod, container string, c
 	return out.String(), err
 }
 
-// upgradeRefused says whether a stream failed because the way to the server does not carry websockets.
+// upgradeRefused says whether a stream failed because the way to the server does not carry websockets, or because whoever asks may not open one:
+// a websocket takes the right to get, the older protocol the right to create. The errors of client-go are of k8s.io/streaming.
 func upgradeRefused(err error) bool {
 	return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 }
