@@ -31,6 +31,9 @@ const (
 	filesStep  = 8
 	bufferStep = 4 << 20 // of a forwarder: chunks of every topic that are being filled
 	chunkStep  = 16
+	diskStep   = 4 << 20 // of a broker: what is written between two readings of its logs and of the counters
+	// segmentStep is what a log has to lose between two points to have lost a segment. The two readings differ by a fifth of it.
+	segmentStep = 1 << 20
 	// shortFactor is how much more these move in a run shorter than growsUp: a heap of half a gigabyte wavers by as much as it may grow, and
 	// clients that come back after each fault bring descriptors with them. Five brokers and workers in soaks of 20 minutes: up to 26 MiB
 	// and 20 files at the upper bound, in a night nothing of it.
@@ -59,7 +62,7 @@ var tracked = map[string]trendKind{
 	// What forwarders hold on disk, and what brokers do: chunks that nobody sends any more, logs beyond what was written.
 	"fluentbit_storage_fs_chunks":              {"buffer", "chunks", chunkStep},
 	"fluentd_output_status_buffer_total_bytes": {"buffer", "bytes", bufferStep},
-	diskSeries: {"disk", "bytes", 0},
+	diskSeries: {"disk beyond what was written", "bytes", diskStep},
 }
 
 // Of a broker: the size of its logs, and what is appended to all of them. With as many copies as brokers each keeps all of it.
@@ -301,19 +304,17 @@ func newTrends(j *judge) []Trend {
 			}
 			limit = func(_, span float64) float64 { return per * span }
 		}
-		needs, why := 0.0, ""
-		switch {
-		case t.name == evidence.ResidentSeries && held > 0:
-			needs = heldFactor * held
-			why = "the system, which is in the same process, needs " + amount(held, kind.unit) + " more"
-		case t.name == diskSeries && len(xs) > 0:
-			first, last := time.Duration(xs[0]*float64(time.Second)), time.Duration(xs[len(xs)-1]*float64(time.Second))
-			needs = j.ser.written.sum(first-step, last+step)
-			why = "so much was written to all of them"
+		own := t.name == evidence.ResidentSeries && held > 0
+		if own {
+			alone := limit
+			limit = func(level, span float64) float64 { return alone(level, span) + heldFactor*held }
 		}
-		x = x.judge(xs, ys, func(level, span float64) float64 { return limit(level, span) + needs })
-		if needs > 0 {
-			x.Detail += fmt.Sprintf(", %s of it because %s", amount(needs, kind.unit), why)
+		if t.name == diskSeries {
+			beyondWritten(xs, ys, &j.ser.written.line)
+		}
+		x = x.judge(xs, ys, limit)
+		if own {
+			x.Detail += fmt.Sprintf(", %s of it because the system, which is in the same process, needs %s more", amount(heldFactor*held, kind.unit), amount(held, kind.unit))
 		}
 		if restarted != "" && len(xs) < minTrend {
 			x.Verdict, x.Detail = Skipped, restarted+": too little is left behind it to tell a trend, and what was before has ended with its process"
@@ -340,6 +341,19 @@ func newTrends(j *judge) []Trend {
 		out = append(out, j.unlessSpoilt(x.judge(xs, ys, behind)))
 	}
 	return out
+}
+
+// beyondWritten takes what was written since the first point away from the size of a broker's logs, and gives back what went in one piece: a
+// segment that was old enough is no slope, and the interval of one would be as wide as its step.
+func beyondWritten(xs, ys []float64, written *line) {
+	given := 0.0
+	for i := range ys {
+		ys[i] += given - written.sum(time.Duration(xs[0]*float64(time.Second)), time.Duration(xs[i]*float64(time.Second)))
+		if i > 0 && ys[i-1]-ys[i] > segmentStep {
+			given += ys[i-1] - ys[i]
+			ys[i] = ys[i-1]
+		}
+	}
 }
 
 // unlessSpoilt: memory that leaks, leaks on a busy machine too; a backlog there may be the machine's.
