@@ -112,9 +112,7 @@ type Generator struct {
 	dropped   atomic.Uint64
 	planned   uint64
 	frozen    atomic.Bool
-	// How it waits, for less than a millisecond and for more. A test on a fake clock has its own nap, and no alarm.
-	nap   func(time.Duration)
-	alarm func() (*alarm, error)
+	nap       func(time.Duration) // sleeps less than a millisecond; a test on a fake clock has its own
 }
 
 // Progress is a generator's count so far.
@@ -141,7 +139,7 @@ func New(cfg Config) (*Generator, error) {
 	if len(cfg.Streams) == 0 {
 		return nil, errors.New("generator: no streams")
 	}
-	g := &Generator{cfg: cfg, source: cfg.Streams[0].Source, startUnix: cfg.Start.UnixNano(), nap: nap, alarm: newAlarm}
+	g := &Generator{cfg: cfg, source: cfg.Streams[0].Source, startUnix: cfg.Start.UnixNano(), nap: nap}
 	var err error
 	if g.lag, err = cfg.Evidence.Hists.Recorder(evidence.HistKey{Metric: "generator_lag", Source: g.source}); err != nil {
 		return nil, err

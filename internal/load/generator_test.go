@@ -61,7 +61,7 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 		if err != nil {
 			t.Fatal(err)
 		}
-		out.gen, g.nap, g.alarm = g, time.Sleep, nil
+		out.gen, g.nap = g, time.Sleep
 		var wg sync.WaitGroup
 		if during != nil {
 			wg.Go(func() { during(g) })
