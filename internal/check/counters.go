@@ -12,19 +12,19 @@ import (
 // scraped are the counter families that judging accumulates; of every other component series only what buffers name is kept.
 // They are names of the real programs; a model exposes the same.
 var scraped = map[string]bool{
-	"fluentbit_input_records_total":                             true,
-	"fluentbit_input_bytes_total":                               true,
-	"fluentbit_filter_drop_records_total":                       true,
-	"fluentbit_input_long_line_skipped_total":                   true,
-	"fluentbit_output_proc_records_total":                       true,
-	"fluentbit_output_proc_bytes_total":                         true,
-	"fluentbit_output_dropped_records_total":                    true,
-	"fluentbit_output_retries_total":                            true,
-	"fluentd_output_status_emit_records":                        true,
-	"fluentd_output_status_rollback_count":                      true,
-	"fluentd_output_status_num_errors":                          true,
-	"kafka_server_brokertopicmetrics_messagesin_total":          true,
-	"kafka_server_brokertopicmetrics_bytesin_total":             true,
+	"fluentbit_input_records_total":                    true,
+	"fluentbit_input_bytes_total":                      true,
+	"fluentbit_filter_drop_records_total":              true,
+	"fluentbit_input_long_line_skipped_total":          true,
+	"fluentbit_output_proc_records_total":              true,
+	"fluentbit_output_proc_bytes_total":                true,
+	"fluentbit_output_dropped_records_total":           true,
+	"fluentbit_output_retries_total":                   true,
+	"fluentd_output_status_emit_records":               true,
+	"fluentd_output_status_rollback_count":             true,
+	"fluentd_output_status_num_errors":                 true,
+	"kafka_server_brokertopicmetrics_messagesin_total": true,
+	appendedSeries: true,
 	"kafka_connect_sink_task_sink_record_read_total":            true,
 	"kafka_connect_sink_task_sink_record_send_total":            true,
 	"kafka_connect_task_error_total_record_failures":            true,
@@ -83,6 +83,7 @@ type instance struct {
 type counters struct {
 	byName    map[string]map[string]*counter
 	instances map[string]*instance
+	written   line    // bytes appended to all brokers' logs, by when it was seen
 	origin    float64 // unix seconds at which the run was made: what started later has counted for nobody else
 }
 
@@ -151,7 +152,11 @@ func (c *counters) add(at time.Duration, s evidence.Sample) {
 		x = &counter{labels: s.Labels, instance: in, epoch: in.epoch}
 		series[k] = x
 	}
+	before := x.sum
 	x.observe(at, s.Value)
+	if s.Name == appendedSeries {
+		c.written.add(at, x.sum-before)
+	}
 }
 
 func (x *counter) observe(at time.Duration, v float64) {

@@ -66,21 +66,30 @@ type reading struct {
 	v  float64
 }
 
+// parts are the last values of what makes one figure together, by labels.
+type parts map[string]float64
+
+// set takes a new value of one part and returns the sum of all.
+func (p parts) set(labels evidence.Labels, v float64) float64 {
+	p[labels.String()] = v
+	var sum float64
+	for _, x := range p {
+		sum += x
+	}
+	return sum
+}
+
 // gauge is the sum over the instances of a series, as readings in the order of time.
 type gauge struct {
 	readings []reading
-	last     map[string]float64
+	last     parts
 }
 
 func (g *gauge) add(at time.Duration, labels evidence.Labels, v float64) {
 	if g.last == nil {
-		g.last = map[string]float64{}
+		g.last = parts{}
 	}
-	g.last[labels.String()] = v
-	var sum float64
-	for _, x := range g.last {
-		sum += x
-	}
+	sum := g.last.set(labels, v)
 	if k := len(g.readings); k > 0 && at-g.readings[k-1].at < time.Second && at/time.Second == g.readings[k-1].at/time.Second {
 		g.readings[k-1].v = sum // one reading a second is enough; the last of it counts
 		return
@@ -102,7 +111,6 @@ type series struct {
 	gaps     map[string][]reading
 	lostInc  map[string]map[string]float64 // by cluster and instance: the last value
 	tracks   map[string]*track             // what the check trend looks at, by series and whose it is
-	written  track                         // bytes appended to all brokers' logs, by when it was seen
 	restarts map[string]*restarts          // by process
 	any      bool
 	end      time.Duration // of the last sample
@@ -112,13 +120,12 @@ func newSeries(r *evidence.Run) *series {
 	s := &series{
 		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
 		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, restarts: map[string]*restarts{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
-		written: track{parts: map[string]float64{}},
 	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
 		s.step *= 2
 	}
-	s.written.step = max(s.step, time.Second)
+	s.counters.written.step = max(s.step, time.Second)
 	gauges := make([]evidence.FillGauge, len(r.Header.Buffers))
 	for i, b := range r.Header.Buffers {
 		gauges[i] = b.FillGauge()

@@ -81,8 +81,8 @@ type trendKind struct {
 type track struct {
 	name    string
 	who     string
-	process string             // of a component, as restarts know it
-	parts   map[string]float64 // their last values, by labels
+	process string // of a component, as restarts know it
+	parts   parts
 	line
 }
 
@@ -109,12 +109,8 @@ func (s *series) begun(at time.Duration, process string, started float64) {
 	}
 }
 
-func (t *track) set(at time.Duration, part string, v float64) {
-	t.parts[part] = v
-	v = 0
-	for _, p := range t.parts {
-		v += p
-	}
+func (t *track) set(at time.Duration, labels evidence.Labels, v float64) {
+	v = t.parts.set(labels, v)
 	i := int(max(at, 0) / t.step)
 	if i > 4*maxBins {
 		return
@@ -134,16 +130,6 @@ func (s *series) track(at time.Duration, x evidence.Sample) {
 		s.begun(at, processOf(x.Labels), x.Value)
 		return
 	}
-	if x.Name == appendedSeries {
-		part := x.Labels.String()
-		if was, seen := s.written.parts[part]; seen && x.Value >= was {
-			s.written.add(at, x.Value-was)
-		} else if seen { // of a new process
-			s.written.add(at, x.Value)
-		}
-		s.written.parts[part] = x.Value
-		return
-	}
 	if _, ok := tracked[x.Name]; !ok {
 		return
 	}
@@ -159,10 +145,10 @@ func (s *series) track(at time.Duration, x evidence.Sample) {
 	key := trackOf(x.Name, who)
 	t := s.tracks[key]
 	if t == nil {
-		t = &track{name: x.Name, who: who, process: processOf(x.Labels), parts: map[string]float64{}, line: line{step: max(s.step, time.Second)}}
+		t = &track{name: x.Name, who: who, process: processOf(x.Labels), parts: parts{}, line: line{step: max(s.step, time.Second)}}
 		s.tracks[key] = t
 	}
-	t.set(at, x.Labels.String(), x.Value)
+	t.set(at, x.Labels, x.Value)
 }
 
 // calmSpans are the parts of the load that a trend is told from: behind the warm-up and the time in which heaps and caches
@@ -310,7 +296,7 @@ func newTrends(j *judge) []Trend {
 			limit = func(level, span float64) float64 { return alone(level, span) + heldFactor*held }
 		}
 		if t.name == diskSeries {
-			beyondWritten(xs, ys, &j.ser.written.line)
+			beyondWritten(xs, ys, &j.ser.counters.written)
 		}
 		x = x.judge(xs, ys, limit)
 		if own {
