@@ -29,21 +29,27 @@ type eksLab struct {
 	text     string // of the contexts file, without limits for faults
 	confirm  []string
 	clients  map[string]*kube.Client
+	rt       *kind.Runtime
 }
 
-func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
+// newEKSLab brings the clusters up where there is an engine. The context ends after limit.
+func newEKSLab(t *testing.T, limit time.Duration) (*eksLab, context.Context) {
 	t.Helper()
+	if os.Getenv("TRIAD_KIND_TESTS") == "" {
+		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
 	l := &eksLab{t: t, clients: map[string]*kube.Client{}, confirm: []string{"--yes-production", "lab-datacenter", "--yes-production", "lab-monitoring"}}
 	var err error
 	if l.root, err = filepath.Abs("../.."); err != nil {
 		t.Fatal(err)
 	}
 	a := &app{stdout: testWriter{t}, stderr: testWriter{t}, getenv: os.Getenv, root: l.root}
-	rt, err := a.kind(ctx, "")
-	if err != nil {
+	if l.rt, err = a.kind(ctx, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rt.Up(ctx, kind.DeployOptions{}); err != nil {
+	if _, err := l.rt.Up(ctx, kind.DeployOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -52,10 +58,10 @@ func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
 	for role, more := range map[string]string{
 		kind.Datacenter: "allow: [canary]", kind.Monitoring: "allow: [purge]", kind.Kafka: "allow: [broker-kill], login: {user: canary, passwordFile: canary.password, caFile: kafka-ca.crt}",
 	} {
-		if l.clients[role], err = rt.Client(role); err != nil {
+		if l.clients[role], err = l.rt.Client(role); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&text, "  %s: {id: lab-%s, kubeconfig: %q, context: %s, %s}\n", role, role, rt.KubeconfigPath(role), kind.Context(role), more)
+		fmt.Fprintf(&text, "  %s: {id: lab-%s, kubeconfig: %q, context: %s, %s}\n", role, role, l.rt.KubeconfigPath(role), kind.Context(role), more)
 	}
 	for file, from := range map[string][2]string{"canary.password": {"canary", "password"}, "kafka-ca.crt": {"triad-cluster-ca-cert", "ca.crt"}} {
 		data, err := l.clients[kind.Kafka].SecretData(ctx, kind.Kafka, from[0])
@@ -69,7 +75,18 @@ func newEKSLab(t *testing.T, ctx context.Context) *eksLab {
 	l.text = text.String()
 	l.contexts = filepath.Join(dir, "eks.yaml")
 	l.limits("")
-	return l
+	return l, ctx
+}
+
+// allOfTheCanary demands that every line of a canary came as it was sent, and that all were taken out again.
+func (l *eksLab) allOfTheCanary(res check.Result) {
+	l.t.Helper()
+	for _, name := range []string{"evidence", "loss", "corruption", "order", "phantom", "purge"} {
+		verdictIs(l.t, res, name, check.Pass)
+	}
+	if res.Totals.Acknowledged != 1200 || res.Totals.Seen != 1200 || res.Totals.Lost != 0 {
+		l.t.Errorf("totals: %+v", res.Totals)
+	}
 }
 
 // limits writes the contexts file with some limits for faults, or none.
@@ -134,12 +151,7 @@ func (l *eksLab) documents(ctx context.Context) int {
 // TestKindEKS sends the canary through three clusters that are known by kubeconfig contexts alone, demands a real verdict and that nothing is
 // left, then interrupts one, and takes out what it left. What is somebody's is there to the end.
 func TestKindEKS(t *testing.T) {
-	if os.Getenv("TRIAD_KIND_TESTS") == "" {
-		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	l := newEKSLab(t, ctx)
+	l, ctx := newEKSLab(t, 20*time.Minute)
 	reports := t.TempDir()
 
 	// Somebody's: a document in the canary's index, a Lease of another program, and one that carries half of the labels.
@@ -193,13 +205,8 @@ func TestKindEKS(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		t.Fatalf("exit %d: %v", code, err)
 	}
-	for _, name := range []string{"evidence", "loss", "corruption", "order", "phantom", "purge"} {
-		verdictIs(t, res, name, check.Pass)
-	}
+	l.allOfTheCanary(res)
 	verdictIs(t, res, "isolation", check.Skipped)
-	if res.Totals.Acknowledged != 1200 || res.Totals.Seen != 1200 || res.Totals.Lost != 0 {
-		t.Errorf("totals: %+v", res.Totals)
-	}
 	if len(res.Clocks) != 3 {
 		t.Errorf("clocks: %+v", res.Clocks)
 	}
@@ -252,12 +259,7 @@ func (l *eksLab) brokers(ctx context.Context) map[string]string {
 // TestKindEKSFaults loses a broker of clusters that are known by contexts alone: not without limits, once when everything holds, with a verdict,
 // and once with a limit that no traffic holds, which has to end it.
 func TestKindEKSFaults(t *testing.T) {
-	if os.Getenv("TRIAD_KIND_TESTS") == "" {
-		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
-	defer cancel()
-	l := newEKSLab(t, ctx)
+	l, ctx := newEKSLab(t, 25*time.Minute)
 	l.confirm = append(l.confirm, "--yes-production", "lab-kafka")
 	reports := t.TempDir()
 	before := l.brokers(ctx)

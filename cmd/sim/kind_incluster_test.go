@@ -28,26 +28,19 @@ import (
 // TestKindEKSInCluster sends the canary from a pod of the datacenter, with the objects of docs/production-safety.md. What is different here: its
 // names of clusters, and its way to the other API servers, which no flow declares. It stands in the node's network and goes through this test.
 func TestKindEKSInCluster(t *testing.T) {
-	if os.Getenv("TRIAD_KIND_TESTS") == "" {
-		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
-	defer cancel()
-	l := newEKSLab(t, ctx)
+	l, ctx := newEKSLab(t, 15*time.Minute)
 	own := l.clients[kind.Datacenter]
 	before := l.documents(ctx)
 
-	files := map[string][]byte{}
-	file := func(key, path string) {
-		b, err := os.ReadFile(path)
+	read := func(path ...string) []byte {
+		b, err := os.ReadFile(filepath.Join(path...))
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[key] = b
+		return b
 	}
 	dir := filepath.Dir(l.contexts)
-	file("password", filepath.Join(dir, "canary.password"))
-	file("ca.crt", filepath.Join(dir, "kafka-ca.crt"))
+	files := map[string][]byte{"password": read(dir, "canary.password"), "ca.crt": read(dir, "kafka-ca.crt")}
 	for _, role := range []string{kind.Kafka, kind.Monitoring} {
 		files[role+".kubeconfig"] = l.through(ctx, role)
 	}
@@ -57,14 +50,7 @@ clusters:
   kafka: {id: lab-kafka, kubeconfig: kafka.kubeconfig, context: %s, login: {user: canary, passwordFile: password, caFile: ca.crt}}
   monitoring: {id: lab-monitoring, kubeconfig: monitoring.kubeconfig, context: %s, allow: [purge]}
 `, kind.Context(kind.Kafka), kind.Context(kind.Monitoring))
-	config := map[string]string{}
-	for key, path := range map[string]string{"prod-canary.yaml": "scenarios/prod-canary.yaml", "images.yaml": "manifests/images.yaml"} {
-		b, err := os.ReadFile(filepath.Join(l.root, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		config[key] = string(b)
-	}
+	config := map[string]string{"prod-canary.yaml": string(read(l.root, "scenarios", "prod-canary.yaml")), "images.yaml": string(read(l.root, "manifests", "images.yaml"))}
 	objects := append(l.harness(ctx), kube.NewSecret(kind.Datacenter, "triad-harness", files), kube.NewConfigMap(kind.Datacenter, "triad-harness", config))
 	remove := func() {
 		t.Helper()
@@ -120,12 +106,7 @@ clusters:
 	if err := json.NewDecoder(strings.NewReader("{\n" + out)).Decode(&res); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"evidence", "loss", "corruption", "order", "phantom", "purge"} {
-		verdictIs(t, res, name, check.Pass)
-	}
-	if res.Totals.Acknowledged != 1200 || res.Totals.Seen != 1200 || res.Totals.Lost != 0 {
-		t.Errorf("totals: %+v", res.Totals)
-	}
+	l.allOfTheCanary(res)
 	for _, want := range []string{"in-cluster", "system:serviceaccount:datacenter:triad-harness"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("it does not say %q", want)
@@ -202,12 +183,7 @@ func (l *eksLab) image(ctx context.Context) string {
 // container network for as long as it runs.
 func (l *eksLab) through(ctx context.Context, role string) []byte {
 	l.t.Helper()
-	a := &app{getenv: os.Getenv, root: l.root}
-	rt, err := a.kind(ctx, "")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	config, err := clientcmd.LoadFromFile(rt.KubeconfigPath(role))
+	config, err := clientcmd.LoadFromFile(l.rt.KubeconfigPath(role))
 	if err != nil {
 		l.t.Fatal(err)
 	}
