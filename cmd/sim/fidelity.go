@@ -61,7 +61,7 @@ Exits with 4 when there is no run to count, else with 0.`,
 			if keep != "" {
 				from += ", " + keep
 			}
-			t, err := a.fidelityTable(runs, out, reasons, from)
+			t, err := a.fidelityTable(runs, out, reasons, from, keep != "")
 			if err != nil {
 				return err
 			}
@@ -125,8 +125,9 @@ func (a *app) fidelityRuns(ctx context.Context, reports []string, keep string) (
 	return fidelity.Merge(old, runs), out, nil
 }
 
-// fidelityTable compares the runs and puts the reasons beside what differs.
-func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons, from string) (*fidelity.Table, error) {
+// fidelityTable compares the runs and puts the reasons beside what differs. The reasons below the root are for the runs that are kept: without
+// those (whole), one that is not used says nothing.
+func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons, from string, whole bool) (*fidelity.Table, error) {
 	known := a.scenarioNames()
 	t := fidelity.Compare(runs, known, out)
 	if len(t.Scenarios) == 0 {
@@ -150,8 +151,10 @@ func (a *app) fidelityTable(runs []fidelity.Run, out []fidelity.Out, reasons, fr
 		if err != nil {
 			return nil, usage(err)
 		}
-		for _, i := range idle {
-			fmt.Fprintf(a.stderr, "sim: the reason for %s is not used: no such row differs here\n", i)
+		if whole || reasons != "" {
+			for _, i := range idle {
+				fmt.Fprintf(a.stderr, "sim: the reason for %s is not used: no such row differs here\n", i)
+			}
 		}
 	}
 	for _, u := range t.Unexplained() {
