@@ -56,6 +56,15 @@ type partView struct {
 
 func internal(topic string) bool { return topic == offsetsTopic || topic == txnTopic }
 
+// internalClient asks kfake past the sockets and the failures of the brokers.
+func (c *Cluster) internalClient() (*kgo.Client, error) {
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Addrs()...), kgo.Dialer(c.dialInternal)}
+	if c.cfg.Authenticate {
+		opts = append(opts, kgo.SASL(plain.Auth{User: internalUser, Pass: c.secret}.AsMechanism()))
+	}
+	return kgo.NewClient(opts...)
+}
+
 // createTopics makes the configured topics in kfake, through its own protocol.
 func (c *Cluster) createTopics() error {
 	if len(c.cfg.Topics) == 0 {
@@ -63,11 +72,7 @@ func (c *Cluster) createTopics() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Addrs()...), kgo.Dialer(c.dialInternal)}
-	if c.cfg.Authenticate {
-		opts = append(opts, kgo.SASL(plain.Auth{User: internalUser, Pass: c.secret}.AsMechanism()))
-	}
-	cl, err := kgo.NewClient(opts...)
+	cl, err := c.internalClient()
 	if err != nil {
 		return fmt.Errorf("topics: %w", err)
 	}

@@ -42,6 +42,7 @@ type Cluster struct {
 
 	view atomic.Pointer[view]
 
+	joins    joins
 	counters *counters
 	rules    jmx.Rules
 	exports  []*exporter
@@ -189,6 +190,7 @@ func (c *Cluster) Close() {
 	c.closed = true
 	close(c.done)
 	c.mu.Unlock()
+	c.joins.close()
 	c.wg.Wait() // before the exporters and sockets, which run would open again
 	for _, x := range c.exports {
 		x.close()

@@ -53,6 +53,9 @@ type Config struct {
 	TxnPartitions, TxnReplicas, TxnMinISR int
 	// OffsetsCommitTimeout is offsets.commit.timeout.ms (5 s).
 	OffsetsCommitTimeout time.Duration
+	// GroupDelay is group.initial.rebalance.delay.ms (3 s): the first member of an empty group waits this long for others.
+	// Negative is none. Which groups it is applied to: groups.go.
+	GroupDelay time.Duration
 
 	// StartTime is the time from the start of a broker's process until it takes part in the quorum (5.5 s: with what follows
 	// until it is unfenced, a broker was ready after 6 to 11 s). It is the machine's speed and no property of Kafka. In a
@@ -153,6 +156,7 @@ func (c Config) withDefaults() Config {
 	dur(&c.ElectionTimeout, time.Second)
 	dur(&c.ImbalanceInterval, 300*time.Second)
 	dur(&c.OffsetsCommitTimeout, 5*time.Second)
+	dur(&c.GroupDelay, 3*time.Second)
 	dur(&c.StartTime, 5500*time.Millisecond)
 	dur(&c.RetentionCheck, 5*time.Minute)
 	num(&c.MinISR, 1)

@@ -47,6 +47,7 @@ type request struct {
 	acks         int16
 	deadline     time.Time // of a produce or fetch request, by the client's own timeout
 	group        string
+	join         *join
 }
 
 func newConn(f *front, raw net.Conn, cfg *tls.Config) *conn {
@@ -59,6 +60,13 @@ func (cn *conn) Close() error {
 	cn.once.Do(func() {
 		close(cn.done)
 		cn.f.forget(cn)
+		cn.mu.Lock()
+		defer cn.mu.Unlock()
+		for _, q := range cn.pending {
+			if q.join != nil {
+				cn.f.c.abandoned(q.join)
+			}
+		}
 	})
 	return cn.raw.Close()
 }
@@ -169,6 +177,8 @@ func (cn *conn) understand() {
 			q.group = r.String()
 		}
 		q.deadline = time.Now().Add(cn.f.c.cfg.OffsetsCommitTimeout)
+	case kmsg.JoinGroup:
+		q.join = cn.f.c.understandJoin(q.version, r.Src)
 	case kmsg.FindCoordinator:
 		cn.f.c.learn(q.version, r.Src)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestGroupsFollowTheirCoordinator(t *testing.T) {
@@ -135,4 +136,90 @@ func scrape(t *testing.T, c *Cluster, id int) string {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return string(b)
+}
+
+// TestEmptyGroupWaits: the first member that comes back to a group without members waits for others, and gets its partitions
+// together with who came meanwhile; a group without a past is formed at once, and so is one that still has a member.
+func TestEmptyGroupWaits(t *testing.T) {
+	t.Parallel()
+	cfg := quick()
+	cfg.GroupDelay = 4 * time.Second
+	c, _ := startCluster(t, cfg, Options{})
+	ctx := ctxFor(t, 30*time.Second)
+	join := func() (*kgo.Client, func() (time.Duration, int)) {
+		began := time.Now()
+		assigned := make(chan int, 16)
+		cl := client(t, c, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.HeartbeatInterval(100*time.Millisecond), kgo.Balancers(kgo.RangeBalancer()),
+			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { assigned <- len(parts["t"]) }))
+		return cl, func() (time.Duration, int) {
+			select {
+			case n := <-assigned:
+				return time.Since(began), n
+			case <-ctx.Done():
+				t.Fatal("no partitions")
+				return 0, 0
+			}
+		}
+	}
+	first, got := join()
+	if took, n := got(); took >= cfg.GroupDelay || n != 6 {
+		t.Errorf("a group without a past gave %d partitions after %s, want all 6 before %s", n, took, cfg.GroupDelay)
+	}
+	first.Close()
+	_, gotA := join()
+	_, gotB := join()
+	for _, got := range []func() (time.Duration, int){gotA, gotB} {
+		if took, n := got(); took < cfg.GroupDelay || n != 3 {
+			t.Errorf("a member of a group that was empty got %d partitions after %s, want 3 after %s", n, took, cfg.GroupDelay)
+		}
+	}
+	_, gotC := join()
+	if took, n := gotC(); took >= cfg.GroupDelay || n != 2 {
+		t.Errorf("a member that joined others got %d partitions after %s, want 2 before %s", n, took, cfg.GroupDelay)
+	}
+}
+
+// TestMemberGoneInJoin: a member whose connection breaks while its join waits is missed a session later, and not when the time of a
+// rebalance is over.
+func TestMemberGoneInJoin(t *testing.T) {
+	t.Parallel()
+	cfg := quick()
+	c, _ := startCluster(t, cfg, Options{})
+	ctx := ctxFor(t, 60*time.Second)
+	parts := make(chan int, 16)
+	client(t, c, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.HeartbeatInterval(time.Second), kgo.SessionTimeout(6*time.Second), kgo.RebalanceTimeout(time.Hour),
+		kgo.Balancers(kgo.RangeBalancer()), kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { parts <- len(p["t"]) }))
+	all := func() {
+		t.Helper()
+		for n := 0; n != 6; {
+			select {
+			case n = <-parts:
+			case <-ctx.Done():
+				t.Fatal("the group waits for a member that is gone")
+			}
+		}
+	}
+	all()
+	// The second one asks for a member id and joins; the first hears of it only with its next heartbeat.
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs()...), kgo.RequestRetries(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Group, req.ProtocolType, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = "g", "consumer", 6000, 3_600_000
+	req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+	res, err := req.RequestWith(ctx, cl)
+	if err != nil || res.MemberID == "" {
+		t.Fatal(err, res)
+	}
+	req.MemberID = res.MemberID
+	gone := make(chan struct{})
+	go func() { defer close(gone); _, _ = req.RequestWith(ctx, cl) }()
+	for c.fake.GroupInfo("g").State == "Stable" && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	cl.Close()
+	<-gone
+	// Whatever it is given while the other one counts, in the end it has them all again.
+	all()
 }

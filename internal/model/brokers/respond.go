@@ -34,6 +34,10 @@ func (c *Cluster) respond(cn *conn, q request, b []byte) ([]byte, error) {
 		}
 	case kmsg.OffsetForLeaderEpoch:
 		return c.rewrite(q, b, func(r kmsg.Response) error { c.epochEnds(r.(*kmsg.OffsetForLeaderEpochResponse)); return nil })
+	case kmsg.JoinGroup:
+		if q.join != nil {
+			return b, c.answerJoin(cn, q.join)
+		}
 	case kmsg.OffsetCommit:
 		if at, ok := v.offsets[q.group]; ok && v.parts[at].hold != nil {
 			return c.rewrite(q, b, func(r kmsg.Response) error {

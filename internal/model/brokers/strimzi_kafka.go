@@ -124,6 +124,10 @@ func (p *strimziParser) setting(k string, v *yaml.Node) {
 		num(&c.OffsetsReplicas)
 	case "offsets.commit.timeout.ms":
 		millis(&c.OffsetsCommitTimeout)
+	case "group.initial.rebalance.delay.ms":
+		if millis(&c.GroupDelay); c.GroupDelay == 0 {
+			c.GroupDelay = -1
+		}
 	case "transaction.state.log.num.partitions":
 		num(&c.TxnPartitions)
 	case "transaction.state.log.replication.factor":

@@ -26,6 +26,12 @@ type Worker struct {
 	OffsetFlushInterval time.Duration // offset.flush.interval.ms (60 s): how often a task commits
 	OffsetFlushTimeout  time.Duration // offset.flush.timeout.ms (5 s): a commit that takes longer counts as failed
 	GracefulShutdown    time.Duration // task.shutdown.graceful.timeout.ms (5 s): then a stopping task is abandoned
+
+	Group            string        // groupId; empty: the worker is in no group, and never stops its tasks for that
+	SessionTimeout   time.Duration // session.timeout.ms (10 s)
+	Heartbeat        time.Duration // heartbeat.interval.ms (3 s)
+	RebalanceTimeout time.Duration // rebalance.timeout.ms (60 s)
+	RebalanceDelay   time.Duration // scheduled.rebalance.max.delay.ms (5 min): how long lost tasks wait for the worker that ran them
 }
 
 // Operator is what Strimzi's cluster operator does for connectors. No resource of ours sets it: only tests change it.
@@ -157,5 +163,8 @@ func defaultConsumer(connector string) Consumer {
 }
 
 func defaultWorker() Worker {
-	return Worker{OffsetFlushInterval: time.Minute, OffsetFlushTimeout: 5 * time.Second, GracefulShutdown: 5 * time.Second}
+	return Worker{
+		OffsetFlushInterval: time.Minute, OffsetFlushTimeout: 5 * time.Second, GracefulShutdown: 5 * time.Second,
+		SessionTimeout: 10 * time.Second, Heartbeat: 3 * time.Second, RebalanceTimeout: time.Minute, RebalanceDelay: 5 * time.Minute,
+	}
 }

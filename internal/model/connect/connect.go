@@ -57,6 +57,7 @@ type Model struct {
 	wire *wire
 
 	connectors map[string]*connector
+	frozen     freezer
 
 	mu       sync.Mutex
 	ready    chan struct{}
@@ -150,19 +151,6 @@ func (m *Model) MetricsAddr() string {
 	return m.metricAt
 }
 
-// FailTask makes a task throw at its next put; an empty connector names the first. The task goes to FAILED and stays
-// there until it is restarted. It is an error when there is no such task or it does not run.
-func (m *Model) FailTask(connector string, task int) error {
-	if connector == "" && len(m.cfg.Connectors) > 0 {
-		connector = m.cfg.Connectors[0].Name
-	}
-	c := m.connectors[connector]
-	if c == nil {
-		return fmt.Errorf("connect: no connector %q", connector)
-	}
-	return c.failTask(task)
-}
-
 // Run opens the listeners, starts the tasks and returns when ctx has ended and everything has stopped. A cause of
 // model.ErrKilled is a crash: connections break, no offset is committed, no group is left, so that the brokers miss
 // the members only after their session timeout. Any other cause is an orderly stop. Nothing survives a run but what
@@ -204,18 +192,22 @@ func (m *Model) Run(ctx context.Context) error {
 		c.begin()
 	}
 	close(m.ready)
+	var group sync.WaitGroup
+	group.Go(func() { m.belong(ctx) })
 	m.operate(ctx)
 	killed := errors.Is(context.Cause(ctx), model.ErrKilled)
 	if killed {
 		m.wire.kill(m.silence())
 	}
-	var wg sync.WaitGroup
-	for _, c := range m.connectors {
-		wg.Go(func() { c.end(killed) })
-	}
-	wg.Wait()
+	group.Wait()
+	m.each(func(c *connector) { c.end(killed) })
 	return nil
 }
+
+// Freeze stops or continues the clock of the worker's place in its group, as SIGSTOP and SIGCONT do: a worker that was stopped for
+// longer than its session goes on with its tasks when it is back, where one that could not reach the brokers gives them up. The
+// caller holds its traffic; tasks and their consumers only feel that.
+func (m *Model) Freeze(on bool) { m.frozen.set(on) }
 
 // silence is how long the sockets of a killed worker stay open: until the brokers have missed each of its members, which
 // takes two sessions when one waited for its join.

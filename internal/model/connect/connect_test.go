@@ -258,28 +258,23 @@ func TestKillLosesNothingAndRewrites(t *testing.T) {
 	}
 }
 
-func TestFailTaskAndStates(t *testing.T) {
+func TestFailedTasksAndStates(t *testing.T) {
 	r := newRig(t, false)
 	w := r.start()
 	r.produce("a-topic", 40)
 	r.exact()
-	if err := w.FailTask("", 1); err != nil {
-		t.Fatal(err)
-	}
-	within(t, 5*time.Second, "task 1 failed", func() bool { return w.states() == "RUNNING FAILED" })
-	if err := w.FailTask("", 1); err == nil {
-		t.Error("a failed task failed again")
-	}
-	if err := w.FailTask("none", 0); err == nil {
-		t.Error("failed a task of no connector")
-	}
-	// The other task takes its partitions over.
+	// An index that refuses writes fails every task that writes to it.
+	r.es.ReadOnly(true)
 	r.produce("a-topic", 40)
-	r.exact()
+	within(t, 5*time.Second, "failed", func() bool { return w.states() == "FAILED FAILED" })
+	r.es.ReadOnly(false)
 	base := "http://" + w.RESTAddr() + "/connectors/logs"
-	if st, _ := get(t, "POST", base+"/tasks/1/restart", nil); st != 204 {
-		t.Errorf("task restart: %d", st)
+	for task := range 2 {
+		if st, _ := get(t, "POST", fmt.Sprintf("%s/tasks/%d/restart", base, task), nil); st != 204 {
+			t.Errorf("task restart: %d", st)
+		}
 	}
+	r.exact()
 	within(t, 5*time.Second, "running", func() bool { return w.states() == "RUNNING RUNNING" })
 	if st, _ := get(t, "PUT", base+"/stop", nil); st != 204 {
 		t.Errorf("stop: %d", st)

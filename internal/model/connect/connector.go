@@ -3,7 +3,6 @@ package connect
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -19,7 +18,8 @@ type connector struct {
 	state  string // RUNNING, PAUSED or STOPPED
 	tasks  []*task
 	ended  bool
-	starts int // task starts, for the worker's bean
+	out    bool // the tasks were stopped because the worker is out of its group
+	starts int  // task starts, for the worker's bean
 }
 
 func newConnector(m *Model, cfg Connector) *connector {
@@ -135,6 +135,32 @@ func (c *connector) end(killed bool) {
 	c.haltAll(c.list())
 }
 
+// revoke stops the tasks of a worker that is out of its group; assign starts them again. Commands to the connector count meanwhile.
+func (c *connector) revoke() {
+	c.op.Lock()
+	defer c.op.Unlock()
+	c.mu.Lock()
+	tasks := c.tasks
+	c.out = len(tasks) > 0 && !c.ended
+	c.mu.Unlock()
+	c.haltAll(tasks)
+	for _, t := range tasks {
+		t.setState(stateUnassigned)
+	}
+}
+
+func (c *connector) assign() {
+	c.op.Lock()
+	defer c.op.Unlock()
+	c.mu.Lock()
+	again := c.out && !c.ended && c.state != stateStopped
+	c.out = false
+	c.mu.Unlock()
+	if again {
+		c.startAll()
+	}
+}
+
 var errKilled = errors.New("worker killed")
 
 // setState moves the connector to RUNNING, PAUSED or STOPPED.
@@ -192,16 +218,4 @@ func (c *connector) restart(want func(t *task) bool) {
 func failed(t *task) bool {
 	state, _ := t.status()
 	return state == stateFailed
-}
-
-func (c *connector) failTask(id int) error {
-	list := c.list()
-	if id < 0 || id >= len(list) {
-		return fmt.Errorf("connect: connector %s has no task %d", c.cfg.Name, id)
-	}
-	if failed(list[id]) {
-		return fmt.Errorf("connect: task %d of %s has failed already", id, c.cfg.Name)
-	}
-	list[id].fail(errors.New("java.lang.RuntimeException: failure injected into the task"))
-	return nil
 }

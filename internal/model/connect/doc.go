@@ -18,6 +18,7 @@
 //   - The operator looks at the connector every 2 minutes (its default reconciliation interval), restarts a failed one
 //     at once the first time and then n*n+n minutes after the n-th restart, at most 60, and forgets the count when the
 //     connector stays healthy for as long.
+//   - A worker that cannot reach the coordinator of its group stops its tasks, and gets them back late: see membership.go.
 //
 // Metrics are the attributes of these beans, passed through the rules of the JMX exporter that metricsConfig names:
 // kafka.connect: connect-worker-metrics, connector-metrics, connector-task-metrics, sink-task-metrics, task-error-metrics;
@@ -25,7 +26,7 @@
 // at zero with each start of a task; a failed task keeps the first group and loses its consumer. Rates, averages of lags
 // and the network beans of the clients are not there.
 //
-// Not modelled: the worker group and its internal topics (one worker runs every task, and has its connectors when it
+// Not modelled: further workers and the internal topics (one worker runs every task, and has its connectors when it
 // starts), transforms, schemas registered as mappings, memory, the member that is thrown out because put took longer
 // than max.poll.interval.ms, and the operator's memory of restarts across a restart of this process.
 package connect

@@ -29,6 +29,7 @@ type rig struct {
 	es    *esfake.Server
 	esURL string
 	cfg   Config
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error) // nil: no other than usual
 	prod  *kgo.Client
 	sent  map[string]int // records produced by topic
 }
@@ -112,7 +113,7 @@ type worker struct {
 func (r *rig) start() *worker {
 	r.t.Helper()
 	listen := func(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
-	m, err := New(r.cfg, Options{Brokers: r.kafka.ListenAddrs(), ElasticURL: r.esURL, Listen: listen, Seed: 1})
+	m, err := New(r.cfg, Options{Brokers: r.kafka.ListenAddrs(), ElasticURL: r.esURL, Listen: listen, Dial: r.dial, Seed: 1})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -12,6 +12,10 @@ func (p *parser) worker(cfg *Config, s *props) {
 	r.millis(&cfg.Worker.OffsetFlushInterval, "offset.flush.interval.ms", 1)
 	r.millis(&cfg.Worker.OffsetFlushTimeout, "offset.flush.timeout.ms", 1)
 	r.millis(&cfg.Worker.GracefulShutdown, "task.shutdown.graceful.timeout.ms", 0)
+	r.millis(&cfg.Worker.SessionTimeout, "session.timeout.ms", 1)
+	r.millis(&cfg.Worker.Heartbeat, "heartbeat.interval.ms", 1)
+	r.millis(&cfg.Worker.RebalanceTimeout, "rebalance.timeout.ms", 1)
+	r.millis(&cfg.Worker.RebalanceDelay, "scheduled.rebalance.max.delay.ms", 0)
 }
 
 func (p *parser) connector(root *yaml.Node, worker *props) Connector {

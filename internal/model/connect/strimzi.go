@@ -138,7 +138,7 @@ const (
 	whyDeployment = "how the worker is deployed and watched: nothing of it reaches the model"
 	whyMemory     = "memory and processor limits are not modelled: a worker never dies or stalls for lack of them"
 	whySecurity   = "how to reach and authenticate to Kafka is what the caller's options say"
-	whyGroup      = "the worker group and its internal topics are not modelled: a worker has its connectors when it starts"
+	whyGroup      = "one worker is all of its group, which keeps nothing in topics: it has its connectors when it starts"
 )
 
 func (p *parser) connect(root *yaml.Node, connectors, configMaps []*yaml.Node) Config {
@@ -162,7 +162,9 @@ func (p *parser) connect(root *yaml.Node, connectors, configMaps []*yaml.Node) C
 			if v.Value != "1" {
 				p.skip(v, "spec.replicas", "one worker runs every task, so its death stops all of them instead of a part")
 			}
-		case "groupId", "configStorageTopic", "offsetStorageTopic", "statusStorageTopic":
+		case "groupId":
+			cfg.Worker.Group = v.Value
+		case "configStorageTopic", "offsetStorageTopic", "statusStorageTopic":
 			p.skip(v, "spec."+key, whyGroup)
 		case "tls", "authentication":
 			p.skip(v, "spec."+key, whySecurity)
@@ -185,8 +187,7 @@ func (p *parser) connect(root *yaml.Node, connectors, configMaps []*yaml.Node) C
 	worker.rest(p, "spec.config.", func(key string) string {
 		switch {
 		case strings.HasPrefix(key, "config.storage."), strings.HasPrefix(key, "offset.storage."), strings.HasPrefix(key, "status.storage."),
-			key == "group.id", key == "session.timeout.ms", key == "heartbeat.interval.ms", key == "rebalance.timeout.ms",
-			key == "scheduled.rebalance.max.delay.ms", key == "connect.protocol":
+			key == "group.id", key == "connect.protocol":
 			return whyGroup
 		case strings.HasPrefix(key, "producer."):
 			return "only dead letters are produced, with the client's defaults"

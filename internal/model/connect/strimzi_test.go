@@ -54,7 +54,7 @@ func TestParseStrimzi(t *testing.T) {
 		}
 	}
 	want := []string{
-		"KafkaConnect/sink spec.replicas", "KafkaConnect/sink spec.groupId", "KafkaConnect/sink spec.resources",
+		"KafkaConnect/sink spec.replicas", "KafkaConnect/sink spec.resources",
 		"KafkaConnector/logs spec.config.transforms", "KafkaConnector/logs spec.config.proxy.password",
 		"KafkaConnect/sink spec.config.config.storage.replication.factor", "KafkaConnect/sink spec.config.plugin.discovery",
 	}

@@ -19,6 +19,8 @@ const (
 	statePaused  = "PAUSED"
 	stateFailed  = "FAILED"
 	stateStopped = "STOPPED"
+	// stateUnassigned is that of a task whose worker is out of its group.
+	stateUnassigned = "UNASSIGNED"
 )
 
 // errAbandoned ends what a task still does after the time for an orderly stop.
@@ -49,13 +51,12 @@ type task struct {
 	committing time.Time // start of the commit under way, zero for none
 	commitSeq  int64
 
-	mu       sync.Mutex
-	state    string
-	trace    string
-	paused   bool
-	injected error
-	interr   context.CancelFunc // ends the present poll
-	since    time.Time          // of the state
+	mu     sync.Mutex
+	state  string
+	trace  string
+	paused bool
+	interr context.CancelFunc // ends the present poll
+	since  time.Time          // of the state
 }
 
 // run is the life of a task.
@@ -202,14 +203,6 @@ func (t *task) wake() {
 	}
 }
 
-// fail makes the task throw at its next put.
-func (t *task) fail(err error) {
-	t.mu.Lock()
-	t.injected = err
-	t.mu.Unlock()
-	t.wake()
-}
-
 func (t *task) pause(on bool) {
 	t.mu.Lock()
 	t.paused = on
@@ -293,7 +286,7 @@ func (t *task) poll(wait time.Duration) error {
 	t.mu.Lock()
 	t.interr = cancel
 	// A wake-up between the look at the state and here must not be lost.
-	again := t.injected != nil || t.paused != (t.state == statePaused)
+	again := t.paused != (t.state == statePaused)
 	t.mu.Unlock()
 	if again || t.stopping() {
 		cancel()
@@ -346,12 +339,6 @@ func (t *task) poll(wait time.Duration) error {
 
 // put is SinkTask.put: it is called after every poll, with records or without.
 func (t *task) put(records []sinkRecord) error {
-	t.mu.Lock()
-	injected := t.injected
-	t.mu.Unlock()
-	if injected != nil {
-		return injected
-	}
 	if err := t.bulk.failure(); err != nil {
 		return err
 	}

@@ -233,24 +233,46 @@ func (s *system) killProc(name string, hold time.Duration) (fault.Active, error)
 	return &active{target: name, hits: func() (uint64, string) { return p.kills.Load() - before, "the process was killed" }, gone: p.running}, nil
 }
 
-// FailTask makes one sink task fail.
-func (s *system) FailTask(context.Context) (fault.Active, error) {
-	w := s.sink.get()
-	if w == nil || !s.procs["connect"].running() {
+// FailTask makes tasks of the sink fail as they fail in earnest: one index refuses writes until the worker says FAILED, and takes them
+// again at once. What brings the tasks back is the operator's business, not the fault's.
+func (s *system) FailTask(ctx context.Context) (fault.Active, error) {
+	if !s.procs["connect"].running() {
 		return nil, errors.New("the connect worker does not run")
 	}
-	if err := w.FailTask("", 0); err != nil {
+	if err := s.putStore(ctx, "/service-topic/_settings", `{"index.blocks.write":true}`); err != nil {
 		return nil, err
 	}
-	f := &active{target: "task 0", gone: func() bool { return s.failedTasks() == 0 }}
-	failed := uint64(0)
-	f.hits = func() (uint64, string) {
-		if failed == 0 {
-			failed = s.failedTasks()
-		}
-		return failed, fmt.Sprintf("%d tasks FAILED", failed)
+	failed, err := s.awaitFailed(ctx)
+	err = errors.Join(err, s.putStore(context.WithoutCancel(ctx), "/service-topic/_settings", `{"index.blocks.write":null}`))
+	if err != nil {
+		return nil, err
 	}
-	return f, nil
+	return &active{
+		target: "tasks of the sink", gone: func() bool { return s.failedTasks() == 0 },
+		hits: func() (uint64, string) {
+			failed = max(failed, s.failedTasks())
+			return failed, fmt.Sprintf("%d tasks FAILED", failed)
+		},
+	}, nil
+}
+
+// awaitFailed waits until a task has failed. A batch goes out every linger.ms, so it is a matter of seconds.
+func (s *system) awaitFailed(ctx context.Context) (uint64, error) {
+	const limit = 40 * time.Second
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no task failed within %s although the store refused its writes", limit))
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if n := s.failedTasks(); n > 0 {
+			return n, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
 }
 
 // failedTasks asks the worker's REST interface, as anyone could.

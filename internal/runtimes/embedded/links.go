@@ -122,7 +122,7 @@ func (s *system) ShapeLink(_ context.Context, from, to string, delay time.Durati
 	return f, nil
 }
 
-// FreezeCluster stops a cluster: its generators stop, its brokers are stopped, and nothing it sends or is sent moves.
+// FreezeCluster stops a cluster: its generators stop, its brokers and its Connect worker are stopped, and nothing it sends or is sent moves.
 func (s *system) FreezeCluster(_ context.Context, cluster string, _ time.Duration) (fault.Active, error) {
 	gate := s.net.gates[cluster]
 	if gate == nil {
@@ -139,8 +139,17 @@ func (s *system) FreezeCluster(_ context.Context, cluster string, _ time.Duratio
 				s.logger.Warn("freeze", "broker", b.ID, "error", err)
 			}
 		}
+	case scenario.Monitoring:
+		s.freezeSink(true)
 	}
 	return f, nil
+}
+
+// freezeSink stops the clock of the worker's place in its group.
+func (s *system) freezeSink(on bool) {
+	if w := s.sink.get(); w != nil {
+		w.Freeze(on)
+	}
 }
 
 type freezeFault struct {
@@ -172,6 +181,8 @@ func (f *freezeFault) Heal(context.Context) error {
 				f.s.logger.Warn("unfreeze", "broker", b.ID, "error", err)
 			}
 		}
+	case scenario.Monitoring:
+		f.s.freezeSink(false)
 	}
 	return nil
 }

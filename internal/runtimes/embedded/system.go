@@ -180,26 +180,35 @@ func (s *system) startStore(ctx, run context.Context) error {
 			s.logger.Error("store ended", "error", err)
 		}
 	})
-	client := s.httpClient(scenario.Monitoring)
 	for _, call := range s.cfg.setup {
 		if call.Alias != "" || strings.Contains(call.Path, "_ilm") {
 			continue
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+s.ports.addr("elasticsearch", "9200")+call.Path, strings.NewReader(call.Body))
-		if err != nil {
+		if err := s.putStore(ctx, call.Path, call.Body); err != nil {
 			return err
 		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		if err := res.Body.Close(); err != nil {
-			return err
-		}
-		if res.StatusCode >= 300 {
-			return fmt.Errorf("PUT %s: HTTP %d", call.Path, res.StatusCode)
-		}
+	}
+	return nil
+}
+
+// putStore sends a request of an administrator to the store.
+func (s *system) putStore(ctx context.Context, path, body string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+s.ports.addr("elasticsearch", "9200")+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := s.httpClient(scenario.Monitoring)
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("PUT %s: HTTP %d", path, res.StatusCode)
 	}
 	return nil
 }

@@ -1,0 +1,151 @@
+package brokers
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Two things of Kafka's group coordinator that kfake's does not have.
+//
+// A group whose members all were missed or left is empty, and the first one that comes back waits for others for
+// group.initial.rebalance.delay.ms before it gets its partitions: behind an outage that was longer than the members' session
+// nothing is read for so long. kfake answers the first member at once and begins anew with the second, so its answer is held
+// back here; a second member that comes meanwhile makes kfake refuse the first one's assignment and ask it to join again,
+// which ends with both. A group without a past, which waits as well and longer still with each new member, is formed at
+// once here: a run begins with its consumers at work.
+//
+// A member whose connection breaks while it waits for the answer to its join is missed a session later. In kfake it stays, and
+// others wait for it as long as a rebalance may take, which is minutes; so it is taken out here, unless it has joined again.
+
+// join is a JoinGroup request that waits for its answer.
+type join struct {
+	group, member string
+	session       time.Duration
+	// hold is until when the answer waits because the group had lost all its members; zero: it does not.
+	hold time.Time
+}
+
+// joins are the latest ones, by member.
+type joins struct {
+	mu     sync.Mutex
+	latest map[string]*join
+	closed bool
+}
+
+func (j *joins) close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+}
+
+func (j *joins) begin(r *join) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.latest == nil {
+		j.latest = map[string]*join{}
+	}
+	j.latest[r.member] = r
+}
+
+// end forgets a request, and reports whether its member has not sent another since.
+func (j *joins) end(r *join) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	last := j.latest[r.member] == r
+	if last {
+		delete(j.latest, r.member)
+	}
+	return last
+}
+
+// understandJoin reads a JoinGroup request whose body (behind the client id) is src, before kfake does; nil is one that only asks
+// for a member id.
+func (c *Cluster) understandJoin(version int16, src []byte) *join {
+	r := kbin.Reader{Src: src}
+	str := r.String
+	if version >= 6 {
+		kmsg.SkipTags(&r)
+		str = r.CompactString
+	}
+	q := &join{group: str(), session: time.Duration(r.Int32()) * time.Millisecond}
+	rebalance := q.session
+	if version >= 1 {
+		rebalance = time.Duration(r.Int32()) * time.Millisecond
+	}
+	if q.member = str(); !r.Ok() || q.member == "" {
+		return nil
+	}
+	if g := c.fake.GroupInfo(q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
+		q.hold = time.Now().Add(min(c.cfg.GroupDelay, rebalance))
+	}
+	c.joins.begin(q)
+	return q
+}
+
+// answerJoin is called with kfake's answer: it waits with it if it must.
+func (c *Cluster) answerJoin(cn *conn, q *join) error {
+	c.joins.end(q)
+	if q.hold.IsZero() {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(q.hold))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-cn.done: // kfake misses it by itself: it has answered
+		return errGone
+	case <-c.done:
+		return errGone
+	}
+}
+
+// abandoned is called when a connection ends while a join waits.
+func (c *Cluster) abandoned(q *join) {
+	c.joins.mu.Lock()
+	defer c.joins.mu.Unlock()
+	if c.joins.closed {
+		return
+	}
+	c.wg.Go(func() {
+		timer := time.NewTimer(q.session)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			if c.joins.end(q) {
+				c.miss(q)
+			}
+		case <-c.done:
+		}
+	})
+}
+
+// miss takes a member out of its group.
+func (c *Cluster) miss(q *join) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	cl, err := c.internalClient()
+	if err != nil {
+		c.log.Error("group", slog.Any("error", err))
+		return
+	}
+	defer cl.Close()
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-c.done:
+			cancel()
+		}
+	}()
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = q.group, q.member
+	req.Members = []kmsg.LeaveGroupRequestMember{{MemberID: q.member}}
+	if _, err := req.RequestWith(ctx, cl); err != nil && ctx.Err() == nil {
+		c.log.Error("group", slog.Any("error", err))
+	}
+}
