@@ -185,6 +185,8 @@ type Alert struct {
 	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty" doc:"labels that it must have"`
 	Fires  Duration          `yaml:"fires" json:"fires" doc:"it fires this long after the injection at the latest"`
 	Clears Duration          `yaml:"clears" json:"clears" doc:"it has cleared this long after the fault was healed at the latest"`
+	// Optional is for what depends on how long a recovery takes.
+	Optional bool `yaml:"optional,omitempty" json:"optional,omitempty" doc:"it may also stay silent; when it fires, fires and clears hold"`
 }
 
 // Guarantee declares what a segment promises.
