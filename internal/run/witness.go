@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,8 +106,13 @@ const sizesEvery = 10
 // holder is an environment in the harness's process that needs more memory the longer it runs, and knows how much.
 type holder interface{ Held() int64 }
 
-// sizes writes what a leak of the harness would make grow. What the machine does not tell is left out.
+// sizes writes what a leak of the harness would make grow. What the machine does not tell is left out. Where a trend is judged, what is
+// not used any more is given back first: on kind a fault left up to 60 MiB behind for minutes, of 116, and hid a trend of less than that. It
+// takes a collection, 15 ms of a processor on kind.
 func (r *runner) sizes() {
+	if slices.Contains(r.Scenario.Requires, "trend") {
+		debug.FreeOSMemory()
+	}
 	own := evidence.Labels{"part": "harness"}
 	var samples []evidence.Sample
 	if n, ok := residentBytes(); ok {
