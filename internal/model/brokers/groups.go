@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -35,12 +36,29 @@ type joins struct {
 	mu     sync.Mutex
 	latest map[string]*join
 	closed bool
+	// asking is held while kfake is asked, which blocks for ever once it has stopped. It is apart from mu, which answers take.
+	asking sync.RWMutex
 }
 
 func (j *joins) close() {
+	j.asking.Lock()
+	defer j.asking.Unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.closed = true
+}
+
+// ask returns what kfake knows of a group; nil when there is none, or no kfake any more.
+func (j *joins) ask(fake *kfake.Cluster, group string) *kfake.GroupInfo {
+	j.asking.RLock()
+	defer j.asking.RUnlock()
+	j.mu.Lock()
+	closed := j.closed
+	j.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return fake.GroupInfo(group)
 }
 
 func (j *joins) begin(r *join) {
@@ -80,7 +98,7 @@ func (c *Cluster) understandJoin(version int16, src []byte) *join {
 	if q.member = str(); !r.Ok() || q.member == "" {
 		return nil
 	}
-	if g := c.fake.GroupInfo(q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
+	if g := c.joins.ask(c.fake, q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
 		q.hold = time.Now().Add(min(c.cfg.GroupDelay, rebalance))
 	}
 	c.joins.begin(q)
