@@ -139,6 +139,7 @@ func (c *Cluster) boot() error {
 	}
 	c.wg.Go(c.run)
 	c.wg.Go(c.retain)
+	c.wg.Go(c.keepSessions)
 	return nil
 }
 

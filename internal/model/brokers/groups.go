@@ -8,10 +8,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Two things of Kafka's group coordinator that kfake's does not have.
+// Three things of Kafka's group coordinator that kfake's does not have.
 //
 // A group whose members all were missed or left is empty, and the first one that comes back waits for others for
 // group.initial.rebalance.delay.ms before it gets its partitions: behind an outage that was longer than the members' session
@@ -22,6 +23,87 @@ import (
 //
 // A member whose connection breaks while it waits for the answer to its join is missed a session later. In kfake it stays, and
 // others wait for it as long as a rebalance may take, which is minutes; so it is taken out here, unless it has joined again.
+
+//
+// A coordinator that died counts nobody's session any more, and the one that follows it gives every member that it reads from the
+// log a new one. kfake counts on; so while a group's coordinator is dead its members' heartbeats are sent for them. One that stands
+// still finds the sessions over when it goes on, as kfake does.
+
+// sessionTick is how often heartbeats are sent for members of a group without a coordinator: well within a session, whose least is 6 s.
+const sessionTick = 500 * time.Millisecond
+
+// keepSessions does so until the cluster closes.
+func (c *Cluster) keepSessions() {
+	cl, err := c.internalClient()
+	if err != nil {
+		c.log.Error("group", slog.Any("error", err))
+		return
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-c.done:
+			cancel()
+		case <-stop:
+		}
+	}()
+	tick := time.NewTicker(sessionTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, group := range c.orphans() {
+			c.beatFor(ctx, cl, group)
+		}
+	}
+}
+
+// orphans are the groups whose coordinator is dead.
+func (c *Cluster) orphans() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for k, at := range c.coord.keys {
+		p := c.m.index[at]
+		if k.txn || p == nil {
+			continue
+		}
+		if p.leader >= 0 {
+			n := c.m.nodes[p.leader]
+			if n.proc == frozen || n.proc == up && n.joined {
+				continue
+			}
+		}
+		out = append(out, k.name)
+	}
+	return out
+}
+
+// beatFor sends the heartbeats of a group's members.
+func (c *Cluster) beatFor(ctx context.Context, cl *kgo.Client, group string) {
+	g, at := c.joins.ask(c.fake, group)
+	if g == nil || len(g.Members) == 0 {
+		return
+	}
+	// The client knows a broker by the answer to this one.
+	if _, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, cl); err != nil {
+		return
+	}
+	for _, m := range g.Members {
+		req := kmsg.NewPtrHeartbeatRequest()
+		req.Group, req.MemberID, req.Generation = group, m.MemberID, g.Epoch
+		if _, err := req.RequestWith(ctx, cl.Broker(int(at))); err != nil && ctx.Err() == nil {
+			c.log.Debug("group", slog.Any("error", err))
+		}
+	}
+}
 
 // join is a JoinGroup request that waits for its answer.
 type join struct {
@@ -48,17 +130,17 @@ func (j *joins) close() {
 	j.closed = true
 }
 
-// ask returns what kfake knows of a group; nil when there is none, or no kfake any more.
-func (j *joins) ask(fake *kfake.Cluster, group string) *kfake.GroupInfo {
+// ask returns what kfake knows of a group, and its coordinator there; nil when there is none, or no kfake any more.
+func (j *joins) ask(fake *kfake.Cluster, group string) (*kfake.GroupInfo, int32) {
 	j.asking.RLock()
 	defer j.asking.RUnlock()
 	j.mu.Lock()
 	closed := j.closed
 	j.mu.Unlock()
 	if closed {
-		return nil
+		return nil, -1
 	}
-	return fake.GroupInfo(group)
+	return fake.GroupInfo(group), fake.CoordinatorFor(group)
 }
 
 func (j *joins) begin(r *join) {
@@ -98,7 +180,7 @@ func (c *Cluster) understandJoin(version int16, src []byte) *join {
 	if q.member = str(); !r.Ok() || q.member == "" {
 		return nil
 	}
-	if g := c.joins.ask(c.fake, q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
+	if g, _ := c.joins.ask(c.fake, q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
 		q.hold = time.Now().Add(min(c.cfg.GroupDelay, rebalance))
 	}
 	c.joins.begin(q)

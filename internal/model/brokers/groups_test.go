@@ -223,3 +223,33 @@ func TestMemberGoneInJoin(t *testing.T) {
 	// Whatever it is given while the other one counts, in the end it has them all again.
 	all()
 }
+
+// TestSessionsOutliveTheirCoordinator: members that a dead coordinator cannot hear are not missed for that.
+func TestSessionsOutliveTheirCoordinator(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds of real time")
+	}
+	t.Parallel()
+	cfg := quick()
+	cfg.SessionTimeout = 9 * time.Second // of the broker: longer than that of the member
+	c, _ := startCluster(t, cfg, Options{})
+	ctx := ctxFor(t, 60*time.Second)
+	cl := client(t, c, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second))
+	for c.fake.GroupInfo("g") == nil || c.fake.GroupInfo("g").State != "Stable" {
+		if ctx.Err() != nil {
+			t.Fatal("no group")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	was := c.fake.GroupInfo("g")
+	dead := int(c.fake.CoordinatorFor("g"))
+	kill(t, c, dead)
+	if err := c.wait(ctx, "another coordinator", func() bool { p := c.m.index[c.coord.keys[coordKey{"g", false}]]; return p.leader >= 0 && p.leader != dead }); err != nil {
+		t.Fatal(err)
+	}
+	is := c.fake.GroupInfo("g")
+	if len(is.Members) != 1 || is.Members[0].MemberID != was.Members[0].MemberID {
+		t.Errorf("members %+v, and they were %+v", is.Members, was.Members)
+	}
+	cl.Close()
+}
