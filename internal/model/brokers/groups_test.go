@@ -244,7 +244,11 @@ func TestSessionsOutliveTheirCoordinator(t *testing.T) {
 	was := c.fake.GroupInfo("g")
 	dead := int(c.fake.CoordinatorFor("g"))
 	kill(t, c, dead)
-	if err := c.wait(ctx, "another coordinator", func() bool { p := c.m.index[c.coord.keys[coordKey{"g", false}]]; return p.leader >= 0 && p.leader != dead }); err != nil {
+	moved := func() bool {
+		p := c.m.index[c.coord.keys[coordKey{"g", false}]]
+		return p.leader >= 0 && p.leader != dead
+	}
+	if err := c.wait(ctx, "another coordinator", moved); err != nil {
 		t.Fatal(err)
 	}
 	is := c.fake.GroupInfo("g")

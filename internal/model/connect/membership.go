@@ -106,7 +106,7 @@ func (g *membership) discover(ctx context.Context) bool {
 				return true
 			}
 		}
-		if pause(ctx, rejoinPause) != nil {
+		if !pause(ctx, rejoinPause) {
 			return false
 		}
 	}
@@ -151,13 +151,13 @@ func (g *membership) join(ctx context.Context) error {
 			return err
 		}
 		g.id, g.gen = res.MemberID, res.Generation
-		sync := kmsg.NewPtrSyncGroupRequest()
-		sync.Group, sync.Generation, sync.MemberID = w.Group, g.gen, g.id
-		sync.ProtocolType, sync.Protocol = kmsg.StringPtr("connect"), kmsg.StringPtr("sessioned")
+		given := kmsg.NewPtrSyncGroupRequest()
+		given.Group, given.Generation, given.MemberID = w.Group, g.gen, g.id
+		given.ProtocolType, given.Protocol = new("connect"), new("sessioned")
 		for _, m := range res.Members { // of the leader alone
-			sync.GroupAssignment = append(sync.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: m.MemberID})
+			given.GroupAssignment = append(given.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: m.MemberID})
 		}
-		answer, err := sync.RequestWith(ctx, at)
+		answer, err := given.RequestWith(ctx, at)
 		if err != nil {
 			return err
 		}
@@ -233,15 +233,15 @@ func (m *Model) each(do func(*connector)) {
 	wg.Wait()
 }
 
-// pause waits, and returns an error when ctx ended first.
-func pause(ctx context.Context, d time.Duration) error {
+// pause waits, and reports false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	case <-t.C:
-		return nil
+		return true
 	}
 }
 
