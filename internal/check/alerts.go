@@ -169,8 +169,8 @@ func (v *verdicts) unsure(format string, args ...any) {
 	v.unclear = append(v.unclear, fmt.Sprintf(format, args...))
 }
 
-// alertsCheck is claim C7: every declared alert that is not optional fires for its fault and clears behind it, in time, and no other fires. Times are
-// intervals between two readings: a limit inside one is inconclusive.
+// alertsCheck is claim C7: every declared alert that is not optional fires for its fault and clears behind it, in time, and no other
+// fires. Times are intervals between two readings: a limit inside one is inconclusive.
 func alertsCheck(j *judge) *judged {
 	if len(j.s.Alerts) == 0 && !slices.Contains(j.s.Requires, "alerts") {
 		return nil
@@ -257,11 +257,11 @@ func (j *judge) judgeAlert(d declared, mine []episode, h *alertHistory, v *verdi
 	case bad != "" && len(mine) == 0:
 		v.unsure("%s: its rule: %s", what, bad)
 		return
+	case d.Optional && len(mine) == 0:
+		return
 	}
 	if len(mine) == 0 {
-		if why := h.blind(d.from, d.from+d.Fires.D()); d.Optional {
-			return
-		} else if why != "" {
+		if why := h.blind(d.from, d.from+d.Fires.D()); why != "" {
 			v.unsure("%s: not seen, and %s", what, why)
 		} else {
 			v.fail("%s stayed silent", what)

@@ -23,7 +23,6 @@ import (
 //
 // A member whose connection breaks while it waits for the answer to its join is missed a session later. In kfake it stays, and
 // others wait for it as long as a rebalance may take, which is minutes; so it is taken out here, unless it has joined again.
-
 //
 // A coordinator that died counts nobody's session any more, and the one that follows it gives every member that it reads from the
 // log a new one. kfake counts on; so while a group's coordinator is dead its members' heartbeats are sent for them. One that stands
@@ -34,23 +33,9 @@ const sessionTick = 500 * time.Millisecond
 
 // keepSessions does so until the cluster closes.
 func (c *Cluster) keepSessions() {
-	cl, err := c.internalClient()
-	if err != nil {
-		c.log.Error("group", slog.Any("error", err))
-		return
-	}
-	defer cl.Close()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := c.whileOpen()
 	defer cancel()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-c.done:
-			cancel()
-		case <-stop:
-		}
-	}()
+	var cl *kgo.Client // made when it is needed, which it seldom is
 	tick := time.NewTicker(sessionTick)
 	defer tick.Stop()
 	for {
@@ -60,9 +45,34 @@ func (c *Cluster) keepSessions() {
 		case <-tick.C:
 		}
 		for _, group := range c.orphans() {
+			if cl == nil {
+				var err error
+				if cl, err = c.internalClient(); err != nil {
+					c.log.Error("group", slog.Any("error", err))
+					return
+				}
+				defer cl.Close()
+				// The client knows brokers by the answer to this one.
+				if _, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, cl); err != nil {
+					return
+				}
+			}
 			c.beatFor(ctx, cl, group)
 		}
 	}
+}
+
+// whileOpen returns a context that ends when the cluster closes.
+func (c *Cluster) whileOpen() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-c.done:
+			cancel()
+		}
+	}()
+	return ctx, cancel
 }
 
 // orphans are the groups whose coordinator is dead.
@@ -88,12 +98,10 @@ func (c *Cluster) orphans() []string {
 
 // beatFor sends the heartbeats of a group's members.
 func (c *Cluster) beatFor(ctx context.Context, cl *kgo.Client, group string) {
-	g, at := c.joins.ask(c.fake, group)
-	if g == nil || len(g.Members) == 0 {
-		return
-	}
-	// The client knows a broker by the answer to this one.
-	if _, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, cl); err != nil {
+	var g *kfake.GroupInfo
+	var at int32
+	c.joins.ask(func() { g, at = c.fake.GroupInfo(group), c.fake.CoordinatorFor(group) })
+	if g == nil {
 		return
 	}
 	for _, m := range g.Members {
@@ -130,17 +138,16 @@ func (j *joins) close() {
 	j.closed = true
 }
 
-// ask returns what kfake knows of a group, and its coordinator there; nil when there is none, or no kfake any more.
-func (j *joins) ask(fake *kfake.Cluster, group string) (*kfake.GroupInfo, int32) {
+// ask runs what asks kfake something, if there is one still.
+func (j *joins) ask(fn func()) {
 	j.asking.RLock()
 	defer j.asking.RUnlock()
 	j.mu.Lock()
 	closed := j.closed
 	j.mu.Unlock()
-	if closed {
-		return nil, -1
+	if !closed {
+		fn()
 	}
-	return fake.GroupInfo(group), fake.CoordinatorFor(group)
 }
 
 func (j *joins) begin(r *join) {
@@ -180,7 +187,11 @@ func (c *Cluster) understandJoin(version int16, src []byte) *join {
 	if q.member = str(); !r.Ok() || q.member == "" {
 		return nil
 	}
-	if g, _ := c.joins.ask(c.fake, q.group); g != nil && g.State == "Empty" && g.Epoch > 0 && c.cfg.GroupDelay > 0 {
+	var g *kfake.GroupInfo
+	if c.cfg.GroupDelay > 0 {
+		c.joins.ask(func() { g = c.fake.GroupInfo(q.group) })
+	}
+	if g != nil && g.State == "Empty" && g.Epoch > 0 {
 		q.hold = time.Now().Add(min(c.cfg.GroupDelay, rebalance))
 	}
 	c.joins.begin(q)
@@ -227,7 +238,7 @@ func (c *Cluster) abandoned(q *join) {
 
 // miss takes a member out of its group.
 func (c *Cluster) miss(q *join) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := c.whileOpen()
 	defer cancel()
 	cl, err := c.internalClient()
 	if err != nil {
@@ -235,13 +246,6 @@ func (c *Cluster) miss(q *join) {
 		return
 	}
 	defer cl.Close()
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-c.done:
-			cancel()
-		}
-	}()
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group, req.MemberID = q.group, q.member
 	req.Members = []kmsg.LeaveGroupRequestMember{{MemberID: q.member}}

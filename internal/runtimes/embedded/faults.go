@@ -2,10 +2,8 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"triad/internal/fault"
 	"triad/internal/model/brokers"
 	prom "triad/internal/model/prometheus"
+	"triad/internal/observe/connect"
 	"triad/internal/scenario"
 )
 
@@ -279,28 +278,15 @@ func (s *system) awaitFailed(ctx context.Context) (uint64, error) {
 func (s *system) failedTasks() uint64 {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.ports.addr("connect", "8083")+"/connectors?expand=status", http.NoBody)
+	client := s.httpClient(scenario.Monitoring)
+	defer client.CloseIdleConnections()
+	all, err := connect.Ask(ctx, connect.Worker{URL: "http://" + s.ports.addr("connect", "8083"), Client: client})
 	if err != nil {
-		return 0
-	}
-	res, err := s.httpClient(scenario.Monitoring).Do(req)
-	if err != nil {
-		return 0
-	}
-	defer res.Body.Close()
-	var all map[string]struct {
-		Status struct {
-			Tasks []struct {
-				State string `json:"state"`
-			} `json:"tasks"`
-		} `json:"status"`
-	}
-	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
 		return 0
 	}
 	var n uint64
 	for _, c := range all {
-		for _, t := range c.Status.Tasks {
+		for _, t := range c.Tasks {
 			if t.State == "FAILED" {
 				n++
 			}
