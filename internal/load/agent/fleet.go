@@ -20,34 +20,37 @@ type Share struct {
 	Plan Plan
 }
 
-// Fleet is a load under way: agents in pods, and generators in the harness's own process for what enters at the brokers.
+// Fleet is a load under way by agents in pods.
 type Fleet struct {
 	shares []Share
-	local  []*load.Generator
 	run    uint32
 	end    time.Time // of the schedule
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
-	errs   []error
 
 	mu   sync.Mutex
 	last map[string]Status
 	lost map[string]string // why an agent has no plan any more, by name
 }
 
-// Launch tells every agent its plan and starts the harness's own generators. local is made after the agents were told, because it takes
-// what is left until the start. An agent that hears of its plan after the start is an error.
-func Launch(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
-	return start(ctx, whole, shares, local, func(s Share) error { return s.Begin(ctx, s.Plan) }, true)
+// Launch tells every agent its plan. An agent that hears of its plan after the start is an error.
+func Launch(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
+	f, err := start(ctx, whole, shares, func(s Share) error { return s.Begin(ctx, s.Plan) })
+	if late := time.Since(whole.Start); late > 0 && err == nil {
+		f.cancel()
+		f.wg.Wait()
+		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
+	}
+	return f, err
 }
 
 // Rejoin takes up the agents of a run that goes on after its harness was killed: each has to know the run still, whether it is done with
-// it or not, and nothing is told to it. local are the harness's own generators, which go on.
-func Rejoin(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
-	return start(ctx, whole, shares, local, func(s Share) error { return s.UnderWay(ctx, whole.Run) }, false)
+// it or not, and nothing is told to it.
+func Rejoin(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
+	return start(ctx, whole, shares, func(s Share) error { return s.UnderWay(ctx, whole.Run) })
 }
 
-func start(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error), begin func(Share) error, inTime bool) (*Fleet, error) {
+func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) error) (*Fleet, error) {
 	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}, lost: map[string]string{}}
 	var wg sync.WaitGroup
 	errs := make([]error, len(shares))
@@ -58,19 +61,8 @@ func start(ctx context.Context, whole Plan, shares []Share, local func() ([]*loa
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
-	if late := time.Since(whole.Start); late > 0 && inTime {
-		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
-	}
-	var err error
-	if f.local, err = local(); err != nil {
-		return nil, err
-	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f.cancel = cancel
-	f.errs = make([]error, len(f.local))
-	for i, gen := range f.local {
-		f.wg.Go(func() { f.errs[i] = gen.Run(run) })
-	}
 	f.wg.Go(func() { f.watch(run) })
 	return f, nil
 }
@@ -127,7 +119,7 @@ func (f *Fleet) ask(ctx context.Context, s Share) (running bool) {
 	return st.Running
 }
 
-// Wait returns when every generator is done; when ctx ends, they are told to stop.
+// Wait returns when every agent is done; when ctx ends, they are told to stop.
 func (f *Fleet) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { f.wg.Wait(); close(done) }()
@@ -147,19 +139,16 @@ func (f *Fleet) Wait(ctx context.Context) error {
 	}
 	f.cancel()
 	<-done
-	return errors.Join(append(errs, f.errs...)...)
+	return errors.Join(errs...)
 }
 
-// Progress adds what the agents said last and the harness's own generators.
+// Progress adds what the agents said last.
 func (f *Fleet) Progress() load.Progress {
 	var p load.Progress
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, st := range f.last {
 		p.Add(st.Progress)
-	}
-	f.mu.Unlock()
-	for _, gen := range f.local {
-		p.Add(gen.Progress())
 	}
 	return p
 }

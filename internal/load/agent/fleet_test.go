@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"triad/internal/evidence"
-	"triad/internal/load"
 	"triad/internal/pod"
 	"triad/internal/record"
 	"triad/internal/scenario"
@@ -119,7 +118,7 @@ func TestFleetWritesEveryRecordOnce(t *testing.T) {
 		plan.Streams = []scenario.Stream{st}
 		shares = append(shares, Share{serve(t, []string{"a", "b"}[i], out), plan})
 	}
-	f, err := Launch(t.Context(), whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	f, err := Launch(t.Context(), whole, shares)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +152,7 @@ func TestFleetWritesEveryRecordOnce(t *testing.T) {
 	}
 	// Too late: the schedule began before the agents had their plan.
 	whole.Start = time.Now().Add(-time.Second)
-	if _, err := Launch(t.Context(), whole, nil, func() ([]*load.Generator, error) { return nil, nil }); err == nil || !strings.Contains(err.Error(), "after the start of the schedule") {
+	if _, err := Launch(t.Context(), whole, nil); err == nil || !strings.Contains(err.Error(), "after the start of the schedule") {
 		t.Error(err)
 	}
 }
@@ -170,8 +169,7 @@ func TestRejoin(t *testing.T) {
 	defer srv.Close()
 	whole := Plan{Run: 7, Start: time.Now().Add(-time.Hour)}
 	shares := []Share{{Remote: Remote{Name: "a", URL: srv.URL, Client: srv.Client()}}}
-	none := func() ([]*load.Generator, error) { return nil, nil }
-	f, err := Rejoin(t.Context(), whole, shares, none)
+	f, err := Rejoin(t.Context(), whole, shares)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +177,7 @@ func TestRejoin(t *testing.T) {
 		t.Errorf("%v, %d orders", err, told.Load())
 	}
 	whole.Run = 8
-	if _, err := Rejoin(t.Context(), whole, shares, none); err == nil || !strings.Contains(err.Error(), "generator a has no plan of this run any more") {
+	if _, err := Rejoin(t.Context(), whole, shares); err == nil || !strings.Contains(err.Error(), "generator a has no plan of this run any more") {
 		t.Errorf("another run: %v", err)
 	}
 }
@@ -214,7 +212,7 @@ func TestFleetLosesAShard(t *testing.T) {
 	if err != nil || len(shares) != 3 {
 		t.Fatal(shares, err)
 	}
-	f, err := Launch(t.Context(), whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	f, err := Launch(t.Context(), whole, shares)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,6 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/kube"
-	"triad/internal/load"
 	"triad/internal/load/agent"
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/scrape"
@@ -233,7 +232,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 		return nil, err
 	}
 	e.generated = true
-	fleet, err := agent.Launch(ctx, whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	fleet, err := agent.Launch(ctx, whole, shares)
 	if err != nil {
 		// One of several may have begun.
 		for _, s := range shares {

@@ -330,7 +330,7 @@ func trickle(t *testing.T, e *env) {
 	}
 	user := must[map[string][]byte](t)(e.clients[Kafka].SecretData(ctx, Kafka, "fluentd"))
 	e.users = map[string]string{"fluentd": string(user["password"])}
-	c := must[*kgo.Client](t)(e.producer("service-topic"))
+	c := must[*kgo.Client](t)(kgo.NewClient(append(e.kafkaOpts("fluentd"), kgo.SeedBrokers(e.bootstrap()...))...))
 	wg.Go(func() {
 		defer c.Close()
 		for n := 0; ctx.Err() == nil; n++ {

@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"triad/internal/evidence"
-	"triad/internal/load"
 	"triad/internal/load/agent"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -63,24 +59,29 @@ const (
 // than the scheduler can give away: on two processors not enough to be on time while a broker starts. A generator uses a hundredth of a
 // processor, so nobody else misses it. Where topologies are compared, no node stands before another.
 func (e *env) preferGenerators(ctx context.Context) error {
-	nodes, err := e.runningNodes(ctx, Datacenter)
-	if err != nil {
-		return fmt.Errorf("weight of the generators: %w", err)
-	}
 	weight := nodeWeight
 	if e.opts.Caps != nil {
 		weight = equalWeight
 	}
 	preferred := 0
-	for _, n := range nodes {
-		if _, err := e.engine.Run(ctx, "update", "--cpu-shares", weight, n.Name); err != nil {
-			e.log.Warn("the node of the generators has no weight of its own", "node", n.Name, "error", err) // an engine that cannot
+	for cluster, weight := range map[string]string{Datacenter: weight, Kafka: equalWeight} {
+		if cluster == Kafka && len(e.jobs[Kafka]) == 0 {
+			continue
 		}
-		out, err := e.sh(ctx, n.Name, preferScript)
+		nodes, err := e.runningNodes(ctx, cluster)
 		if err != nil {
 			return fmt.Errorf("weight of the generators: %w", err)
 		}
-		preferred += strings.Count(out, "preferred")
+		for _, n := range nodes {
+			if _, err := e.engine.Run(ctx, "update", "--cpu-shares", weight, n.Name); err != nil {
+				e.log.Warn("the node of the generators has no weight of its own", "node", n.Name, "error", err) // an engine that cannot
+			}
+			out, err := e.sh(ctx, n.Name, preferScript)
+			if err != nil {
+				return fmt.Errorf("weight of the generators: %w", err)
+			}
+			preferred += strings.Count(out, "preferred")
+		}
 	}
 	pods := len(e.pods)
 	for _, shards := range e.shards {
@@ -92,11 +93,11 @@ func (e *env) preferGenerators(ctx context.Context) error {
 	return nil
 }
 
-// Generate tells every agent its plan and starts the generators of sources that enter at the broker.
+// Generate tells every agent its plan.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
 	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
-	shares, local, err := e.share(whole)
+	shares, err := e.share(whole)
 	if err != nil {
 		return nil, err
 	}
@@ -104,38 +105,19 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if p.Resume != nil {
 		begin = agent.Rejoin
 	}
-	fleet, err := begin(ctx, whole, shares, func() ([]*load.Generator, error) {
-		var out []*load.Generator
-		for name, streams := range local {
-			gen, err := e.localGenerator(name, streams, p)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, gen)
-		}
-		return out, nil
-	})
+	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
 		return nil, err // not a nil *Fleet, which is no nil Generation
 	}
 	return fleet, nil
 }
 
-// share gives every stream of a plan to a pod, or to the harness when it enters at the broker.
-func (e *env) share(whole agent.Plan) ([]agent.Share, map[string][]scenario.Stream, error) {
-	local := map[string][]scenario.Stream{}
-	var remote []scenario.Stream
-	for _, st := range whole.Scenario.Streams() {
-		switch {
-		case st.Enter == "forward":
-			return nil, nil, fmt.Errorf("source %s: enter %s is not there on kind", st.Source, st.Enter)
-		case st.Enter == "kafka" && whole.Scenario.Load[st.Load].Parallelism == 0:
-			local[st.Source] = append(local[st.Source], st)
-		default:
-			remote = append(remote, st)
+// share gives every stream of a plan to a pod.
+func (e *env) share(whole agent.Plan) ([]agent.Share, error) {
+	return agent.Divide(whole, whole.Scenario.Streams(), func(st scenario.Stream) ([]agent.Remote, error) {
+		if st.Enter == "forward" {
+			return nil, fmt.Errorf("source %s: enter %s is not there on kind", st.Source, st.Enter)
 		}
-	}
-	shares, err := agent.Divide(whole, remote, func(st scenario.Stream) ([]agent.Remote, error) {
 		if shards := e.shards[st.Load]; shards != nil {
 			return shards, nil
 		}
@@ -150,35 +132,5 @@ func (e *env) share(whole agent.Plan) ([]agent.Share, map[string][]scenario.Stre
 			return nil, fmt.Errorf("source %s: no pod of %s runs", st.Source, app)
 		}
 		return pods, nil
-	})
-	return shares, local, err
-}
-
-// producer is a client of the principal that owns a topic.
-func (e *env) producer(topic string) (*kgo.Client, error) {
-	return kgo.NewClient(e.producerOpts(topic)...)
-}
-
-func (e *env) producerOpts(topic string) []kgo.Opt {
-	user := "fluentd"
-	if topic == "canary-topic" {
-		user = "canary"
-	}
-	return append(e.kafkaOpts(user), append(load.ProducerOpts(), kgo.SeedBrokers(e.bootstrap()...))...)
-}
-
-// localGenerator produces from the harness as the principal that owns the topic.
-func (e *env) localGenerator(source string, streams []scenario.Stream, p runtimes.LoadPlan) (*load.Generator, error) {
-	sink, err := load.NewKafkaSink("harness", p.Start, e.producerOpts(streams[0].Topic)...)
-	if err != nil {
-		return nil, err
-	}
-	ledger, err := p.Evidence.Ledger(evidence.PointSent + source)
-	if err != nil {
-		return nil, err
-	}
-	return load.New(load.Config{
-		Scenario: e.session.Scenario, Run: e.session.Run, Start: p.Start, Streams: streams, Sink: sink, Logger: e.log, Resume: p.GoesOn(source),
-		Evidence: load.Evidence{Ledger: ledger, Hists: p.Evidence.Hists, Series: p.Evidence.Series, Pulse: p.Pulse},
 	})
 }

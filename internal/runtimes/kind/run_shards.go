@@ -32,27 +32,30 @@ const (
 	agentPort  = 9400
 )
 
-// makeShards makes an Indexed Job for each load that asks for shards, and waits for its pods. A run that goes on finds its own.
+// makeShards makes an Indexed Job for each load that pods made for the run send, and waits for them. A run that goes on finds its own.
 func (e *env) makeShards(ctx context.Context) error {
-	c := e.clients[Datacenter]
+	made := map[int]kube.Ref{}
 	for i, l := range e.session.Scenario.Load {
-		if l.Parallelism == 0 {
+		if shards(l) == 0 {
 			continue
 		}
-		app := shardApp(l)
-		generator, err := c.Get(ctx, kube.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: Datacenter, Name: app})
+		job, err := e.shardJob(ctx, i)
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
-		job := e.shardJob(generator, i)
 		ref := kube.RefOf(&job)
+		c := e.clients[ref.Namespace]
 		if _, err := c.Get(ctx, ref); kube.IsNotFound(err) {
 			if err := c.Create(ctx, &job); err != nil {
 				return fmt.Errorf("shards of %s: %w", l.Source, err)
 			}
 		}
-		e.jobs[Datacenter] = append(e.jobs[Datacenter], ref)
-		pods, err := e.awaitPods(ctx, Datacenter, ref.Name, l.Parallelism)
+		e.jobs[ref.Namespace] = append(e.jobs[ref.Namespace], ref)
+		made[i] = ref
+	}
+	for i, ref := range made {
+		l := e.session.Scenario.Load[i]
+		pods, err := e.awaitPods(ctx, ref.Namespace, ref.Name, shards(l))
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
@@ -61,6 +64,14 @@ func (e *env) makeShards(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// shards is how many pods made for the run send a load: none where the deployed generators do. What enters at the brokers they cannot send.
+func shards(l scenario.Input) int {
+	if l.Enter == "kafka" {
+		return max(l.Parallelism, 1)
+	}
+	return l.Parallelism
 }
 
 // shardApp is the deployed generator whose pods a load's shards are like. What enters at the brokers has no route through the forwarders, so any
@@ -153,9 +164,22 @@ func (e *env) indexedJob(cluster, name string, n int, template map[string]any) k
 	}}
 }
 
-// shardJob is the Job of one load: pods of the deployed generator, which differ from it in that they are there for one run only.
-func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
+// shardJob is the Job of one load, in the cluster where its records are born: beside the brokers, or pods of the deployed generator, which differ
+// from it in that they are there for one run only.
+func (e *env) shardJob(ctx context.Context, load int) (kube.Object, error) {
 	l := e.session.Scenario.Load[load]
+	src, _ := scenario.FindSource(l.Source) // the scenario is valid
+	name := fmt.Sprintf("shards-%d", load)
+	if src.Cluster == Kafka {
+		if err := e.loadOwn(ctx, Kafka); err != nil {
+			return kube.Object{}, err
+		}
+		return e.besideBrokers(name, shards(l), "inputgen", owner(src.Topic), "--source", src.Kind, "--kafka"), nil
+	}
+	generator, err := e.clients[Datacenter].Get(ctx, kube.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: Datacenter, Name: shardApp(l)})
+	if err != nil {
+		return kube.Object{}, err
+	}
 	labels := map[string]any{
 		"app.kubernetes.io/name": shardApp(l) + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
 	}
@@ -175,7 +199,15 @@ func (e *env) shardJob(generator *kube.Object, load int) kube.Object {
 		producing(spec)
 	}
 	template["metadata"] = map[string]any{"labels": labels}
-	return e.indexedJob(Datacenter, fmt.Sprintf("shards-%d", load), l.Parallelism, template)
+	return e.indexedJob(Datacenter, name, shards(l), template), nil
+}
+
+// owner is the principal that may write a topic.
+func owner(topic string) string {
+	if topic == "canary-topic" {
+		return "canary"
+	}
+	return "fluentd"
 }
 
 // small has a pod ask for little of a node whose processors others have asked for already: it gets its weight from preferGenerators, as every
@@ -231,7 +263,7 @@ func (e *env) makeObservers(ctx context.Context) error {
 	if err := e.loadOwn(ctx, Kafka); err != nil {
 		return err
 	}
-	job := e.observerJob()
+	job := e.besideBrokers("observers", n, "observer", "observer")
 	if err := e.clients[Kafka].Create(ctx, &job); err != nil {
 		return fmt.Errorf("observers: %w", err)
 	}
@@ -247,14 +279,16 @@ func (e *env) makeObservers(ctx context.Context) error {
 // Observers are the pods that read Kafka for this run.
 func (e *env) Observers() []pod.Remote { return e.observers }
 
-// observerJob has what an observer needs: the observer's principal and the brokers' authority, from where Strimzi keeps them.
-func (e *env) observerJob() kube.Object {
+// besideBrokers is a Job of n pods in the brokers' own cluster that run a command of this program, with what it needs to reach them: a principal
+// and the brokers' authority, from where Strimzi keeps them.
+func (e *env) besideBrokers(name string, n int, command, user string, args ...any) kube.Object {
 	container := map[string]any{
-		"name": "observer", "image": e.plan.Own.Ref, "imagePullPolicy": "IfNotPresent", "command": []any{"/usr/local/bin/sim", "observer"},
+		"name": command, "image": e.plan.Own.Ref, "imagePullPolicy": "IfNotPresent", "command": append([]any{"/usr/local/bin/sim", command}, args...),
 		"env": []any{
+			map[string]any{"name": "POD_NAME", "valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}},
 			map[string]any{"name": "KAFKA_BROKERS", "value": internalBootstrap},
-			map[string]any{"name": "KAFKA_USERNAME", "value": "observer"},
-			map[string]any{"name": "KAFKA_PASSWORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "observer", "key": "password"}}},
+			map[string]any{"name": "KAFKA_USERNAME", "value": user},
+			map[string]any{"name": "KAFKA_PASSWORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": user, "key": "password"}}},
 		},
 		"ports":          []any{map[string]any{"name": "control", "containerPort": int64(agentPort)}},
 		"readinessProbe": map[string]any{"httpGet": map[string]any{"path": "/ready", "port": "control"}, "periodSeconds": int64(1)},
@@ -263,20 +297,20 @@ func (e *env) observerJob() kube.Object {
 		},
 		"resources": map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
 		"volumeMounts": []any{
-			map[string]any{"name": "seen", "mountPath": "/var/lib/triad"},
+			map[string]any{"name": "ledgers", "mountPath": "/var/lib/triad"},
 			map[string]any{"name": "kafka-ca", "mountPath": "/etc/triad/kafka", "readOnly": true},
 		},
 	}
-	return e.indexedJob(Kafka, "observers", e.session.Scenario.Observers, map[string]any{
+	return e.indexedJob(Kafka, name, n, map[string]any{
 		"metadata": map[string]any{"labels": map[string]any{
-			"app.kubernetes.io/name": "kafka-observer", "app.kubernetes.io/part-of": "triad", shardLabel: e.runID(),
+			"app.kubernetes.io/name": "kafka-" + command, "app.kubernetes.io/part-of": "triad", "triad.dev/beside": "brokers", shardLabel: e.runID(),
 		}},
 		"spec": map[string]any{
 			"restartPolicy": "OnFailure", "automountServiceAccountToken": false, "enableServiceLinks": false,
 			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": int64(65532), "fsGroup": int64(65532), "seccompProfile": map[string]any{"type": "RuntimeDefault"}},
 			"containers":      []any{container},
 			"volumes": []any{
-				map[string]any{"name": "seen", "emptyDir": map[string]any{"sizeLimit": "4Gi"}},
+				map[string]any{"name": "ledgers", "emptyDir": map[string]any{"sizeLimit": "4Gi"}},
 				map[string]any{"name": "kafka-ca", "secret": map[string]any{"secretName": "triad-cluster-ca-cert", "items": []any{map[string]any{"key": "ca.crt", "path": "ca.crt"}}}},
 			},
 		},

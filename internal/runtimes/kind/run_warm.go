@@ -8,14 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"triad/internal/load"
 	"triad/internal/load/agent"
 	"triad/internal/observe/elastic"
-	"triad/internal/record"
 	"triad/internal/scenario"
-	"triad/internal/source"
 )
 
 const (
@@ -23,7 +18,6 @@ const (
 	warmRate  = 50              // records a second of each source at most: warming must not fill buffers
 	warmAhead = 2 * time.Second // between the plan and its start
 	warmPoll  = 200 * time.Millisecond
-	warmLocal = 5 // records of each stream that enters at the brokers
 )
 
 // Warm sends a short load of its own through the whole path: generators, forwarders, brokers, sink and store, every topic of the
@@ -39,7 +33,7 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 	}
 	run := e.session.Run ^ uint32(round)
 	start := time.Now().Add(warmAhead)
-	shares, local, err := e.share(agent.Plan{Scenario: s, Run: run, Start: start, HistWindow: time.Second, PulseEvery: time.Second})
+	shares, err := e.share(agent.Plan{Scenario: s, Run: run, Start: start, HistWindow: time.Second, PulseEvery: time.Second})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -52,21 +46,13 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 			return 0, 0, err
 		}
 	}
-	for _, streams := range local {
-		n, err := e.warmTopic(ctx, s.Seed, run, streams)
-		if err != nil {
-			return 0, 0, err
-		}
-		records += n
-	}
 	due := start.Add(warmLoad)
 	select {
 	case <-time.After(time.Until(due)):
 	case <-ctx.Done():
 		return 0, 0, context.Cause(ctx)
 	}
-	written, err := awaitAgents(ctx, shares)
-	records += written
+	records, err = awaitAgents(ctx, shares)
 	if err != nil {
 		return records, 0, err
 	}
@@ -116,26 +102,4 @@ func awaitAgents(ctx context.Context, shares []agent.Share) (acked uint64, err e
 		}
 	}
 	return acked, nil
-}
-
-// warmTopic produces a few records of each stream, as the principal that owns the topic.
-func (e *env) warmTopic(ctx context.Context, seed uint64, run uint32, streams []scenario.Stream) (n uint64, err error) {
-	c, err := e.producer(streams[0].Topic)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	var out []*kgo.Record
-	for _, st := range streams {
-		kind, err := source.ParseKind(st.Kind)
-		if err != nil {
-			return 0, err
-		}
-		for seq := range uint64(warmLocal) {
-			tag := record.Tag{Run: run, Stream: st.ID, Seq: seq, Scheduled: time.Now().UnixNano()}
-			line := source.Append(nil, kind, seed, tag, int(e.session.Scenario.Load[st.Load].Size))
-			out = append(out, &kgo.Record{Topic: st.Topic, Key: fmt.Appendf(nil, "stream-%d", st.ID), Value: load.AppendDocument(nil, line, "harness", "")})
-		}
-	}
-	return uint64(len(out)), c.ProduceSync(ctx, out...).FirstErr()
 }
