@@ -21,7 +21,11 @@ func (j *judge) observing() *Observing {
 		known[k[0]] = true
 	}
 	o := &Observing{Harness: used["harness"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
-	// Both are upper bounds: time on the clock has waiting in it, and exporters answer the cluster's own Prometheus too.
+	// Time on the clock has waiting in it. Where the threads were watched for half of the time or more, they tell.
+	if part, ok := j.watched(used["search-watched"]); ok {
+		o.Search = min(o.Search, used["search-threads"]/part)
+	}
+	// Both are upper bounds: time on the clock again, and exporters answer the cluster's own Prometheus too.
 	if known["exporters"] {
 		o.Metrics = min(o.Metrics, used["exporters"])
 	}
@@ -30,6 +34,17 @@ func (j *judge) observing() *Observing {
 	}
 	o.Share = (o.Harness + o.Search + o.Metrics) / o.System
 	return o
+}
+
+// watched is the part of the time between the first reading and the last in which the store's search threads were watched; false: too little to
+// tell by.
+func (j *judge) watched(seconds float64) (part float64, ok bool) {
+	for k, rs := range j.ser.cpuTotal {
+		if k[0] == "search-watched" && len(rs) > 1 {
+			part = seconds / (rs[len(rs)-1].at - rs[0].at).Seconds()
+		}
+	}
+	return min(part, 1), part >= 0.5
 }
 
 // String is the sentence for the report.

@@ -37,6 +37,14 @@ func TestObserving(t *testing.T) {
 	if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "search/monitoring": {90, 0, 2}}).observing(); o == nil || o.Search != 2 {
 		t.Errorf("%+v", o)
 	}
+	// Threads that were watched for most of the time tell more than the clock; what they used is taken for all of it.
+	for want, watched := range map[float64]float64{0.5: 2, 1: 1, 3: 0.9} {
+		if o = totals(map[string][]float64{
+			"harness": {0, 1}, "nodes/kafka": {0, 10}, "search/monitoring": {1, 2, 4}, "search-threads/monitoring": {0, 0.25, 0.5}, "search-watched/monitoring": {0, 0, watched},
+		}).observing(); o == nil || o.Search != want {
+			t.Errorf("%+v, want %v s of searches", o, want)
+		}
+	}
 	// The time on the clock has waiting in it, the threads' time the cluster's own Prometheus: the smaller bound counts.
 	for want, exporters := range map[float64][]float64{1.5: {7, 8.5}, 2: {7, 10}} {
 		if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "metrics": {0, 2}, "exporters/kafka": exporters}).observing(); o == nil || o.Metrics != want {

@@ -70,7 +70,7 @@ type Result struct {
 
 // Observing is the processor time that the harness took, against that of the system it watched.
 type Observing struct {
-	Harness    float64 `json:"harness_s"`    // its process, with the generators of what enters at the brokers
+	Harness    float64 `json:"harness_s"`    // its process
 	Search     float64 `json:"search_s"`     // searches in the store, all of them the harness's
 	Metrics    float64 `json:"metrics_s"`    // answers of JMX exporters to the harness
 	System     float64 `json:"system_s"`     // everything in the clusters but the log generators

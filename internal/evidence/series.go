@@ -21,8 +21,9 @@ const (
 	// CPUSeries is the share of one core that the harness process used in each second; label part (harness, system).
 	CPUSeries = "triad_cpu_cores"
 	// CPUTotalSeries is the processor time used since some fixed moment, in seconds, of which only increases mean anything; labels part
-	// and, where it is known, cluster. Parts: harness (this process, with the generators in it), search (the store's own time for
-	// searches, all of them the harness's), metrics (the time on the clock that JMX exporters took to answer the harness), and of the real
+	// and, where it is known, cluster. Parts: harness (this process), search (the time on the clock that the store's searches took, all of them
+	// the harness's), search-threads (the processor time of the threads that did them, while they were watched) and search-watched (how long
+	// that was), metrics (the time on the clock that JMX exporters took to answer the harness), and of the real
 	// clusters: nodes (everything in them), and within that generator, apiserver (which forwards the harness's connections, among others)
 	// and exporters (the threads of JMX exporters, whoever asked them).
 	CPUTotalSeries = "triad_cpu_seconds_total"

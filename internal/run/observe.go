@@ -21,7 +21,7 @@ import (
 // every scrapeSeldom.
 const (
 	scrapeEvery  = time.Second
-	scrapeSeldom = 10 * time.Second
+	scrapeSeldom = 20 * time.Second
 )
 
 // remoteWriteBatch is Prometheus's default batch_send_deadline.

@@ -212,6 +212,7 @@ type env struct {
 	jobs      map[string][]kube.Ref  // of this run, by cluster
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
+	searching searchers
 }
 
 var (
@@ -371,6 +372,7 @@ func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {
 		t.Client.CloseIdleConnections()
 	}
+	e.searching.end()
 	err := e.endShards(ctx)
 	if e.compared != nil {
 		err = errors.Join(err, e.compared.end(ctx))
