@@ -60,6 +60,15 @@ func (a *app) kubeRuntime(ctx context.Context, s *scenario.Scenario, name string
 	return kind.NewSystem(o, a.logger), nil
 }
 
+// endPairs removes what a comparison of topologies has made beside the three clusters.
+func (a *app) endPairs(ctx context.Context, f runFlags) error {
+	rt, err := a.kind(ctx, f.images)
+	if err != nil {
+		return nil //nolint:nilerr // the run said so, and has made nothing
+	}
+	return rt.EndComparison(ctx)
+}
+
 func (a *app) kubeCommands() []*cobra.Command {
 	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
 }

@@ -26,6 +26,8 @@ func (a *app) kubeRuntime(context.Context, *scenario.Scenario, string, runFlags)
 	return nil, usage(errSmall)
 }
 
+func (a *app) endPairs(context.Context, runFlags) error { return nil }
+
 func (a *app) kubeCommands() []*cobra.Command { return nil }
 
 // checkManifests renders and compares; strict types and schemas need the whole program.

@@ -21,7 +21,7 @@ type repetition struct {
 
 // runPairs repeats a scenario in two topologies. Each repetition is a run of its own; the last carries what those before it have shown, and
 // so has the verdict. Where there are no clusters one run says so.
-func (a *app) runPairs(ctx context.Context, s *scenario.Scenario, f runFlags) error {
+func (a *app) runPairs(ctx context.Context, s *scenario.Scenario, f runFlags) (err error) {
 	if f.pairs < 0 {
 		return usage(fmt.Errorf("--pairs %d: want at least 1", f.pairs))
 	}
@@ -35,6 +35,11 @@ func (a *app) runPairs(ctx context.Context, s *scenario.Scenario, f runFlags) er
 		_, _, err := a.runScenario(ctx, s, f, nil)
 		return err
 	}
+	defer func() {
+		if end := a.endPairs(context.WithoutCancel(ctx), f); end != nil {
+			err = errors.Join(err, end)
+		}
+	}()
 	f.rep.cpus, f.rep.memory = s.Compare.CPUs, int64(s.Compare.Memory)
 	var last error
 	for n := 1; n <= s.Compare.Pairs; n++ {

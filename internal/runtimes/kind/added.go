@@ -178,28 +178,35 @@ func (r *Runtime) guardAdded(longest time.Duration) (stop func(), err error) {
 // removeAdded removes the added cluster, whoever made it, and ends its watchdog. One that is not there is no error, and neither is one
 // that is not Triad's: it is left alone.
 func (r *Runtime) removeAdded(ctx context.Context) error {
-	nodes, err := r.Nodes(ctx, manifests.Added)
-	if err != nil {
+	if err := r.remove(ctx, manifests.Added); err != nil {
 		return err
-	}
-	_, serr := os.Stat(r.clusterDir(manifests.Added))
-	if len(nodes) > 0 || serr == nil {
-		one := r.only(manifests.Added)
-		unlock, err := one.lock(ctx)
-		if err != nil {
-			return err
-		}
-		err = one.downOne(ctx, manifests.Added)
-		unlock()
-		if err != nil {
-			return err
-		}
-		r.dropClient(manifests.Added)
 	}
 	// Last: until here the watchdog would have done it.
 	if err := os.Remove(r.addedLease()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cluster %s: %w", manifests.Added, err)
 	}
+	return nil
+}
+
+// remove removes a cluster that runs made for themselves, if it is there and Triad's.
+func (r *Runtime) remove(ctx context.Context, name string) error {
+	nodes, err := r.Nodes(ctx, name)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(r.clusterDir(name)); err != nil && len(nodes) == 0 {
+		return nil
+	}
+	one := r.only(name)
+	unlock, err := one.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := one.downOne(ctx, name); err != nil {
+		return err
+	}
+	r.dropClient(name)
 	return nil
 }
 

@@ -242,3 +242,6 @@ func (r *Runtime) healCaps(ctx context.Context, nodes []Node) ([]Healed, error) 
 func (r *Runtime) guardCaps(nodes []string) (stop func(), err error) {
 	return r.lease(r.capsLease(), maxComparison, liftScript, append([]string{strconv.FormatInt(r.info.MemoryBytes, 10)}, nodes...))
 }
+
+// EndComparison removes the cluster that holds the parts of all three: nothing else uses it, and beside the others it takes half of a processor.
+func (r *Runtime) EndComparison(ctx context.Context) error { return r.remove(ctx, oneCluster) }
