@@ -131,7 +131,7 @@ func (d *driver) one(ctx context.Context, s *streamState) time.Duration {
 	}
 	d.line = r.Line
 	now := g.now()
-	d.blocked += now - at
+	d.blocked += now - at - g.stood(at, now)
 	g.step(s)
 	return now
 }
@@ -177,8 +177,17 @@ func (d *driver) release(ctx context.Context, n int) time.Duration {
 		g.lag.Window(o.due)[0].Record(max(sent-o.due, 0) - o.block)
 	}
 	g.lag.Unlock()
-	d.blocked += after - before
+	d.blocked += after - before - g.stood(before, after)
 	return after
+}
+
+// stood is how much of a time lies in declared freezes of the generator itself. What it took there the system did not take: a write that the
+// freeze fell into is no reason to send afterwards all that was due meanwhile.
+func (g *Generator) stood(from, to time.Duration) (sum time.Duration) {
+	for _, w := range g.freezes {
+		sum += max(min(to, w.To)-max(from, w.From), 0)
+	}
+	return sum
 }
 
 // unix is a time of the schedule in unix nanoseconds.
