@@ -2,10 +2,14 @@ package connect
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"triad/internal/link"
 )
@@ -62,6 +66,35 @@ func TestOutOfItsGroup(t *testing.T) {
 		if is := r.kafka.GroupInfo("triad-connect").Members[0].MemberID; is != was {
 			t.Errorf("it is %s and was %s", is, was)
 		}
+		r.exact()
+	})
+	t.Run("its coordinator is dead and named", func(t *testing.T) {
+		t.Parallel()
+		r, w, _ := begin(t, 2*time.Second, time.Second) // the client reconnects in a quarter of a second
+		var dead atomic.Bool
+		var refused atomic.Int32
+		refuse := func(group string) (kmsg.Response, error, bool) {
+			r.kafka.KeepControl()
+			if group == r.cfg.Connectors[0].Consumer.Group || !dead.Load() {
+				return nil, nil, false
+			}
+			refused.Add(1)
+			return nil, errors.New("dead"), true // the connection ends
+		}
+		r.kafka.ControlKey(int16(kmsg.Heartbeat), func(q kmsg.Request) (kmsg.Response, error, bool) { return refuse(q.(*kmsg.HeartbeatRequest).Group) })
+		r.kafka.ControlKey(int16(kmsg.JoinGroup), func(q kmsg.Request) (kmsg.Response, error, bool) { return refuse(q.(*kmsg.JoinGroupRequest).Group) })
+		dead.Store(true)
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if s := w.states(); s != "RUNNING RUNNING" {
+				t.Fatalf("tasks %s after %d requests that were not answered", s, refused.Load())
+			}
+		}
+		if refused.Load() < 3 {
+			t.Errorf("the coordinator was asked %d times", refused.Load())
+		}
+		dead.Store(false)
+		within(t, 20*time.Second, "in its group again", func() bool { return r.kafka.GroupInfo("triad-connect").State == "Stable" })
+		r.produce("a-topic", 40)
 		r.exact()
 	})
 	t.Run("stopped and continued", func(t *testing.T) {
