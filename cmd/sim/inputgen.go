@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -88,6 +89,8 @@ func kafkaFromPod() (brokers []string, opts []kgo.Opt, err error) {
 		return nil, nil, fmt.Errorf("%s: no certificate in it", authority)
 	}
 	return strings.Split(os.Getenv("KAFKA_BROKERS"), ","), []kgo.Opt{
+		// A broker that starts accepts connections many seconds before it answers on them.
+		kgo.DialTimeout(3 * time.Second),
 		kgo.DialTLSConfig(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}),
 		kgo.SASL(scram.Auth{User: os.Getenv("KAFKA_USERNAME"), Pass: os.Getenv("KAFKA_PASSWORD")}.AsSha512Mechanism()),
 	}, nil

@@ -116,9 +116,15 @@ func (st *store) purge(ctx context.Context, run uint32) (removed, left uint64, e
 	return removed, left, nil
 }
 
+// brokerDialTime is what connecting to a broker may take, with the way through an API server and TLS. A broker that starts accepts connections
+// many seconds before it answers on them, and a client that waits for it does not ask who leads its partitions now.
+const brokerDialTime = 10 * time.Second
+
 // dialer of the brokers: over the API server to the pods behind the names of the internal listener, which are the same on every platform.
 func brokerDialer(c *kube.Client, namespace string, roots *x509.CertPool) func(ctx context.Context, network, host string) (net.Conn, error) {
 	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, brokerDialTime)
+		defer cancel()
 		target, port, name, err := brokerTarget(namespace, address)
 		if err != nil {
 			return nil, err
@@ -135,6 +141,8 @@ func brokerDialer(c *kube.Client, namespace string, roots *x509.CertPool) func(c
 // its domain, and no others, whatever a broker may answer.
 func balancedDialer(bootstrap string, roots *x509.CertPool) func(ctx context.Context, network, host string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, brokerDialTime)
+		defer cancel()
 		host, err := sameDomain(bootstrap, address)
 		if err != nil {
 			return nil, err

@@ -63,8 +63,15 @@ func (e *env) KafkaAs(user, password string) ([]string, []kgo.Opt, error) {
 	return e.bootstrap(), opts, nil
 }
 
+// kafkaDialTime is what connecting to a broker may take, TLS included: milliseconds as a rule, a second where processors are scarce. A broker that
+// starts accepts connections many seconds before it answers on them, and a client that waits for it does not ask who leads its partitions now:
+// behind the kill of a broker the harness saw records up to 20 s later than the store had them.
+const kafkaDialTime = 3 * time.Second
+
 // kafkaDial speaks TLS to a broker through a local port: its authority is verified, its name cannot be.
 func (e *env) kafkaDial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, kafkaDialTime)
+	defer cancel()
 	raw, err := e.local(ctx, network, addr)
 	if err != nil {
 		return nil, err
