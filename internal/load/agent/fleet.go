@@ -67,9 +67,12 @@ func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) er
 	return f, nil
 }
 
-// watch asks the agents for their progress once a second.
+// watchEvery lies between two questions for the agents' progress: each goes through an API server.
+const watchEvery = 2 * time.Second
+
+// watch asks the agents for their progress.
 func (f *Fleet) watch(ctx context.Context) {
-	t := time.NewTicker(time.Second)
+	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	for {
 		running := false

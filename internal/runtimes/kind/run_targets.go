@@ -19,14 +19,14 @@ import (
 	"triad/internal/runtimes"
 )
 
-// endpoints says on which port and path a component's pods show their metrics.
+// endpoints says on which port and path a component's pods show their metrics. Generators are not among them: what they did stands in their
+// ledgers.
 var endpoints = map[string]struct {
 	port int
 	path string
 }{
 	"fluent-bit":    {2020, "/api/v2/metrics/prometheus"},
 	"fluentd":       {24231, "/metrics"},
-	"inputgen":      {9400, "/metrics"},
 	"kafka":         {9404, "/metrics"},
 	"kafka-connect": {9404, "/metrics"},
 }
@@ -51,12 +51,8 @@ func (e *env) findTargets(ctx context.Context) error {
 			if component == "kafka-connect" {
 				component = "connect" // what judging calls its counters
 			}
-			every := readEvery
-			if component == "inputgen" {
-				every = 0 // the time that a service's writes take is judged, and told from a short while
-			}
 			url := kube.PodURL(pods[i].GetName(), cluster, ep.port) + ep.path
-			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: every})
+			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: readEvery})
 		}
 	}
 	slices.SortFunc(e.targets, func(a, b runtimes.Target) int {
