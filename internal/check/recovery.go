@@ -79,6 +79,7 @@ func newRecovery(j *judge) *recovery {
 	rec := &recovery{point: evidence.PointKafka, backlog: map[string]*line{}}
 	rec.res.Resolution, rec.res.InBandResolution = int64(j.ser.step), int64(max(j.lat.window, time.Second))
 	ledger, kafka, search := j.ser.pulse("ledger", nil), j.ser.pulse(evidence.PointKafka, nil), j.ser.pulse(evidence.PointSearch, nil)
+	kafka = lifted(kafka, search)
 	rec.backlog[segLedgerKafka] = backlog(ledger, kafka, float64(j.total.SeenKafka))
 	rec.backlog[segKafkaSearch] = backlog(kafka, search, float64(j.total.Seen))
 	before, ok := j.phase(scenario.Before)
@@ -214,6 +215,28 @@ func backlog(in, out *line, exact float64) *line {
 			b += out.bins[i] * scale
 		}
 		l.bins = append(l.bins, a-b)
+	}
+	return l
+}
+
+// lifted is what had come to a point by what was counted there, or at the next where that was more: what is searchable was in Kafka before,
+// whether its observer had seen it or not. Behind the kill of a broker an observer on kind was 20 s late.
+func lifted(at, next *line) *line {
+	if at == nil || next == nil {
+		return at
+	}
+	l := &line{step: at.step, bins: make([]float64, max(len(at.bins), len(next.bins)))}
+	total := at.total()
+	var a, b, was float64
+	for i := range l.bins {
+		if i < len(at.bins) {
+			a += at.bins[i]
+		}
+		if i < len(next.bins) {
+			b += next.bins[i]
+		}
+		is := min(max(a, b), total)
+		l.bins[i], was = is-was, is
 	}
 	return l
 }
