@@ -80,14 +80,7 @@ func TestKindShards(t *testing.T) {
 			}
 		}
 		time.Sleep(8 * time.Second)
-		rt, err := (&app{stdout: testWriter{t}, stderr: testWriter{t}, getenv: os.Getenv, root: root(t)}).kind(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := rt.Client(scenario.Datacenter)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := kindClient(t, scenario.Datacenter)
 		pods, err := c.List(t.Context(), "v1", "Pod", scenario.Datacenter, "triad.dev/shards,batch.kubernetes.io/job-completion-index=1,!triad.dev/enters")
 		if err != nil || len(pods) != 1 {
 			t.Fatalf("%d pods of shard 1: %v", len(pods), err)

@@ -20,7 +20,7 @@ func (a *app) resumeRun(c *cobra.Command, args []string, f runFlags) error {
 	if len(args) > 0 {
 		return usage(fmt.Errorf("--resume %s: the run directory says which scenario it is; leave %s away", f.resume, args[0]))
 	}
-	for _, name := range []string{"runtime", "seed", "duration", "pairs", "to", "baseline"} {
+	for _, name := range []string{"runtime", "seed", "duration", "shards", "pairs", "to", "baseline"} {
 		if c.Flags().Changed(name) {
 			return usage(fmt.Errorf("--resume %s: the run goes on as it began; leave --%s away", f.resume, name))
 		}

@@ -20,8 +20,6 @@ func Resumable(h evidence.Header, s *scenario.Scenario) error {
 	switch {
 	case h.Runtime == "embedded":
 		return refuse("on embedded the whole system was part of the harness and died with it, so there is nothing to go on with; run it again: %s", strings.Join(h.Command, " "))
-	case s.Observers > 0:
-		return refuse("several observers read Kafka, and where each was is not kept; run it again")
 	case s.Search != nil || s.Compare != nil:
 		return refuse("%s is made of many runs; run it again, each try is short", s.Name)
 	}

@@ -104,6 +104,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if p.Resume != nil {
 		begin = agent.Rejoin
 	}
+	e.generated = true
 	fleet, err := begin(ctx, whole, shares, func() ([]*load.Generator, error) {
 		var out []*load.Generator
 		for name, streams := range local {

@@ -212,6 +212,7 @@ type env struct {
 	jobs      map[string][]kube.Ref  // of this run, by cluster
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
+	generated bool                   // the generators have the run
 }
 
 var (
