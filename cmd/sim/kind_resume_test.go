@@ -74,19 +74,7 @@ func TestKindResume(t *testing.T) {
 			p, out := start(file(t, dir, "again.yaml", text), "--runtime", "kind", "--reports", reports)
 			ended := make(chan error, 1)
 			go func() { ended <- p.Wait() }()
-			var run string
-			for tick := time.Tick(200 * time.Millisecond); run == ""; {
-				select {
-				case <-tick:
-				case err := <-ended:
-					t.Fatalf("it ended before: %v\n%s", err, out)
-				}
-				for _, d := range runDirs(t, reports) {
-					if b, err := os.ReadFile(filepath.Join(d, evidence.EventsFile)); err == nil && strings.Contains(string(b), c.until) {
-						run = d
-					}
-				}
-			}
+			run := awaitEvent(t, reports, c.until, ended, out)
 			time.Sleep(c.then)
 			if living, said := start("--resume", run); living.Wait() == nil || !strings.Contains(said.String(), "still under way") {
 				t.Errorf("a run that is under way was resumed:\n%s", said)
@@ -133,6 +121,23 @@ func TestKindResume(t *testing.T) {
 				t.Errorf("a run that has ended was resumed:\n%s", said)
 			}
 		})
+	}
+}
+
+// awaitEvent waits until a run in a folder has written an event, and returns its directory. ended is its process, out what that said.
+func awaitEvent(t *testing.T, reports, event string, ended <-chan error, out *bytes.Buffer) string {
+	t.Helper()
+	for tick := time.Tick(200 * time.Millisecond); ; {
+		select {
+		case <-tick:
+		case err := <-ended:
+			t.Fatalf("it ended before: %v\n%s", err, out)
+		}
+		for _, d := range runDirs(t, reports) {
+			if b, err := os.ReadFile(filepath.Join(d, evidence.EventsFile)); err == nil && strings.Contains(string(b), event) {
+				return d
+			}
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ type env struct {
 
 var _ runtimes.Env = (*env)(nil)
 
-// Connect finds what the run uses and marks it. The mark is the first thing that is written.
+// Connect finds what the run uses and marks it. The mark is the first thing that is written; a run that goes on has it.
 func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
@@ -78,6 +78,10 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	}
 	if err := e.look(ctx); err != nil {
 		return nil, err
+	}
+	if session.GoesOn {
+		e.mark = s.found
+		return e, nil
 	}
 	if e.mark, err = s.mark(ctx, session); err != nil {
 		return nil, err
@@ -223,7 +227,7 @@ func (e *env) Targets() []runtimes.Target {
 // Prometheus is not asked.
 func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
 
-// Generate tells the generator its plan.
+// Generate tells the generator its plan, or takes up one that has it.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
 	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
@@ -233,11 +237,18 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 		return nil, err
 	}
 	e.generated = true
-	fleet, err := agent.Launch(ctx, whole, shares, func() ([]*load.Generator, error) { return nil, nil })
+	begin := agent.Launch
+	if p.Resume != nil {
+		begin = agent.Rejoin
+	}
+	fleet, err := begin(ctx, whole, shares, func() ([]*load.Generator, error) { return nil, nil })
 	if err != nil {
-		// One of several may have begun.
+		// One of several may have begun. One that has another plan by now is left to whoever told it.
+		stop := context.WithoutCancel(ctx)
 		for _, s := range shares {
-			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+			if p.Resume == nil || s.UnderWay(stop, whole.Run) == nil {
+				err = errors.Join(err, s.Stop(stop))
+			}
 		}
 		return nil, err
 	}
@@ -302,13 +313,17 @@ func (e *env) kept(ctx context.Context) (time.Duration, error) {
 	return sum, nil
 }
 
-// Close removes the mark when nothing is left that it would have to be found by.
+// Close removes the mark when nothing is left that it would have to be found by. A run that could not go on may be tried again, and left its lines
+// when it was killed.
 func (e *env) Close(ctx context.Context) error {
 	for _, g := range e.generators {
 		g.Client.CloseIdleConnections()
 	}
 	for _, c := range e.readers {
 		c.CloseIdleConnections()
+	}
+	if e.session.GoesOn && !e.generated {
+		return nil
 	}
 	if e.generated && !e.purged {
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)
