@@ -41,6 +41,22 @@ func Launch(ctx context.Context, whole Plan, shares []Share, local func() ([]*lo
 	return start(ctx, whole, shares, local, func(s Share) error { return s.Begin(ctx, s.Plan) }, true)
 }
 
+// UnderWay demands of every agent that it knows a run that goes on still. It tells them nothing, so it can be asked before anything is decided.
+func UnderWay(ctx context.Context, run uint32, shares []Share) error {
+	return each(shares, func(s Share) error { return s.UnderWay(ctx, run) })
+}
+
+// each does something with every agent at once.
+func each(shares []Share, fn func(Share) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(shares))
+	for i, s := range shares {
+		wg.Go(func() { errs[i] = fn(s) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // Rejoin takes up the agents of a run that goes on after its harness was killed: each has to know the run still, whether it is done with
 // it or not, and nothing is told to it. local are the harness's own generators, which go on.
 func Rejoin(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error)) (*Fleet, error) {
@@ -49,13 +65,7 @@ func Rejoin(ctx context.Context, whole Plan, shares []Share, local func() ([]*lo
 
 func start(ctx context.Context, whole Plan, shares []Share, local func() ([]*load.Generator, error), begin func(Share) error, inTime bool) (*Fleet, error) {
 	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}, lost: map[string]string{}}
-	var wg sync.WaitGroup
-	errs := make([]error, len(shares))
-	for i, s := range shares {
-		wg.Go(func() { errs[i] = begin(s) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := each(shares, begin); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
 	if late := time.Since(whole.Start); late > 0 && inTime {

@@ -81,6 +81,9 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	}
 	if session.GoesOn {
 		e.mark = s.found
+		if err := e.underWay(ctx); err != nil {
+			return nil, err
+		}
 		return e, nil
 	}
 	if e.mark, err = s.mark(ctx, session); err != nil {
@@ -227,12 +230,25 @@ func (e *env) Targets() []runtimes.Target {
 // Prometheus is not asked.
 func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
 
+// share gives every stream of a plan to a pod. Nothing is made here: the shards of a load are pods that stand.
+func (e *env) share(whole agent.Plan) ([]agent.Share, error) {
+	return agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+}
+
+// underWay demands that the generators know a run that goes on, before it is decided that it does.
+func (e *env) underWay(ctx context.Context) error {
+	shares, err := e.share(agent.Plan{Scenario: *e.session.Scenario})
+	if err != nil {
+		return err
+	}
+	return agent.UnderWay(ctx, e.session.Run, shares)
+}
+
 // Generate tells the generator its plan, or takes up one that has it.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
 	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
-	// Nothing is made here: the shards of a load are pods that stand.
-	shares, err := agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+	shares, err := e.share(whole)
 	if err != nil {
 		return nil, err
 	}

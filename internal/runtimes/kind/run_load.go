@@ -122,6 +122,18 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	return fleet, nil
 }
 
+// underWay demands that the generators know a run that goes on, before it is decided that it does.
+func (e *env) underWay(ctx context.Context) error {
+	if !e.session.GoesOn {
+		return nil
+	}
+	shares, _, err := e.share(agent.Plan{Scenario: *e.session.Scenario})
+	if err != nil {
+		return err
+	}
+	return agent.UnderWay(ctx, e.session.Run, shares)
+}
+
 // share gives every stream of a plan to a pod, or to the harness when it enters at the broker.
 func (e *env) share(whole agent.Plan) ([]agent.Share, map[string][]scenario.Stream, error) {
 	local := map[string][]scenario.Stream{}

@@ -261,7 +261,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.storeAccess(ctx); err != nil {
 		return nil, err
 	}
-	for _, find := range []func(context.Context) error{e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators} {
+	for _, find := range []func(context.Context) error{e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators, e.underWay} {
 		if err := find(ctx); err != nil {
 			return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
 		}
