@@ -99,11 +99,11 @@ verify: generate ## what CI runs: generated files are committed, then make test
 
 # The runs and the faults share clusters through TRIAD_STATE_DIR; they are brought up by the first test and stay.
 scenarios ?=
-kindtests ?= Scenarios|SecurityIsolation|RealBroker|Shards|Resume|EKS|EKSInCluster|EKSFaults
+kindtests ?= Scenarios|SecurityIsolation|RealBroker|Shards|Resume|EKS|EKSInCluster|EKSFaults|EKSResume
 .PHONY: test-kind
 test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, half an hour; scenarios="smoke ..." for some
 	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(AGAIN) --format standard-verbose \
-	  --packages="./cmd/sim ./internal/probe" -- -count=1 -p 1 -timeout 60m -run '^TestKind($(kindtests))$$'
+	  --packages="./cmd/sim ./internal/probe" -- -count=1 -p 1 -timeout 90m -run '^TestKind($(kindtests))$$'
 
 .PHONY: test-catalogue
 test-catalogue: ## every shipped scenario on the embedded runtime, held against the verdict that its file expects; twenty minutes

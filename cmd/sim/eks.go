@@ -53,12 +53,12 @@ func refusal(err error) error {
 }
 
 // eksRuntime is the runtime for one scenario, with the run confirmed.
-func (a *app) eksRuntime(ctx context.Context, s *scenario.Scenario, f eksFlags) (runtimes.Runtime, error) {
-	sys, err := a.eksSystem(f)
+func (a *app) eksRuntime(ctx context.Context, s *scenario.Scenario, f runFlags) (runtimes.Runtime, error) {
+	sys, err := a.eksSystem(f.eks)
 	if err != nil {
 		return nil, err
 	}
-	if err := sys.Allow(ctx, s); err != nil {
+	if err := sys.Allow(ctx, s, f.began); err != nil {
 		return nil, refusal(err)
 	}
 	return sys, nil

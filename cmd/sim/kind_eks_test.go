@@ -11,7 +11,9 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,12 +105,16 @@ func openWindow(within string, ingestion float64) string {
 	return fmt.Sprintf("faults:\n  window: {from: %s, to: %s}\n  abort: {within: %s, overdue: 0.5, lag: 1e6, ingestion: %g}\n", now.Add(-time.Minute).Format(time.RFC3339), now.Add(time.Hour).Format(time.RFC3339), within, ingestion)
 }
 
-// sim runs a command line against the contexts.
+// sim runs a command line against the contexts. A run that goes on knows its runtime.
 func (l *eksLab) sim(ctx context.Context, args ...string) (out string, code int) {
 	l.t.Helper()
 	var stdout, stderr bytes.Buffer
 	a := &app{stdout: &stdout, stderr: &stderr, getenv: os.Getenv}
-	code = a.main(ctx, append([]string{"--root", l.root}, append(args, "--runtime", "eks", "--contexts", l.contexts)...))
+	line := append([]string{"--root", l.root}, append(args, "--contexts", l.contexts)...)
+	if !slices.Contains(args, "--resume") {
+		line = append(line, "--runtime", "eks")
+	}
+	code = a.main(ctx, line)
 	l.t.Logf("sim %s: exit %d\n%s", strings.Join(args, " "), code, stderr.String())
 	return stdout.String(), code
 }
@@ -313,4 +319,119 @@ func TestKindEKSFaults(t *testing.T) {
 	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
 		t.Errorf("status after down: %s", out)
 	}
+}
+
+// killed runs a scenario in a process of its own, kills it with kill -9 when it has written an event, and returns the directory of the run.
+func (l *eksLab) killed(scenario, event string) string {
+	l.t.Helper()
+	reports := l.t.TempDir()
+	args := append([]string{"--root", l.root, "run", scenario, "--reports", reports, "--runtime", "eks", "--contexts", l.contexts}, l.confirm...)
+	p := exec.Command(os.Getenv("TRIAD_SIM_BINARY"), args...) //nolint:gosec // the program under test
+	var out bytes.Buffer
+	p.Stdout, p.Stderr = &out, &out
+	if err := p.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	run := awaitEvent(l.t, reports, event, ended, &out)
+	time.Sleep(5 * time.Second)
+	if err := p.Process.Kill(); err != nil {
+		l.t.Fatal(err)
+	}
+	<-ended //nolint:errcheck // it was killed
+	time.Sleep(5 * time.Second)
+	return run
+}
+
+// TestKindEKSResume kills the harness of a run on clusters that are known by contexts alone, and goes on: of a canary, which needs its mark and
+// every confirmation again, and of one that had just struck a broker, which needs the window again too and strikes no second time. Both leave
+// nothing behind.
+func TestKindEKSResume(t *testing.T) {
+	if os.Getenv("TRIAD_SIM_BINARY") == "" {
+		t.Skip("TRIAD_SIM_BINARY is not set: it is killed")
+	}
+	l, ctx := newEKSLab(t, 30*time.Minute)
+	before := l.documents(ctx)
+	resume := func(run string, more ...string) (res check.Result, code int) {
+		t.Helper()
+		out, code := l.sim(ctx, append([]string{"run", "--resume", run, "--output", "json"}, more...)...)
+		if code != exitUsage {
+			if err := json.Unmarshal([]byte(out), &res); err != nil {
+				t.Fatalf("exit %d: %v", code, err)
+			}
+			for _, k := range res.Checks {
+				t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
+			}
+		}
+		return res, code
+	}
+	refused := func(why, run string, more ...string) {
+		t.Helper()
+		if _, code := resume(run, more...); code != exitUsage {
+			t.Errorf("%s: exit %d", why, code)
+		}
+	}
+	nothingLeft := func() {
+		t.Helper()
+		if n := l.documents(ctx); n != before {
+			t.Errorf("%d documents are in the index, there were %d", n, before)
+		}
+		if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
+			t.Errorf("status: %s", out)
+		}
+	}
+
+	run := l.killed("prod-canary", `"phase","name":"before"`)
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "under way") {
+		t.Errorf("status of a run whose harness was killed: %s", out)
+	}
+	refused("nobody confirmed", run)
+	marks, err := l.clients[kind.Datacenter].List(ctx, "coordination.k8s.io/v1", "Lease", kind.Datacenter, "triad.dev/run")
+	if err != nil || len(marks) != 1 {
+		t.Fatalf("%d marks: %v", len(marks), err)
+	}
+	mark := marks[0]
+	mark.SetAPIVersion("coordination.k8s.io/v1")
+	mark.SetKind("Lease")
+	if err := l.clients[kind.Datacenter].Remove(ctx, kube.RefOf(&mark)); err != nil {
+		t.Fatal(err)
+	}
+	refused("its mark is gone", run, l.confirm...)
+	if err := l.clients[kind.Datacenter].Apply(ctx, []kube.Object{mark}, nil); err != nil {
+		t.Fatal(err)
+	}
+	res, _ := resume(run, l.confirm...)
+	l.allOfTheCanary(res)
+	if len(res.Resumed) != 1 || res.Resumed[0].Dropped != 0 {
+		t.Errorf("resumed: %+v", res.Resumed)
+	}
+	nothingLeft()
+	refused("it has ended", run, l.confirm...)
+
+	l.confirm = append(l.confirm, "--yes-production", "lab-kafka")
+	brokers := l.brokers(ctx)
+	l.limits(openWindow("60s", 0.05))
+	run = l.killed("prod-broker-failover", `"state":"injected"`)
+	l.limits("")
+	refused("no window", run, l.confirm...)
+	l.limits(openWindow("60s", 0.05))
+	res, _ = resume(run, l.confirm...)
+	for _, name := range []string{"evidence", "loss", "corruption", "phantom", "purge"} {
+		verdictIs(t, res, name, check.Pass)
+	}
+	verdictIs(t, res, "faults", check.Inconclusive)
+	if len(res.Resumed) != 1 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged || res.Totals.Acknowledged == 0 {
+		t.Errorf("resumed %+v, totals %+v", res.Resumed, res.Totals)
+	}
+	changed := 0
+	for name, uid := range l.brokers(ctx) {
+		if brokers[name] != uid {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d brokers were replaced, want 1", changed)
+	}
+	nothingLeft()
 }

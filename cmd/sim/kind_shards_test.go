@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -66,28 +65,9 @@ func TestKindShards(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- p.Wait() }()
-		var run string
-		for tick := time.Tick(200 * time.Millisecond); run == ""; {
-			select {
-			case <-tick:
-			case err := <-ended:
-				t.Fatalf("it ended before: %v\n%s", err, &out)
-			}
-			for _, d := range runDirs(t, reports) {
-				if b, err := os.ReadFile(filepath.Join(d, evidence.EventsFile)); err == nil && strings.Contains(string(b), `"phase","name":"before"`) {
-					run = d
-				}
-			}
-		}
+		run := awaitEvent(t, reports, `"phase","name":"before"`, ended, &out)
 		time.Sleep(8 * time.Second)
-		rt, err := (&app{stdout: testWriter{t}, stderr: testWriter{t}, getenv: os.Getenv, root: root(t)}).kind(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := rt.Client(scenario.Datacenter)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := kindClient(t, scenario.Datacenter)
 		pods, err := c.List(t.Context(), "v1", "Pod", scenario.Datacenter, "triad.dev/shards,batch.kubernetes.io/job-completion-index=1,!triad.dev/enters")
 		if err != nil || len(pods) != 1 {
 			t.Fatalf("%d pods of shard 1: %v", len(pods), err)

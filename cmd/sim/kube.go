@@ -47,7 +47,7 @@ func (a *app) kindOptions(imageSet string) (kind.Options, error) {
 
 func (a *app) kubeRuntime(ctx context.Context, s *scenario.Scenario, name string, f runFlags) (runtimes.Runtime, error) {
 	if name == "eks" {
-		return a.eksRuntime(ctx, s, f.eks)
+		return a.eksRuntime(ctx, s, f)
 	}
 	o, err := a.kindOptions(f.images)
 	if err != nil {

@@ -20,7 +20,7 @@ func (a *app) resumeRun(c *cobra.Command, args []string, f runFlags) error {
 	if len(args) > 0 {
 		return usage(fmt.Errorf("--resume %s: the run directory says which scenario it is; leave %s away", f.resume, args[0]))
 	}
-	for _, name := range []string{"runtime", "seed", "duration", "pairs", "to", "baseline"} {
+	for _, name := range []string{"runtime", "seed", "duration", "shards", "pairs", "to", "baseline"} {
 		if c.Flags().Changed(name) {
 			return usage(fmt.Errorf("--resume %s: the run goes on as it began; leave --%s away", f.resume, name))
 		}
@@ -41,13 +41,13 @@ func (a *app) resumeRun(c *cobra.Command, args []string, f runFlags) error {
 	if err != nil {
 		return usage(err)
 	}
-	if err := run.Resumable(h, s); err != nil {
+	if err := run.Resumable(dir, h, s); err != nil {
 		return usage(err)
 	}
 	if !slices.Contains(s.Runtimes, h.Runtime) {
 		return usage(fmt.Errorf("%s: scenario %s does not run on %s", dir, s.Name, h.Runtime))
 	}
-	f.resume, f.runtime = dir, h.Runtime
+	f.resume, f.began, f.runtime = dir, h.Start, h.Runtime
 	_, _, err = a.runScenario(c.Context(), s, f, nil)
 	return err
 }

@@ -38,8 +38,9 @@ type runFlags struct {
 	pairs    int    // repetitions of a scenario that compares topologies, 0: as the scenario says
 	rep      repetition
 	eks      eksFlags
-	baseline string // result.json of an earlier run, empty: none
-	resume   string // run directory of a run that goes on, empty: a new run
+	baseline string    // result.json of an earlier run, empty: none
+	resume   string    // run directory of a run that goes on, empty: a new run
+	began    time.Time // when its load began
 }
 
 // eksFlags are the flags of everything that goes to clusters that are not Triad's.
@@ -145,7 +146,8 @@ real clusters, where generators and system went on without it. It stays the same
 same directory, same records, same schedule. What was left of faults is healed first;
 what the harness was to send itself meanwhile is dropped, not lost; what went through
 Kafka meanwhile is read now. The result says when nobody watched, and what rests on that
-time is inconclusive. A run that has ended, or is under way still, is refused.`,
+time is inconclusive. A run that has ended, or is under way still, is refused. On eks
+--contexts is given again, and everything is asked again.`,
 		Example: `  sim run smoke
   sim run scenarios/broker-failover.yaml --runtime kind
   sim run burst --seed 7 --reports /var/tmp/reports

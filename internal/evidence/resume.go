@@ -28,6 +28,17 @@ type Left struct {
 	Acked   map[string]uint64                // by the same: records that were acknowledged
 }
 
+// Resumable says why nothing can go on in a run directory: it has ended, or had not begun; nil when it may.
+func Resumable(dir string, h Header) error {
+	if _, err := os.Stat(filepath.Join(dir, SealFile)); err == nil {
+		return fmt.Errorf("%w: it has ended and its evidence is closed; sim report judges it again", ErrNotResumable)
+	}
+	if h.Start.IsZero() {
+		return fmt.Errorf("%w: it was killed before its load began, so there is nothing to go on with; run it again", ErrNotResumable)
+	}
+	return nil
+}
+
 // Reopen goes on with the directory of a run whose harness was killed. Torn ends are cut off, what comes is appended, and the ledger of
 // the final reading, which is made once more, begins anew. own are the generators whose ledgers the harness writes itself.
 //
@@ -41,11 +52,8 @@ func Reopen(dir string, own []string) (_ *Writer, _ *Left, err error) {
 	refuse := func(format string, args ...any) (*Writer, *Left, error) {
 		return nil, nil, fmt.Errorf("%w: %s", ErrNotResumable, fmt.Sprintf(format, args...))
 	}
-	if _, err := os.Stat(filepath.Join(dir, SealFile)); err == nil {
-		return refuse("it has ended and its evidence is closed; sim report judges it again")
-	}
-	if h.Start.IsZero() {
-		return refuse("it was killed before its load began, so there is nothing to go on with; run it again")
+	if err := Resumable(dir, h); err != nil {
+		return nil, nil, err
 	}
 	w := &Writer{Dir: dir, header: h, ledgers: map[string]*Ledger{}, keep: map[string]int64{}}
 	left := &Left{

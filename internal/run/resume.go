@@ -12,20 +12,18 @@ import (
 	"triad/internal/scenario"
 )
 
-// Resumable says why a run cannot go on; nil when it can. It reads the header alone.
-func Resumable(h evidence.Header, s *scenario.Scenario) error {
+// Resumable says why a run cannot go on, as far as its directory tells without being opened; nil when it may.
+func Resumable(dir string, h evidence.Header, s *scenario.Scenario) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s", evidence.ErrNotResumable, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case h.Runtime == "embedded":
 		return refuse("on embedded the whole system was part of the harness and died with it, so there is nothing to go on with; run it again: %s", strings.Join(h.Command, " "))
-	case s.Observers > 0:
-		return refuse("several observers read Kafka, and where each was is not kept; run it again")
 	case s.Search != nil || s.Compare != nil:
 		return refuse("%s is made of many runs; run it again, each try is short", s.Name)
 	}
-	return nil
+	return evidence.Resumable(dir, h)
 }
 
 // reopen takes up the directory of a run that goes on.
@@ -56,7 +54,7 @@ func (r *runner) missed(at time.Duration) bool { return r.left != nil && at < r.
 func (r *runner) rejoin(ctx context.Context, s runtimes.Session) (string, error) {
 	rt, ok := r.Runtime.(runtimes.Rejoiner)
 	if !ok {
-		return "", fmt.Errorf("%w: on %s generators are not taken up again, only on kind", evidence.ErrNotResumable, r.Runtime.Name())
+		return "", fmt.Errorf("%w: on %s generators are not taken up again", evidence.ErrNotResumable, r.Runtime.Name())
 	}
 	healed, err := rt.Rejoin(ctx, s)
 	if err != nil {

@@ -128,7 +128,7 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		o.Logger.Warn("no log file", "error", err)
 	}
 	defer closeLog()
-	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: r.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage}
+	session := runtimes.Session{Scenario: o.Scenario, Run: r.number, Dir: scratch, Logger: r.Logger, Step: o.Progress.Step, Sabotage: o.Sabotage, GoesOn: o.Resume != ""}
 	user := ctx
 	ctx, abort := context.WithCancelCause(user)
 	defer abort(nil)
@@ -410,6 +410,9 @@ func (r *runner) assume(ctx context.Context) error {
 func (r *runner) openKafka(ctx context.Context, cfg kafka.Config) (kafkaObserver, error) {
 	if env, ok := r.env.(runtimes.ObserverPods); ok {
 		if pods := env.Observers(); len(pods) > 0 {
+			if r.left != nil {
+				return agent.Rejoin(ctx, pods, r.w, r.left)
+			}
 			return agent.Open(ctx, pods, agent.Plan{
 				Header: r.w.Header(), Scenario: *r.Scenario, Topics: cfg.Topics, Only: cfg.Only, DeadLetter: cfg.DeadLetter, Group: cfg.Group,
 			}, r.w)

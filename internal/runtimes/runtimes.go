@@ -24,6 +24,9 @@ type Session struct {
 	Dir      string // scratch folder of the run, for files of models; it is removed when nothing failed
 	Logger   *slog.Logger
 	Step     func(what, state, detail string) // progress: state begin, done, failed
+	// GoesOn: the run began before, and its harness was killed. What was made for it is there, and stays until Generate has taken it up, so
+	// that a run that cannot go on at the moment can be tried again.
+	GoesOn bool
 	// Sabotage is set by the self-test only.
 	Sabotage *Sabotage
 }

@@ -44,6 +44,22 @@ func Launch(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
 	return f, err
 }
 
+// UnderWay demands of every agent that it knows a run that goes on still. It tells them nothing, so it can be asked before anything is decided.
+func UnderWay(ctx context.Context, run uint32, shares []Share) error {
+	return each(shares, func(s Share) error { return s.UnderWay(ctx, run) })
+}
+
+// each does something with every agent at once.
+func each(shares []Share, fn func(Share) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(shares))
+	for i, s := range shares {
+		wg.Go(func() { errs[i] = fn(s) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // Rejoin takes up the agents of a run that goes on after its harness was killed: each has to know the run still, whether it is done with
 // it or not, and nothing is told to it.
 func Rejoin(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
@@ -52,13 +68,7 @@ func Rejoin(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
 
 func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) error) (*Fleet, error) {
 	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}, lost: map[string]string{}}
-	var wg sync.WaitGroup
-	errs := make([]error, len(shares))
-	for i, s := range shares {
-		wg.Go(func() { errs[i] = begin(s) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := each(shares, begin); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -26,7 +26,7 @@ func (r Remote) Begin(ctx context.Context, p Plan) error {
 func (r Remote) UnderWay(ctx context.Context, run uint32) error {
 	st, err := r.Status(ctx)
 	if err == nil && st.Run != run {
-		err = fmt.Errorf("generator %s has no plan of this run any more: it was restarted, or another run was made since; what it sent cannot be known", r.Name)
+		err = fmt.Errorf("%w: generator %s has no plan of this run any more: it was restarted, or another run was made since; what it sent cannot be known", evidence.ErrNotResumable, r.Name)
 	}
 	return err
 }

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -112,9 +114,8 @@ func (r *rig) read(o reader, w *evidence.Writer) map[string]any {
 			r.t.Error(err)
 		}
 	})
-	r.produce(7, 0, 1, 2, 3, 5, 4, 6, 6, 9) // one behind a later one, one twice, one damaged
-	r.produce(8, 0)                         // another run's
-	r.produce(7, 1_000_000)                 // in nobody's schedule
+	r.first()
+	r.second()
 	r.produce(7, 10)
 	for deadline := time.Now().Add(time.Minute); o.Seen() < 7*9 || o.DeadLettered() < 7; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -123,6 +124,20 @@ func (r *rig) read(o reader, w *evidence.Writer) map[string]any {
 	}
 	stop()
 	wg.Wait()
+	return r.says(w)
+}
+
+// first and second are what is produced in a run, but for its end.
+func (r *rig) first() { r.produce(7, 0, 1, 2, 3, 5, 4, 6, 6, 9) } // one behind a later one, one twice, one damaged
+
+func (r *rig) second() {
+	r.produce(8, 0)         // another run's
+	r.produce(7, 1_000_000) // in nobody's schedule
+}
+
+// says is what the evidence says of what was seen.
+func (r *rig) says(w *evidence.Writer) map[string]any {
+	r.t.Helper()
 	if err := w.Close(""); err != nil {
 		r.t.Fatal(err)
 	}
@@ -281,5 +296,134 @@ func TestObserverGoes(t *testing.T) {
 	}
 	if p := strings.Join(run.Points(), " "); p != "dead-letter-0 kafka-0" {
 		t.Errorf("ledgers of %s", p)
+	}
+}
+
+// killed opens and begins n observers for a run whose harness is killed then: it neither stops them nor fetches anything. What is left of it is
+// reopened.
+func (r *rig) killed(n int) (w *evidence.Writer, left *evidence.Left, pods []pod.Remote, kill func(k int)) {
+	r.t.Helper()
+	first := r.writer()
+	pods, kill = r.serve(n)
+	o, err := Open(r.t.Context(), pods, r.plan(first), first)
+	if err == nil {
+		err = first.Begin(r.start)
+	}
+	if err == nil {
+		err = o.each(func(_ int, p pod.Remote) error {
+			return p.Call(r.t.Context(), http.MethodPost, "/run", Start{r.start}, nil)
+		})
+	}
+	dir := filepath.Join(r.t.TempDir(), "run")
+	if err == nil {
+		err = os.CopyFS(dir, os.DirFS(first.Dir))
+	}
+	if err == nil {
+		err = first.Close("killed")
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if w, left, err = evidence.Reopen(dir, nil); err != nil {
+		r.t.Fatal(err)
+	}
+	return w, left, pods, kill
+}
+
+// Observers read on while their harness is dead, and the one that goes on has of them what one that was never killed has: all of it, once.
+func TestGoesOn(t *testing.T) {
+	r := newRig(t)
+	w := r.writer()
+	one, err := kafka.OpenGroup(t.Context(), r.config(w), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := r.read(one, w)
+
+	r = newRig(t)
+	w, left, pods, _ := r.killed(3)
+	r.first()
+	r.second()
+	o, err := Rejoin(t.Context(), pods, w, left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- o.Run(ctx, observe.NewKnown(r.s, 7, r.start)) }()
+	r.produce(7, 10)
+	for deadline := time.Now().Add(time.Minute); o.Seen() < 7*9 || o.DeadLettered() < 7; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d records seen, %d of them dead letters", o.Seen(), o.DeadLettered())
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := r.says(w); !reflect.DeepEqual(got, want) {
+		t.Errorf("the run that went on says %v, one that was never killed %v", got, want)
+	}
+}
+
+// An observer whose pod came again without its plan while the harness was dead, or went, is said at the end, and the others are read.
+func TestGoesOnWithoutOne(t *testing.T) {
+	for name, want := range map[string]string{"anew": "observer-1 was started anew in the middle of the run", "gone": "observer-1 is gone"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			w, left, pods, kill := r.killed(2)
+			if name == "anew" {
+				fresh, _ := r.serve(2)
+				pods[1].URL = fresh[1].URL
+			} else {
+				kill(1)
+			}
+			o, err := Rejoin(t.Context(), pods, w, left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			stop()
+			if err := o.Run(ctx, observe.NewKnown(r.s, 7, r.start)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Error(err)
+			}
+			if err := w.Close(""); err != nil {
+				t.Fatal(err)
+			}
+			run, err := evidence.Open(w.Dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p := strings.Join(run.Points(), " "); p != "dead-letter-0 kafka-0" {
+				t.Errorf("ledgers of %s", p)
+			}
+		})
+	}
+}
+
+// What was fetched once is not fetched again, an observer that was told to stop has missed what came since, and one that is silent is asked
+// another time: none of them lets the run go on now.
+func TestDoesNotGoOn(t *testing.T) {
+	r := newRig(t)
+	w, left, pods, _ := r.killed(2)
+	refused := func(what, want string, resumable bool) {
+		t.Helper()
+		_, err := Rejoin(t.Context(), pods, w, left)
+		if err == nil || !strings.Contains(err.Error(), want) || errors.Is(err, evidence.ErrNotResumable) == resumable {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
+	}
+	url := pods[1].URL
+	pods[1].URL = "http://127.0.0.1:1"
+	refused("silent", "observer-1: ", true)
+	pods[1].URL = url
+	if err := pods[1].Call(t.Context(), http.MethodPost, "/stop", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	refused("stopped", "observer-1 does not read", false)
+	left.Seen[evidence.ShardOf(evidence.PointKafka, 0)] = nil
+	refused("fetched", "while it collected", false)
+	if err := w.Abandon(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -25,14 +25,20 @@ const (
 type Fleet struct {
 	pods []pod.Remote
 	w    *evidence.Writer
+	on   bool    // they read already: the run goes on
+	lost []error // why nothing is known of an observer any more, by pod
 
 	mu   sync.Mutex
 	last []Status
 }
 
+func newFleet(pods []pod.Remote, w *evidence.Writer) *Fleet {
+	return &Fleet{pods: pods, w: w, lost: make([]error, len(pods)), last: make([]Status, len(pods))}
+}
+
 // Open tells every observer what it is to read, and returns when all know from where.
 func Open(ctx context.Context, pods []pod.Remote, p Plan, w *evidence.Writer) (*Fleet, error) {
-	f := &Fleet{pods: pods, w: w, last: make([]Status, len(pods))}
+	f := newFleet(pods, w)
 	return f, f.each(func(k int, r pod.Remote) error {
 		if err := r.Call(ctx, http.MethodPost, "/stop", nil, nil); err != nil {
 			return fmt.Errorf("kafka observer %w", err)
@@ -41,6 +47,31 @@ func Open(ctx context.Context, pods []pod.Remote, p Plan, w *evidence.Writer) (*
 		own.Shard, own.Shards = k, len(pods)
 		if err := r.Call(ctx, http.MethodPost, "/open", own, nil); err != nil {
 			return fmt.Errorf("kafka observer %w", err)
+		}
+		return nil
+	})
+}
+
+// Rejoin takes up the observers of a run that goes on after its harness was killed: they read on without it, and nothing is told to them. One
+// that is gone, or came again without its plan, is said at the end, as if it had gone now. One that knows the run and does not read was not told
+// to begin, or told to stop: what it has missed since is not known, so the run does not go on.
+func Rejoin(ctx context.Context, pods []pod.Remote, w *evidence.Writer, left *evidence.Left) (*Fleet, error) {
+	f := newFleet(pods, w)
+	f.on = true
+	// What was merged once would be merged again.
+	for point := range left.Seen {
+		if evidence.PointOf(point) == evidence.PointKafka {
+			return nil, fmt.Errorf("%w: it was killed while it collected what its observers had seen, behind its end; sim report says what there is", evidence.ErrNotResumable)
+		}
+	}
+	return f, f.each(func(k int, r pod.Remote) error {
+		var err error
+		f.lost[k], err = f.ask(ctx, k, r, w.Header().Run)
+		if err == nil && f.lost[k] == nil && !f.last[k].Running {
+			err = fmt.Errorf("%w: %s does not read: the run was killed before it was told to, or when it had been told to stop", evidence.ErrNotResumable, r.Name)
+		}
+		if err != nil {
+			return fmt.Errorf("kafka observer: %w", err)
 		}
 		return nil
 	})
@@ -75,55 +106,57 @@ func (f *Fleet) sum(of func(Status) uint64) (n uint64) {
 // Run has the observers read until ctx ends, and merges what they have written into the evidence. An observer that is gone, or was started
 // anew, is an error: of its partitions nothing is known.
 func (f *Fleet) Run(ctx context.Context, known *observe.Known) error {
-	err := f.each(func(_ int, r pod.Remote) error { return r.Call(ctx, http.MethodPost, "/run", Start{f.w.Start()}, nil) })
-	if err != nil && ctx.Err() == nil {
-		return err
+	if !f.on {
+		err := f.each(func(_ int, r pod.Remote) error { return r.Call(ctx, http.MethodPost, "/run", Start{f.w.Start()}, nil) })
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 	t := time.NewTicker(askEvery)
 	defer t.Stop()
-	lost := make([]error, len(f.pods))
 	for ctx.Err() == nil {
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 		}
 		_ = f.each(func(k int, r pod.Remote) error { // what fails is asked again, and fetched at the end or not
-			if lost[k] == nil {
-				lost[k] = f.ask(ctx, k, r, known.Run())
+			var err error
+			if f.lost[k] == nil {
+				f.lost[k], err = f.ask(ctx, k, r, known.Run())
 			}
-			return nil
+			return err
 		})
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	return f.each(func(k int, r pod.Remote) error {
-		if lost[k] != nil {
-			return lost[k]
+		if f.lost[k] != nil {
+			return f.lost[k]
 		}
 		return f.fetch(end, r, known.Run())
 	})
 }
 
-// ask asks one observer how far it is. Silence is no error, its cluster may be frozen or cut off; to be gone is one.
-func (f *Fleet) ask(ctx context.Context, k int, r pod.Remote, run uint32) error {
+// ask asks one observer how far it is. One that is silent is not lost, its cluster may be frozen or cut off; one that is gone is.
+func (f *Fleet) ask(ctx context.Context, k int, r pod.Remote, run uint32) (lost, silent error) {
 	ask, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	var st Status
 	err := r.Call(ask, http.MethodGet, "/status", nil, &st)
 	switch {
 	case err == nil && st.Run != run:
-		return fmt.Errorf("%s was started anew in the middle of the run: what it had seen is not known", r.Name)
+		return fmt.Errorf("%s was started anew in the middle of the run: what it had seen is not known", r.Name), nil
 	case err == nil && st.Error != "":
-		return fmt.Errorf("%s: %s", r.Name, st.Error)
+		return fmt.Errorf("%s: %s", r.Name, st.Error), nil
 	case err != nil && ctx.Err() == nil && r.Gone != nil && r.Gone(ask):
-		return fmt.Errorf("%s is gone: what it had seen is not known", r.Name)
+		return fmt.Errorf("%s is gone: what it had seen is not known", r.Name), nil
 	case err != nil:
-		return nil
+		return nil, err
 	}
 	f.mu.Lock()
 	f.last[k] = st
 	f.mu.Unlock()
-	return nil
+	return nil, nil
 }
 
 func (f *Fleet) fetch(ctx context.Context, r pod.Remote, run uint32) error {

@@ -14,6 +14,9 @@ type Group []*Observer
 // OpenGroup opens n observers.
 func OpenGroup(ctx context.Context, cfg Config, n int) (Group, error) {
 	var g Group
+	if cfg.Resume != nil {
+		cfg.pulsed = newPulsed(cfg.Resume)
+	}
 	for k := range n {
 		own := cfg
 		own.Shard, own.Shards = k, n

@@ -37,6 +37,7 @@ type Config struct {
 	Resume     *evidence.Left // of a run that goes on; nil: it begins
 	// Of several observers, this one reads the partitions whose numbers are Shard modulo Shards; 0 of 0 or 1: it reads all.
 	Shard, Shards int
+	pulsed        *pulsed // of a run that goes on, for all observers that write one pulse; nil: it has its own
 }
 
 // owns reports whether a partition is this observer's.
@@ -72,14 +73,13 @@ type Observer struct {
 	flushMu sync.Mutex // guards other
 	// mu is held while records are marked and positions move, so that the mark in the ledger is of the moment of what is written there.
 	mu    sync.Mutex
-	begun time.Duration     // of a run that goes on: what was due before is not timed
-	twice map[string]uint64 // of a run that goes on: records by source that the pulse has already and the ledger not
+	begun time.Duration // of a run that goes on: what was due before is not timed
 }
 
 // Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist
 // is an error.
 func Open(ctx context.Context, cfg Config) (*Observer, error) {
-	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}, at: map[partition]position{}, twice: map[string]uint64{}}
+	o := &Observer{cfg: cfg, tracker: evidence.NewTracker(), deadTr: evidence.NewTracker(), keys: map[string]uint64{}, other: map[string]uint64{}, at: map[partition]position{}}
 	topics := cfg.Topics
 	if cfg.DeadLetter != "" {
 		topics = append(append([]string(nil), topics...), cfg.DeadLetter)
@@ -246,9 +246,7 @@ func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
 	if f.Kind == observe.Damaged {
 		o.ledger.Mark(evidence.Corrupt, f.Stream.ID, f.Seq)
 	}
-	if o.twice[f.Stream.Source] > 0 {
-		o.twice[f.Stream.Source]--
-	} else {
+	if !o.cfg.pulsed.has(f.Stream.Source) {
 		o.pulse.Add(f.Stream.Source, now, 1)
 	}
 	if f.Due < o.begun {

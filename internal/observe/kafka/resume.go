@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"triad/internal/evidence"
 )
@@ -97,7 +98,8 @@ func (o *Observer) unmark(b []byte) ([]evidence.Top, error) {
 // the ledger, and comes again: it is not counted twice.
 func (o *Observer) restore() error {
 	left := o.cfg.Resume
-	m := left.Mark[evidence.PointKafka]
+	point := o.cfg.point(evidence.PointKafka)
+	m := left.Mark[point]
 	if m == nil {
 		return fmt.Errorf("%w: the harness was killed before the Kafka observer had written anything", evidence.ErrNotResumable)
 	}
@@ -106,22 +108,53 @@ func (o *Observer) restore() error {
 		return err
 	}
 	o.begun = o.cfg.Evidence.Now()
-	o.tracker.Restore(left.Seen[evidence.PointKafka], tops)
-	o.deadTr.Restore(left.Seen[evidence.PointDeadLetter], nil)
+	o.tracker.Restore(left.Seen[point], tops)
+	o.deadTr.Restore(left.Seen[o.cfg.point(evidence.PointDeadLetter)], nil)
 	o.seen.Store(o.tracker.Count())
 	o.deadN.Store(o.deadTr.Count())
-	for source, n := range left.Pulses[evidence.PointKafka] {
-		var written uint64
-		for _, st := range o.cfg.Evidence.Header().Streams {
-			if set := o.tracker.Seen(st.ID); set != nil && st.Source == source {
-				written += set.Len()
-			}
-		}
-		if n > written {
-			o.twice[source] = n - written
+	if o.cfg.pulsed == nil {
+		o.cfg.pulsed = newPulsed(left)
+	}
+	for _, st := range o.cfg.Evidence.Header().Streams {
+		if set := o.tracker.Seen(st.ID); set != nil {
+			o.cfg.pulsed.written(st.Source, set.Len())
 		}
 	}
 	return nil
+}
+
+// pulsed counts, by source, the records that the pulse of a run that goes on has already and no ledger. They come again, to whichever observer
+// reads them first.
+type pulsed struct {
+	mu sync.Mutex
+	n  map[string]uint64
+}
+
+func newPulsed(left *evidence.Left) *pulsed {
+	return &pulsed{n: maps.Clone(left.Pulses[evidence.PointKafka])}
+}
+
+// written takes away what is in a ledger.
+func (p *pulsed) written(source string, n uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if have := p.n[source]; have > 0 {
+		p.n[source] = have - min(have, n)
+	}
+}
+
+// has reports whether the pulse has a record that was read now, and takes it away. In a run that began now it has none.
+func (p *pulsed) has(source string) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n[source] == 0 {
+		return false
+	}
+	p.n[source]--
+	return true
 }
 
 // still demands that nothing was deleted that was never read: it would be taken for lost.

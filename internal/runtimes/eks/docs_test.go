@@ -67,7 +67,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 	tr := newTrio(t)
 	s, _ := tr.system(t, Options{}, nil)
 	var asked []kube.Right
-	for _, actions := range [][]action{s.contexts.running(canary(t)), s.contexts.removing(), s.contexts.listing()} {
+	for _, actions := range [][]action{s.contexts.running(canary(t), false), s.contexts.running(canary(t), true), s.contexts.removing(), s.contexts.listing()} {
 		for _, r := range scenario.ClusterNames {
 			for _, right := range rightsOf(actions, r) {
 				right.Namespace = ""

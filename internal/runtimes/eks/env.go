@@ -56,7 +56,7 @@ type env struct {
 
 var _ runtimes.Env = (*env)(nil)
 
-// Connect finds what the run uses and marks it. The mark is the first thing that is written.
+// Connect finds what the run uses and marks it. The mark is the first thing that is written; a run that goes on has it.
 func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
@@ -77,6 +77,13 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	}
 	if err := e.look(ctx); err != nil {
 		return nil, err
+	}
+	if session.GoesOn {
+		e.mark = s.found
+		if err := e.underWay(ctx); err != nil {
+			return nil, err
+		}
+		return e, nil
 	}
 	if e.mark, err = s.mark(ctx, session); err != nil {
 		return nil, err
@@ -222,21 +229,41 @@ func (e *env) Targets() []runtimes.Target {
 // Prometheus is not asked.
 func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
 
-// Generate tells the generator its plan.
+// share gives every stream of a plan to a pod. Nothing is made here: the shards of a load are pods that stand.
+func (e *env) share(whole agent.Plan) ([]agent.Share, error) {
+	return agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+}
+
+// underWay demands that the generators know a run that goes on, before it is decided that it does.
+func (e *env) underWay(ctx context.Context) error {
+	shares, err := e.share(agent.Plan{Scenario: *e.session.Scenario})
+	if err != nil {
+		return err
+	}
+	return agent.UnderWay(ctx, e.session.Run, shares)
+}
+
+// Generate tells the generator its plan, or takes up one that has it.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
 	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
-	// Nothing is made here: the shards of a load are pods that stand.
-	shares, err := agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+	shares, err := e.share(whole)
 	if err != nil {
 		return nil, err
 	}
 	e.generated = true
-	fleet, err := agent.Launch(ctx, whole, shares)
+	begin := agent.Launch
+	if p.Resume != nil {
+		begin = agent.Rejoin
+	}
+	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
-		// One of several may have begun.
+		// One of several may have begun. One that has another plan by now is left to whoever told it.
+		stop := context.WithoutCancel(ctx)
 		for _, s := range shares {
-			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+			if p.Resume == nil || s.UnderWay(stop, whole.Run) == nil {
+				err = errors.Join(err, s.Stop(stop))
+			}
 		}
 		return nil, err
 	}
@@ -301,13 +328,17 @@ func (e *env) kept(ctx context.Context) (time.Duration, error) {
 	return sum, nil
 }
 
-// Close removes the mark when nothing is left that it would have to be found by.
+// Close removes the mark when nothing is left that it would have to be found by. A run that could not go on may be tried again, and left its lines
+// when it was killed.
 func (e *env) Close(ctx context.Context) error {
 	for _, g := range e.generators {
 		g.Client.CloseIdleConnections()
 	}
 	for _, c := range e.readers {
 		c.CloseIdleConnections()
+	}
+	if e.session.GoesOn && !e.generated {
+		return nil
 	}
 	if e.generated && !e.purged {
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)

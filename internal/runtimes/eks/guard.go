@@ -19,17 +19,20 @@ import (
 
 // Allow says what a run of s would do and lets it pass when everything holds: the scenario is a canary's, the clusters are what they are
 // called, the rights are there, and somebody has confirmed each cluster in which something is written. It writes nothing.
-func (s *System) Allow(ctx context.Context, sc *scenario.Scenario) error {
+//
+// began is when the load of a run began that goes on; zero: the run is new. One that goes on is asked for all of it again: clusters, rights and
+// windows are what they are now, and who goes on need not be who began.
+func (s *System) Allow(ctx context.Context, sc *scenario.Scenario, began time.Time) error {
 	if err := refuse(sc); err != nil {
 		return err
 	}
-	if err := s.contexts.permit(sc, time.Now()); err != nil {
+	if err := s.contexts.permit(sc, time.Now(), began); err != nil {
 		return err
 	}
-	if err := s.guard(ctx, s.contexts.running(sc)); err != nil {
+	if err := s.guard(ctx, s.contexts.running(sc, !began.IsZero())); err != nil {
 		return err
 	}
-	s.allowed = sc
+	s.allowed, s.began = sc, began
 	return nil
 }
 

@@ -156,7 +156,7 @@ func TestNothingIsWrittenUnlessConfirmed(t *testing.T) {
 			}
 			s, said := tr.system(t, tc.o, tc.edit)
 			sc := canary(t)
-			err := s.Allow(t.Context(), sc)
+			err := s.Allow(t.Context(), sc, time.Time{})
 			for role, a := range tr {
 				if w := a.written(); len(w) > 0 {
 					t.Errorf("%s was written to: %v", role, w)
@@ -198,7 +198,7 @@ func TestThrottledForEver(t *testing.T) {
 	s, _ := tr.system(t, Options{}, nil)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, errors.New("the test has no more patience"))
 	defer cancel()
-	if err := s.Allow(ctx, canary(t)); err == nil || !strings.Contains(err.Error(), "kafka: context ctx-kafka: the API server throttles (429") {
+	if err := s.Allow(ctx, canary(t), time.Time{}); err == nil || !strings.Contains(err.Error(), "kafka: context ctx-kafka: the API server throttles (429") {
 		t.Error(err)
 	}
 }
@@ -310,7 +310,6 @@ func TestDownTakesOutWhatRunsHaveLeftAndNothingElse(t *testing.T) {
 	tr := newTrio(t)
 	dc := tr[scenario.Datacenter]
 	long, now := time.Now().Add(-time.Hour), time.Now()
-	ours := func(run string) map[string]any { return map[string]any{partOfLabel: "triad", runLabel: run} }
 	dc.leases = map[string]map[string]any{
 		"triad-run-7":       lease("triad-run-7", ours("7"), long),
 		"triad-run-8":       lease("triad-run-8", ours("8"), now),

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"triad/internal/evidence"
 	"triad/internal/kube"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -69,26 +70,39 @@ func markName(run uint32) string { return fmt.Sprintf("triad-run-%d", run) }
 // slack is what a run may take beside its load and its drain: steps before and behind them have deadlines of minutes.
 const slack = 10 * time.Minute
 
-// mark marks a run before anything of it is written. Two runs at a time would spoil each other's figures.
+// mark marks a run before anything of it is written. Two runs at a time would spoil each other's figures. A run that goes on has its mark, which
+// is made to last until its end as it is now: what sim down has taken out, somebody did not want to go on.
 func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, error) {
 	there, err := s.marks(ctx)
 	if err != nil {
 		return Mark{}, err
 	}
-	for _, m := range there {
+	var own *Mark
+	for i, m := range there {
+		if session.GoesOn && m.Run == session.Run {
+			own = &there[i]
+			continue
+		}
 		if m.Live() {
 			return Mark{}, &RefusedError{fmt.Sprintf("%s of %s is under way since %s; wait for it", m.Name, m.Holder, m.Began.Format(time.RFC3339))}
 		}
 		s.logger.Warn("an earlier run has left something behind; sim down takes it out", "mark", m.Name, "holder", m.Holder)
 	}
-	p := session.Scenario.Phases
+	now := time.Now()
 	ns := s.contexts.Clusters[scenario.Datacenter].Namespace
 	m := Mark{
-		Name: markName(session.Run), Run: session.Run, Scenario: session.Scenario.Name, Holder: host(), Began: time.Now().UTC(), Lasts: p.LoadTime() + p.Drain.D() + slack,
+		Name: markName(session.Run), Run: session.Run, Scenario: session.Scenario.Name, Holder: host(), Began: now.UTC(), Lasts: lasts(session.Scenario, now, s.began) + slack,
 		ref: kube.Ref{APIVersion: leaseAPI, Kind: "Lease", Namespace: ns, Name: markName(session.Run)},
 	}
 	c := s.clients[scenario.Datacenter]
-	return m, c.Explain(c.Create(ctx, m.lease()))
+	switch {
+	case !session.GoesOn:
+		return m, c.Explain(c.Create(ctx, m.lease()))
+	case own == nil:
+		return m, fmt.Errorf("%w: its mark, Lease %s in %s, is there no more: sim down took out what it had left, or this is another cluster", evidence.ErrNotResumable, m.Name, ns)
+	}
+	m.Began, m.Lasts = own.Began, now.Sub(own.Began)+m.Lasts
+	return m, c.Explain(c.Apply(ctx, []kube.Object{*m.lease()}, nil))
 }
 
 // lease is the mark as an object.

@@ -59,15 +59,21 @@ func (c *Contexts) way(role string) string {
 	return "port-forward"
 }
 
-// running is what a run of s does.
-func (c *Contexts) running(s *scenario.Scenario) []action {
+// running is what a run of s does, from its beginning or where it goes on.
+func (c *Contexts) running(s *scenario.Scenario, goesOn bool) []action {
 	dc, k, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Kafka].Namespace, c.Clusters[scenario.Monitoring].Namespace
 	rate, total := s.Most()
-	return append(append(c.looking(), c.striking(s)...),
+	mark := action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove it when everything is taken out again, else say in it that the run is over", marking(dc, "create", "patch", "delete")}
+	load := action{scenario.Datacenter, allowCanary, fmt.Sprintf("let the canary's generator write at most %d lines, %g/s at most, in %v", total, rate, s.Phases.LoadTime()), nil}
+	if goesOn {
+		mark.what = "find the run's Lease, say in it how long the run lasts now, and remove it when everything is taken out again, else say in it that the run is over"
+		mark.rights = marking(dc, "patch", "delete")
+		load.what = fmt.Sprintf("let the canary's generator, which was told so when the run began, write on: at most %d lines in all, %g/s at most, in %v", total, rate, s.Phases.LoadTime())
+	}
+	return append(append(c.looking(), c.striking(s, goesOn)...),
 		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
-		action{scenario.Datacenter, allowCanary, "mark the run by a Lease, and remove it when everything is taken out again, else say in it that the run is over", marking(dc, "create", "patch", "delete")},
-		action{scenario.Datacenter, allowCanary, fmt.Sprintf("let the canary's generator write at most %d lines, %g/s at most, in %v", total, rate, s.Phases.LoadTime()), nil},
+		mark, load,
 		action{scenario.Kafka, "", fmt.Sprintf("%s to the brokers: read %s, and how long it keeps its records, as %s", c.way(scenario.Kafka), canaryTopic, canaryUser), reading(k, true)},
 		action{scenario.Kafka, "", "port-forward to node exporters: clocks", nil},
 		action{scenario.Monitoring, "", c.way(scenario.Monitoring) + " to the store: search index " + canaryTopic, reading(m, true)},
@@ -77,7 +83,7 @@ func (c *Contexts) running(s *scenario.Scenario) []action {
 }
 
 // striking is what the faults of s do, and what is watched while they may.
-func (c *Contexts) striking(s *scenario.Scenario) []action {
+func (c *Contexts) striking(s *scenario.Scenario, goesOn bool) []action {
 	if len(s.Faults) == 0 {
 		return nil
 	}
@@ -95,6 +101,12 @@ func (c *Contexts) striking(s *scenario.Scenario) []action {
 		if f.For > 0 {
 			a.what += fmt.Sprintf(", for %v", f.For)
 		}
+		if goesOn {
+			a.what += "; not when it was due before the run goes on"
+			if f.Kind == "broker-roll" {
+				a.what += ", and what the operator was asked for then is taken back"
+			}
+		}
 		for _, r := range k.rights {
 			r.Namespace = c.Clusters[k.role].Namespace
 			a.rights = append(a.rights, r)
@@ -104,15 +116,24 @@ func (c *Contexts) striking(s *scenario.Scenario) []action {
 	return out
 }
 
+// lasts is how long a run lasts from now, with its drain. began is when the load of one that goes on began; zero: it begins now.
+func lasts(s *scenario.Scenario, now, began time.Time) time.Duration {
+	load := s.Phases.LoadTime()
+	if !began.IsZero() {
+		load = max(load-now.Sub(began), 0)
+	}
+	return load + s.Phases.Drain.D()
+}
+
 // permit says why the faults of a scenario may not strike now: without limits, and outside of the window, none may.
-func (c *Contexts) permit(s *scenario.Scenario, now time.Time) error {
+func (c *Contexts) permit(s *scenario.Scenario, now, began time.Time) error {
 	if len(s.Faults) == 0 {
 		return nil
 	}
 	if c.Faults == nil {
 		return &RefusedError{fmt.Sprintf("%s has no faults: a scenario that breaks something needs a maintenance window and abort conditions there; see docs/production-safety.md", c.File)}
 	}
-	if err := c.Faults.Window.holds(now, s.Phases.LoadTime()+s.Phases.Drain.D()); err != nil {
+	if err := c.Faults.Window.holds(now, lasts(s, now, began)); err != nil {
 		return &RefusedError{fmt.Sprintf("%s: faults.window: %v", c.File, err)}
 	}
 	return nil

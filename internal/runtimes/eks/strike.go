@@ -377,15 +377,15 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	if err := e.may(ctx, kind, 0); err != nil {
 		return nil, err
 	}
-	c, ns := e.clients[scenario.Kafka], e.contexts.Clusters[scenario.Kafka].Namespace
-	sets, err := c.List(ctx, kube.PodSetAPI, "StrimziPodSet", ns, "strimzi.io/cluster=triad")
+	c := e.clients[scenario.Kafka]
+	sets, err := e.podSets(ctx, false)
 	if err != nil {
-		return nil, c.Explain(err)
+		return nil, err
 	}
 	if len(sets) == 0 {
 		return nil, errors.New("no StrimziPodSet of the brokers")
 	}
-	r := &rolling{e: e, before: map[types.UID]bool{}}
+	r := &rolling{e: e, before: map[types.UID]bool{}, sets: sets}
 	brokers, err := e.pods(ctx, scenario.Kafka, "kafka")
 	if err != nil {
 		return nil, err
@@ -395,15 +395,52 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	}
 	e.watch.struck(time.Now())
 	for i := range sets {
-		o := kube.Object{Object: map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSet", "metadata": map[string]any{"namespace": ns, "name": sets[i].GetName()}}}
-		r.sets = append(r.sets, *o.DeepCopy())
+		o := sets[i].DeepCopy()
 		o.SetAnnotations(map[string]string{rollRequest: "true"})
-		if err := c.Apply(ctx, []kube.Object{o}, nil); err != nil {
+		if err := c.Apply(ctx, []kube.Object{*o}, nil); err != nil {
 			return nil, errors.Join(c.Explain(err), r.Heal(context.WithoutCancel(ctx)))
 		}
 	}
 	e.gate.kind, e.gate.last = kind, r
 	return r, nil
+}
+
+// podSets are the brokers' sets of pods, or those alone of which the operator is still asked; each by its name alone, so that applying it takes
+// back what Triad has asked for.
+func (s *System) podSets(ctx context.Context, asked bool) ([]kube.Object, error) {
+	c, ns := s.clients[scenario.Kafka], s.contexts.Clusters[scenario.Kafka].Namespace
+	sets, err := c.List(ctx, kube.PodSetAPI, "StrimziPodSet", ns, "strimzi.io/cluster=triad")
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	var out []kube.Object
+	for i := range sets {
+		if !asked || sets[i].GetAnnotations()[rollRequest] == "true" {
+			out = append(out, kube.Object{Object: map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSet", "metadata": map[string]any{"namespace": ns, "name": sets[i].GetName()}}})
+		}
+	}
+	return out, nil
+}
+
+// takeBack takes back what a harness that was killed has asked of the operator, because nobody watched what came of it: brokers that were not
+// reached yet stay. What somebody else has asked for stands.
+func (s *System) takeBack(ctx context.Context, sc *scenario.Scenario) ([]string, error) {
+	if !slices.ContainsFunc(sc.Faults, func(f scenario.Fault) bool { return f.Kind == "broker-roll" }) {
+		return nil, nil
+	}
+	sets, err := s.podSets(ctx, true)
+	if err != nil || len(sets) == 0 {
+		return nil, err
+	}
+	c := s.clients[scenario.Kafka]
+	if err := c.Apply(ctx, sets, nil); err != nil {
+		return nil, c.Explain(err)
+	}
+	stand, err := s.podSets(ctx, true)
+	if err != nil || len(stand) == len(sets) {
+		return nil, err
+	}
+	return []string{"kafka: the restart of every broker that the operator was asked for"}, nil
 }
 
 // rolling is a rolling restart by the operator.

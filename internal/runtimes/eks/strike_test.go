@@ -70,7 +70,7 @@ func TestFaultsNeedTheFilesPermission(t *testing.T) {
 				tr[scenario.Kafka].denied = []string{tc.denied}
 			}
 			s, said := tr.system(t, Options{Confirmed: tc.confirmed}, tc.edit)
-			err := s.Allow(t.Context(), failover(t))
+			err := s.Allow(t.Context(), failover(t), time.Time{})
 			if tc.want == "" {
 				for _, w := range []string{"fault broker-kill at during: delete the pod of one broker", "the run is given up", "WRITE"} {
 					if err != nil || !strings.Contains(said.String(), w) {

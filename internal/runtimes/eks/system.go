@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"triad/internal/kube"
 	"triad/internal/manifests"
@@ -39,10 +40,15 @@ type System struct {
 	logger    *slog.Logger
 	clients   map[string]*kube.Client // by role
 	allowed   *scenario.Scenario      // the one run that was let pass
+	began     time.Time               // when its load began, when it goes on; zero: it is new
+	found     Mark                    // of a run that goes on
 	openStore func() (*store, error)  // the way through the API server; a test has a store of its own
 }
 
-var _ runtimes.Runtime = (*System)(nil)
+var (
+	_ runtimes.Runtime  = (*System)(nil)
+	_ runtimes.Rejoiner = (*System)(nil)
+)
 
 // New returns the runtime. Nothing is read or asked before Allow.
 func New(o Options) *System {
@@ -63,6 +69,19 @@ func (s *System) Up(_ context.Context, session runtimes.Session) error {
 		return &RefusedError{"the run was not confirmed"}
 	}
 	return nil
+}
+
+// Rejoin finds the mark of a run that goes on, and lets go of what its killed harness had asked for. A pod that was held down nobody holds any
+// more, and its owner makes it again.
+func (s *System) Rejoin(ctx context.Context, session runtimes.Session) ([]string, error) {
+	if err := s.Up(ctx, session); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.found, err = s.mark(ctx, session); err != nil {
+		return nil, err
+	}
+	return s.takeBack(ctx, session.Scenario)
 }
 
 // CollectLogs collects nothing: logs of clusters that are not Triad's are not copied to where the harness runs.

@@ -105,11 +105,24 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if p.Resume != nil {
 		begin = agent.Rejoin
 	}
+	e.generated = true
 	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
 		return nil, err // not a nil *Fleet, which is no nil Generation
 	}
 	return fleet, nil
+}
+
+// underWay demands that the generators know a run that goes on, before it is decided that it does.
+func (e *env) underWay(ctx context.Context) error {
+	if !e.session.GoesOn {
+		return nil
+	}
+	shares, err := e.share(agent.Plan{Scenario: *e.session.Scenario})
+	if err != nil {
+		return err
+	}
+	return agent.UnderWay(ctx, e.session.Run, shares)
 }
 
 // share gives every stream of a plan to a pod.

@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"triad/internal/evidence"
 	"triad/internal/kube"
 	"triad/internal/load/agent"
 	"triad/internal/manifests"
@@ -32,9 +33,8 @@ const (
 	agentPort  = 9400
 )
 
-// makeShards makes an Indexed Job for each load that pods made for the run send, and waits for them. A run that goes on finds its own.
+// makeShards makes an Indexed Job for each load that pods made for the run send, and waits for its pods.
 func (e *env) makeShards(ctx context.Context) error {
-	made := map[int]kube.Ref{}
 	for i, l := range e.session.Scenario.Load {
 		if shards(l) == 0 {
 			continue
@@ -43,19 +43,7 @@ func (e *env) makeShards(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
-		ref := kube.RefOf(&job)
-		c := e.clients[ref.Namespace]
-		if _, err := c.Get(ctx, ref); kube.IsNotFound(err) {
-			if err := c.Create(ctx, &job); err != nil {
-				return fmt.Errorf("shards of %s: %w", l.Source, err)
-			}
-		}
-		e.jobs[ref.Namespace] = append(e.jobs[ref.Namespace], ref)
-		made[i] = ref
-	}
-	for i, ref := range made {
-		l := e.session.Scenario.Load[i]
-		pods, err := e.awaitPods(ctx, ref.Namespace, ref.Name, shards(l))
+		pods, err := e.makePods(ctx, job.GetNamespace(), &job, shards(l))
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
@@ -99,6 +87,24 @@ func (e *env) sweepJobs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makePods makes a Job of the run and returns its pods. A run that goes on has its own already: in pods that were made now nobody would know it.
+func (e *env) makePods(ctx context.Context, cluster string, job *kube.Object, n int) ([]pod.Remote, error) {
+	c, ref := e.clients[cluster], kube.RefOf(job)
+	if e.session.GoesOn {
+		_, err := c.Get(ctx, ref)
+		if kube.IsNotFound(err) {
+			err = fmt.Errorf("%w: Job %s is there no more, and what its pods knew is gone: it ends itself %v after the time of its run", evidence.ErrNotResumable, ref.Name, shardSlack)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err := c.Create(ctx, job); err != nil {
+		return nil, err
+	}
+	e.jobs[cluster] = append(e.jobs[cluster], ref)
+	return e.awaitPods(ctx, cluster, ref.Name, n)
 }
 
 // awaitPods waits until a Job has a ready pod for each index, and returns them in this order.
@@ -244,6 +250,9 @@ func producing(spec map[string]any) {
 
 // endShards removes the Jobs of the run.
 func (e *env) endShards(ctx context.Context) error {
+	if e.session.GoesOn && !e.generated {
+		return nil // it can be tried again
+	}
 	var errs []error
 	for cluster, jobs := range e.jobs {
 		errs = append(errs, e.clients[cluster].Delete(ctx, jobs, shardTime))
@@ -260,17 +269,14 @@ func (e *env) makeObservers(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	if err := e.loadOwn(ctx, Kafka); err != nil {
-		return err
+	if !e.session.GoesOn {
+		if err := e.loadOwn(ctx, Kafka); err != nil {
+			return err
+		}
 	}
 	job := e.besideBrokers("observers", n, "observer", "observer")
-	if err := e.clients[Kafka].Create(ctx, &job); err != nil {
-		return fmt.Errorf("observers: %w", err)
-	}
-	e.jobs[Kafka] = append(e.jobs[Kafka], kube.RefOf(&job))
 	var err error
-	e.observers, err = e.awaitPods(ctx, Kafka, job.GetName(), n)
-	if err != nil {
+	if e.observers, err = e.makePods(ctx, Kafka, &job, n); err != nil {
 		return fmt.Errorf("observers: %w", err)
 	}
 	return nil

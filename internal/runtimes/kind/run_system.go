@@ -213,6 +213,7 @@ type env struct {
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
 	searching searchers
+	generated bool // the generators have the run
 }
 
 var (
@@ -261,7 +262,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.storeAccess(ctx); err != nil {
 		return nil, err
 	}
-	for _, find := range []func(context.Context) error{e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators} {
+	for _, find := range []func(context.Context) error{e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators, e.underWay} {
 		if err := find(ctx); err != nil {
 			return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
 		}
