@@ -34,7 +34,7 @@ requires: [evidence, load, faults, loss]
 
 // TestKindResume kills the harness with kill -9 in the middle of a run on real clusters, once in the calm, once while a link is cut, and with
 // observers and shards in pods, of which one observer goes while the harness is dead; and goes on. Whatever the machine's speed: nothing is lost,
-// what the harness was to send meanwhile is dropped, and the result says when it was dead.
+// nothing is dropped, and the result says when it was dead.
 func TestKindResume(t *testing.T) {
 	binary := os.Getenv("TRIAD_SIM_BINARY")
 	if os.Getenv("TRIAD_KIND_TESTS") == "" || binary == "" {
@@ -114,7 +114,7 @@ func TestKindResume(t *testing.T) {
 					}
 				}
 			}
-			if len(res.Resumed) != 1 || res.Resumed[0].Dropped == 0 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged || res.Totals.Acknowledged == 0 {
+			if len(res.Resumed) != 1 || res.Resumed[0].Dropped != 0 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged || res.Totals.Acknowledged == 0 {
 				t.Errorf("resumed %+v, totals %+v\n%s", res.Resumed, res.Totals, said)
 			}
 			if again, said := start("--resume", run); again.Wait() == nil || !strings.Contains(said.String(), "has ended") {

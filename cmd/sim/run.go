@@ -144,10 +144,9 @@ file for each class of runner; one of another machine, load or scenario is incon
 --resume RUN goes on with a run whose harness was killed (kill -9, a lost machine), on
 real clusters, where generators and system went on without it. It stays the same run:
 same directory, same records, same schedule. What was left of faults is healed first;
-what the harness was to send itself meanwhile is dropped, not lost; what went through
-Kafka meanwhile is read now. The result says when nobody watched, and what rests on that
-time is inconclusive. A run that has ended, or is under way still, is refused. On eks
---contexts is given again, and everything is asked again.`,
+what went through Kafka meanwhile is read now. The result says when nobody watched, and
+what rests on that time is inconclusive. A run that has ended, or is under way still, is
+refused. On eks --contexts is given again, and everything is asked again.`,
 		Example: `  sim run smoke
   sim run scenarios/broker-failover.yaml --runtime kind
   sim run burst --seed 7 --reports /var/tmp/reports

@@ -57,8 +57,8 @@ func (j *judge) resumed() []Resumed {
 	return out
 }
 
-// droppedIn counts the records that the harness was to send itself in a span and never attempted. Generators elsewhere go on without it,
-// and what they drop is their own.
+// droppedIn counts the records that the harness was to send itself in a span and never attempted, as it did on kind until November 2026.
+// Generators elsewhere go on without it, and what they drop is their own.
 func (j *judge) droppedIn(g Span) uint64 {
 	var n uint64
 	for _, s := range j.acc.streams {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,13 +18,11 @@ var ErrNotResumable = errors.New("the run cannot go on")
 
 // Left is what a run whose harness was killed had written, as far as going on needs it.
 type Left struct {
-	Last    time.Duration                    // the last sign of life of the harness
-	Events  []Event                          //
-	Seen    map[string]map[uint32]*stats.Set // by point and stream: what was seen there
-	Mark    map[string][]byte                // by point: how far its observer was
-	Pulses  map[string]map[string]uint64     // by point and source: records counted
-	Intents map[string]time.Duration         // by generator of the harness: the end of its last intent
-	Acked   map[string]uint64                // by the same: records that were acknowledged
+	Last   time.Duration                    // the last sign of life of the harness
+	Events []Event                          //
+	Seen   map[string]map[uint32]*stats.Set // by point and stream: what was seen there
+	Mark   map[string][]byte                // by point: how far its observer was
+	Pulses map[string]map[string]uint64     // by point and source: records counted
 }
 
 // Resumable says why nothing can go on in a run directory: it has ended, or had not begun; nil when it may.
@@ -40,11 +37,11 @@ func Resumable(dir string, h Header) error {
 }
 
 // Reopen goes on with the directory of a run whose harness was killed. Torn ends are cut off, what comes is appended, and the ledger of
-// the final reading, which is made once more, begins anew. own are the generators whose ledgers the harness writes itself.
+// the final reading, which is made once more, begins anew.
 //
 // A ledger with marks is cut behind its last one: its observer reads again from there, and what it had written behind it is seen once
 // more and no duplicate.
-func Reopen(dir string, own []string) (_ *Writer, _ *Left, err error) {
+func Reopen(dir string) (_ *Writer, _ *Left, err error) {
 	h, err := ReadHeader(dir)
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +55,6 @@ func Reopen(dir string, own []string) (_ *Writer, _ *Left, err error) {
 	w := &Writer{Dir: dir, header: h, ledgers: map[string]*Ledger{}, keep: map[string]int64{}}
 	left := &Left{
 		Seen: map[string]map[uint32]*stats.Set{}, Mark: map[string][]byte{}, Pulses: map[string]map[string]uint64{},
-		Intents: map[string]time.Duration{}, Acked: map[string]uint64{},
 	}
 	events := filepath.Join(dir, EventsFile)
 	// Opened first and locked: two harnesses that write one directory would leave neither's evidence.
@@ -80,8 +76,7 @@ func Reopen(dir string, own []string) (_ *Writer, _ *Left, err error) {
 		return nil, nil, err
 	}
 	for _, path := range ledgers {
-		point := strings.TrimSuffix(filepath.Base(path), ledgerExt)
-		if IsGenerator(point) && !slices.Contains(own, strings.TrimPrefix(point, PointSent)) {
+		if IsGenerator(strings.TrimSuffix(filepath.Base(path), ledgerExt)) {
 			return refuse("it was killed while it collected the ledgers of its generators, behind its end; sim report says what there is")
 		}
 	}
@@ -199,7 +194,7 @@ func (left *Left) readLedger(w *Writer, path string) error {
 		}
 		return nil
 	}
-	intent, d, err := readLedger(path, filepath.Base(path), add, func(m []byte) { mark, marked = bytes.Clone(m), true }, func(end int64) {
+	_, d, err := readLedger(path, filepath.Base(path), add, func(m []byte) { mark, marked = bytes.Clone(m), true }, func(end int64) {
 		if marked || mark == nil {
 			keep = end
 		}
@@ -216,15 +211,7 @@ func (left *Left) readLedger(w *Writer, path string) error {
 	}
 	w.keep[point] = keep
 	left.Mark[point] = mark
-	if !IsGenerator(point) {
-		left.Seen[point] = sets
-		return nil
-	}
-	name := strings.TrimPrefix(point, PointSent)
-	left.Intents[name] = intent
-	for _, set := range sets {
-		left.Acked[name] += set.Len()
-	}
+	left.Seen[point] = sets
 	return nil
 }
 

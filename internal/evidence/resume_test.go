@@ -31,7 +31,7 @@ func reopens(t *testing.T, torn int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Reopen(dir, nil); !errors.Is(err, ErrNotResumable) {
+	if _, _, err := Reopen(dir); !errors.Is(err, ErrNotResumable) {
 		t.Errorf("a run that is under way: %v", err)
 	}
 	if err := w.Begin(time.Now().Add(-20 * time.Second)); err != nil {
@@ -40,12 +40,10 @@ func reopens(t *testing.T, torn int) {
 	part := func(w *Writer, from, to uint64, mark string) {
 		t.Helper()
 		kafka, err1 := w.Ledger(PointKafka)
-		sent, err2 := w.Ledger(PointSent + "control")
-		id, err3 := w.Hists.Key(HistKey{Metric: "kafka_latency", Source: "control", Topic: "t"})
-		if err := errors.Join(err1, err2, err3, sent.Intent(time.Duration(to)*time.Second)); err != nil {
+		id, err2 := w.Hists.Key(HistKey{Metric: "kafka_latency", Source: "control", Topic: "t"})
+		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
-		sent.MarkSpan(Acked, 0, stats.Span{Lo: from, Hi: to})
 		kafka.MarkSpan(Seen, 0, stats.Span{Lo: from, Hi: to})
 		w.Hists.Record(id, time.Duration(from)*time.Second, time.Millisecond)
 		at := time.Duration(from) * time.Second
@@ -53,7 +51,7 @@ func reopens(t *testing.T, torn int) {
 		if err := errors.Join(
 			w.Series.Add(at, Sample{PulseSeries, Labels{"point": PointKafka, "source": "control"}, float64(to - from)}, Sample{StallSeries, Labels{}, float64(from)}),
 			w.Events.Add(Event{At: at, Kind: EventNote, Name: fmt.Sprint(from)}),
-			kafka.FlushTo(at, &mu, func() []byte { return []byte(mark) }), sent.Flush(at), w.Flush(),
+			kafka.FlushTo(at, &mu, func() []byte { return []byte(mark) }), w.Flush(),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +72,7 @@ func reopens(t *testing.T, torn int) {
 	if err := w.closeFiles(); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range []string{EventsFile, SeriesName, HistsName, "ledger/kafka.led", "ledger/sent-control.led"} {
+	for _, f := range []string{EventsFile, SeriesName, HistsName, "ledger/kafka.led"} {
 		h, err := os.OpenFile(filepath.Join(dir, f), os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -84,7 +82,7 @@ func reopens(t *testing.T, torn int) {
 		}
 		h.Close()
 	}
-	w, _, err = Reopen(dir, []string{"control"})
+	w, _, err = Reopen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,14 +93,14 @@ func reopens(t *testing.T, torn int) {
 	if err := w.Abandon(); err != nil {
 		t.Fatal(err)
 	}
-	w, left, err := Reopen(dir, []string{"control"})
+	w, left, err := Reopen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if now := w.Now(); now < 20*time.Second || now > 200*time.Second {
 		t.Errorf("it is %v after the start, which was 20s ago", now)
 	}
-	if left.Last != 5*time.Second || string(left.Mark[PointKafka]) != "at 8" || left.Intents["control"] != 8*time.Second || left.Acked["control"] != 8 || left.Pulses[PointKafka]["control"] != 8 {
+	if left.Last != 5*time.Second || string(left.Mark[PointKafka]) != "at 8" || left.Pulses[PointKafka]["control"] != 8 {
 		t.Errorf("left %+v", left)
 	}
 	if got := left.Seen[PointKafka][0]; got == nil || got.Len() != 8 {
@@ -116,14 +114,13 @@ func reopens(t *testing.T, torn int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var seen, acked stats.Set
+	var seen stats.Set
 	var again uint64
 	r.Ledger(PointKafka, func(e Entry) error {
 		again += e.Span.Len()
 		seen.AddSpan(e.Span)
 		return nil
 	})
-	r.Ledger(PointSent+"control", func(e Entry) error { acked.AddSpan(e.Span); return nil })
 	var pulses float64
 	r.Series(func(_ time.Duration, s Sample) error {
 		if s.Name == PulseSeries {
@@ -136,13 +133,13 @@ func reopens(t *testing.T, torn int) {
 	if len(r.Damage) > 0 || r.CutShort() {
 		t.Errorf("damage %v, cut short %v", r.Damage, r.CutShort())
 	}
-	if again != 12 || seen.Len() != 12 || acked.Len() != 12 || pulses != 12 || recorded != 3 || len(r.Events) != 3 {
-		t.Errorf("%d sightings of %d records, %d acknowledged, %v pulses, %d latencies, %d events", again, seen.Len(), acked.Len(), pulses, recorded, len(r.Events))
+	if again != 12 || seen.Len() != 12 || pulses != 12 || recorded != 3 || len(r.Events) != 3 {
+		t.Errorf("%d sightings of %d records, %v pulses, %d latencies, %d events", again, seen.Len(), pulses, recorded, len(r.Events))
 	}
 	if _, err := os.Stat(filepath.Join(dir, "ledger", "search.led")); err == nil {
 		t.Error("the final reading of the store was not begun anew")
 	}
-	if _, _, err := Reopen(dir, []string{"control"}); !errors.Is(err, ErrNotResumable) {
+	if _, _, err := Reopen(dir); !errors.Is(err, ErrNotResumable) {
 		t.Errorf("a closed run: %v", err)
 	}
 }
@@ -174,7 +171,7 @@ func TestReopenRefuses(t *testing.T) {
 		if err := errors.Join(spoil(w), w.closeFiles()); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := Reopen(dir, nil); !errors.Is(err, ErrNotResumable) {
+		if _, _, err := Reopen(dir); !errors.Is(err, ErrNotResumable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -95,9 +95,6 @@ func (g *Generator) drive(ctx context.Context) error {
 
 // tooLate says whether a record is dropped.
 func (d *driver) tooLate(s *streamState, now time.Duration) bool {
-	if d.cfg.Resume != nil && s.due < d.cfg.Resume.From {
-		return true
-	}
 	late := max(now-s.due, 0)
 	return late-min(late, d.blocked) > maxLag || now > d.end
 }

@@ -83,19 +83,9 @@ type Config struct {
 	Sink     Sink
 	Evidence Evidence
 	Logger   *slog.Logger
-	// Resume is set when the generator goes on for one that was killed.
-	Resume *Resume
 	// Sabotage changes a record before it is sent, for the self-test only: it returns how many times to send it (0:
 	// acknowledge and forget).
 	Sabotage func(r *Record) (times int)
-}
-
-// Resume is where a generator goes on for one that was killed with the harness. What was due in the intents of that one has its outcome in
-// the ledger, or has none and is unknown; what was due behind them and before From was never attempted, and is dropped.
-type Resume struct {
-	Intent time.Duration // end of the last intent
-	From   time.Duration // the first moment from which records are sent again
-	Acked  uint64        // acknowledged before
 }
 
 // Generator drives the streams of one instance. Create it with New and Run it once.
@@ -159,11 +149,7 @@ func New(cfg Config) (*Generator, error) {
 			settled: g.outcomes.stream(st.ID),
 		}
 		g.planned += schedule.Count(cfg.Scenario, *st, 1<<62)
-		more := s.advance()
-		for more && cfg.Resume != nil && s.due < cfg.Resume.Intent {
-			more = s.advance()
-		}
-		if more {
+		if s.advance() {
 			g.queue = append(g.queue, s)
 		}
 	}
@@ -183,9 +169,6 @@ func New(cfg Config) (*Generator, error) {
 // Progress returns the counts so far.
 func (g *Generator) Progress() Progress {
 	acked, unknown := g.outcomes.counts()
-	if g.cfg.Resume != nil {
-		acked += g.cfg.Resume.Acked
-	}
 	return Progress{g.planned, g.attempted.Load(), acked, unknown, g.dropped.Load()}
 }
 

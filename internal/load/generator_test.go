@@ -54,9 +54,6 @@ func drive(t *testing.T, text string, sink Sink, during func(g *Generator)) driv
 		if f, ok := sink.(slowMaker); ok {
 			cfg.Sabotage = f.make
 		}
-		if r, ok := sink.(resuming); ok {
-			cfg.Resume, cfg.Start = &r.at, time.Now().Add(-r.at.From)
-		}
 		g, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -321,33 +318,4 @@ func BenchmarkSchedule(b *testing.B) {
 	b.ReportMetric(float64(p99.Nanoseconds())/1e3, "lag-p99-us")
 	b.ReportMetric(float64(p.Dropped), "dropped")
 	b.ReportMetric(rate, "lines/s")
-}
-
-// resuming is a sink of a generator that goes on for one that was killed.
-type resuming struct {
-	funcSink
-
-	at Resume
-}
-
-// What the killed generator may have attempted is left to its ledger, what was due while nobody was there is dropped, and what is due from
-// then on is sent in time.
-func TestGoesOn(t *testing.T) {
-	sent := &stats.Set{}
-	d := drive(t, "phases: {before: 10s}\nload: [{source: service, rate: 10/s}]\n", resuming{
-		func(r Record) error { sent.Add(r.Seq); return nil },
-		Resume{Intent: 3 * time.Second, From: 6 * time.Second, Acked: 25},
-	}, nil)
-	if sent.Len() != 90 || sent.Has(59) || !sent.Has(60) {
-		t.Errorf("sent %d records, the 60th %v", sent.Len(), sent.Has(59))
-	}
-	if n := d.count(evidence.Dropped); n != 30 {
-		t.Errorf("%d dropped, not the 30 that were due from 3 s to 6 s", n)
-	}
-	if n := d.count(evidence.Acked); n != 90 || d.gen.Progress().Acked != 115 {
-		t.Errorf("%d acknowledged in the ledger, %d in all", n, d.gen.Progress().Acked)
-	}
-	if p99, _ := d.lag.Quantile(0.99); p99 > time.Millisecond {
-		t.Errorf("what was sent was %v late", p99)
-	}
 }

@@ -25,7 +25,7 @@ const (
 // drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
 func (r *runner) drive(ctx, after context.Context) error {
 	pulse := evidence.NewPulse(r.w.Series, "ledger", r.w.Header().PulseEvery)
-	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse, Resume: r.left, From: r.w.Now()})
+	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse, GoesOn: r.left != nil})
 	if err != nil {
 		return fmt.Errorf("start the load: %w", err)
 	}

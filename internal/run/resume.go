@@ -28,17 +28,8 @@ func Resumable(dir string, h evidence.Header, s *scenario.Scenario) error {
 
 // reopen takes up the directory of a run that goes on.
 func (r *runner) reopen() error {
-	own := map[string]bool{}
-	var names []string
-	for _, st := range r.Scenario.Streams() {
-		// Those that enter at the broker and are not shared by pods are driven by the harness.
-		if st.Enter == "kafka" && r.Scenario.Load[st.Load].Parallelism == 0 && !own[st.Source] {
-			own[st.Source] = true
-			names = append(names, st.Source)
-		}
-	}
 	var err error
-	if r.w, r.left, err = evidence.Reopen(r.Resume, names); err != nil {
+	if r.w, r.left, err = evidence.Reopen(r.Resume); err != nil {
 		return err
 	}
 	h := r.w.Header()

@@ -108,7 +108,7 @@ func (e outlivingEnv) Close(context.Context) error { return nil }
 // Generate starts generators that write beside the run's directory, or finds those that were started.
 func (e outlivingEnv) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	o := e.o
-	if p.Resume == nil {
+	if !p.GoesOn {
 		var err error
 		if o.own, err = evidence.Create(filepath.Join(o.t.TempDir(), "own"), p.Evidence.Header(), o.s); err != nil {
 			return nil, err

@@ -192,17 +192,8 @@ type LoadPlan struct {
 	Start    time.Time
 	Evidence *evidence.Writer
 	Pulse    *evidence.Pulse
-	// Resume is what a run that goes on has left: generators that outlived the harness are left alone, and its own go on From.
-	Resume *evidence.Left
-	From   time.Duration
-}
-
-// GoesOn is where a generator of the harness goes on; nil when the run began now.
-func (p LoadPlan) GoesOn(source string) *load.Resume {
-	if p.Resume == nil {
-		return nil
-	}
-	return &load.Resume{Intent: p.Resume.Intents[source], From: p.From, Acked: p.Resume.Acked[source]}
+	// GoesOn: the generators outlived the harness, and are left alone.
+	GoesOn bool
 }
 
 // Generation is a load under way.

@@ -324,7 +324,7 @@ func (r *rig) killed(n int) (w *evidence.Writer, left *evidence.Left, pods []pod
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if w, left, err = evidence.Reopen(dir, nil); err != nil {
+	if w, left, err = evidence.Reopen(dir); err != nil {
 		r.t.Fatal(err)
 	}
 	return w, left, pods, kill

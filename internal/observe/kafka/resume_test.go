@@ -129,7 +129,7 @@ func TestGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.produce(60, 80) // nobody is there
-			w, left, err := evidence.Reopen(killed, nil)
+			w, left, err := evidence.Reopen(killed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -258,7 +258,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 	if _, err := adm.DeleteRecords(t.Context(), offsets); err != nil {
 		t.Fatal(err)
 	}
-	w, left, err := evidence.Reopen(killed, nil)
+	w, left, err := evidence.Reopen(killed)
 	if err != nil {
 		t.Fatal(err)
 	}

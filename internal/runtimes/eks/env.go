@@ -253,7 +253,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	}
 	e.generated = true
 	begin := agent.Launch
-	if p.Resume != nil {
+	if p.GoesOn {
 		begin = agent.Rejoin
 	}
 	fleet, err := begin(ctx, whole, shares)
@@ -261,7 +261,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 		// One of several may have begun. One that has another plan by now is left to whoever told it.
 		stop := context.WithoutCancel(ctx)
 		for _, s := range shares {
-			if p.Resume == nil || s.UnderWay(stop, whole.Run) == nil {
+			if !p.GoesOn || s.UnderWay(stop, whole.Run) == nil {
 				err = errors.Join(err, s.Stop(stop))
 			}
 		}

@@ -209,7 +209,7 @@ func TestGeneratorsAreTakenUp(t *testing.T) {
 		if err := e.underWay(t.Context()); errors.Is(err, evidence.ErrNotResumable) != (second == 8) || (err == nil) != (second == 7) || len(gens[0].told)+len(gens[1].told) > 0 {
 			t.Errorf("asked before: %v, told %v, %v", err, gens[0].told, gens[1].told)
 		}
-		gen, err := e.Generate(t.Context(), runtimes.LoadPlan{Start: time.Now().Add(-time.Hour), Evidence: w, Resume: &evidence.Left{}})
+		gen, err := e.Generate(t.Context(), runtimes.LoadPlan{Start: time.Now().Add(-time.Hour), Evidence: w, GoesOn: true})
 		if (err == nil) != (second == 7) || err != nil && !strings.Contains(err.Error(), "canary-inputgen-1 has no plan of this run any more") {
 			t.Errorf("%v", err)
 		}

@@ -102,7 +102,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 		return nil, err
 	}
 	begin := agent.Launch
-	if p.Resume != nil {
+	if p.GoesOn {
 		begin = agent.Rejoin
 	}
 	e.generated = true
