@@ -21,7 +21,7 @@ import (
 // every scrapeSeldom.
 const (
 	scrapeEvery  = time.Second
-	scrapeSeldom = 20 * time.Second
+	scrapeSeldom = 45 * time.Second
 )
 
 // remoteWriteBatch is Prometheus's default batch_send_deadline.
@@ -148,8 +148,8 @@ func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 		if !ok {
 			break
 		}
-		// What a target needs to answer is its system's time: no more than half a hundredth of it, for there are several.
-		next := began.Add(min(max(cmp.Or(t.Every, scrapeEvery), 200*took), scrapeSeldom))
+		// What a target needs to answer is its system's time: no more than a fifth of a hundredth of it, for there are several.
+		next := began.Add(min(max(cmp.Or(t.Every, scrapeEvery), 500*took), scrapeSeldom))
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Until(next)):
