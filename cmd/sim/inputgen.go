@@ -61,7 +61,7 @@ KAFKA_BROKERS, with KAFKA_USERNAME, KAFKA_PASSWORD and /etc/triad/kafka/ca.crt.`
 			if err := agent.New(cfg).Serve(c.Context(), l); err != nil && !errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			return nil
+			return told(c.Context())
 		},
 	}
 	c.Flags().StringVar(&source, "source", "", "service or system")

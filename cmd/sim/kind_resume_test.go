@@ -91,6 +91,9 @@ func TestKindResume(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			on, said := start("--resume", run)
 			_ = on.Wait() // the verdict may rest on the machine's speed
+			if _, err := os.Stat(filepath.Join(run, "result.json")); err != nil {
+				t.Fatalf("no result: %v\n%s", err, said)
+			}
 			res := result(t, run)
 			for _, k := range res.Checks {
 				t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)

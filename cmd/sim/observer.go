@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,10 +38,19 @@ KAFKA_USERNAME, KAFKA_PASSWORD and /etc/triad/kafka/ca.crt.`,
 			if err := agent.New(cfg).Serve(c.Context(), l); err != nil && !errors.Is(err, net.ErrClosed) {
 				return err
 			}
-			return nil
+			return told(c.Context())
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", ":9400", "address of the control port")
 	c.Flags().StringVar(&state, "state", "/var/lib/triad", "folder of what was seen")
 	return c
+}
+
+// told is the end of a program that serves until it is told to stop. It is no success: to a Job a pod that was evicted would be one that is
+// done, and would not come again.
+func told(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return &exitError{code: exitInterrupted, err: errInterrupted, silent: true}
 }

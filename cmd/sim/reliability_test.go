@@ -522,3 +522,20 @@ func TestScratchIsSwept(t *testing.T) {
 		p.code(t)
 	}
 }
+
+// What serves in a pod of a Job and is told to stop has not succeeded: the Job would not make the pod again.
+func TestServingIsNotDone(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	p := sim(t, t.TempDir(), "inputgen", "--source", "system", "--listen", "127.0.0.1:0", "--state", state, "--logs", state)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.code(t); code != exitInterrupted {
+		t.Errorf("code %d\n%s", code, p.text())
+	}
+}
