@@ -45,6 +45,7 @@ func (r *Runtime) Down(ctx context.Context) error {
 	_ = os.Remove(r.addedLease())
 	_ = os.Remove(r.capsLease())
 	// The lock file goes last; the folder too when nothing else is in it.
+	_ = os.Remove(filepath.Join(r.opts.StateDir, runLock))
 	_ = os.Remove(filepath.Join(r.opts.StateDir, "lock"))
 	_ = os.Remove(r.opts.StateDir)
 	return nil

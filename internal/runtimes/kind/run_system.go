@@ -213,7 +213,8 @@ type env struct {
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
 	searching searchers
-	generated bool // the generators have the run
+	unlock    func() // lets another run in
+	generated bool   // the generators have the run
 }
 
 var (
@@ -222,15 +223,24 @@ var (
 )
 
 // Connect looks up addresses and credentials.
-func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
+func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runtimes.Env, err error) {
 	rt, err := s.runtime(ctx, session.Step)
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := rt.lockRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
 	if s.plan == nil {
 		return nil, errors.New("the system was not brought up")
 	}
-	e := &env{Runtime: rt, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
+	e := &env{Runtime: rt, unlock: unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
 	}
@@ -372,6 +382,9 @@ func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {
 		t.Client.CloseIdleConnections()
+	}
+	if e.unlock != nil {
+		defer e.unlock()
 	}
 	e.searching.end()
 	err := e.endShards(ctx)

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// runLock is the file in the state folder that a run holds.
+const runLock = "run.lock"
+
 // phase is how far the making of a cluster has come.
 type phase string
 
