@@ -68,7 +68,7 @@ func (j *judge) skew(metric, source, topic string) (lo, hi time.Duration, crosse
 		if source != "" && st.Source != source || topic != "" && st.Topic != topic {
 			continue
 		}
-		var at clock // what enters at the brokers is sent by the harness itself
+		var at clock // what enters at the brokers was sent by the harness itself, and on kind, where it is sent by pods, there is one clock
 		if c := j.clocks[st.Cluster]; c != nil && st.Enter != "kafka" {
 			if c.unknown != "" {
 				return 0, 0, true, fmt.Sprintf("the clock of %s is not known to the harness: %s", st.Cluster, c.unknown)

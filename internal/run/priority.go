@@ -9,7 +9,7 @@ import (
 )
 
 // hurry asks for a priority above the system under test, where that is not in the harness's own process, and returns what gives it
-// back. The harness sends part of the load and takes the times: what it waits for a processor is its own fault and spoils a run. It
+// back. The harness takes the times: what it waits for a processor is its own fault and spoils them. It
 // uses a few hundredths of the machine, so the system loses nothing by it. Without the right to (it takes CAP_SYS_NICE) the run goes
 // on at the priority that it has; the generator's lag and the witness tell whether that was enough.
 func (r *runner) hurry() (restore func()) {

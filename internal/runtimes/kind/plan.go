@@ -109,6 +109,9 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 		for _, refs := range manifests.Used(objects) {
 			p.Images[c] = append(p.Images[c], refs...)
 		}
+		if c == Kafka { // for the pods that runs make beside the brokers
+			p.Images[c] = append(p.Images[c], p.Own.Ref)
+		}
 		sort.Strings(p.Images[c])
 		p.Images[c] = slices.Compact(p.Images[c])
 	}

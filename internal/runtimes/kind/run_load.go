@@ -64,17 +64,20 @@ func (e *env) preferGenerators(ctx context.Context) error {
 		weight = equalWeight
 	}
 	preferred := 0
-	for cluster, weight := range map[string]string{Datacenter: weight, Kafka: equalWeight} {
-		if cluster == Kafka && len(e.jobs[Kafka]) == 0 {
-			continue
-		}
+	clusters := []string{Datacenter}
+	if len(e.jobs[Kafka]) > 0 {
+		clusters = append(clusters, Kafka)
+	}
+	for _, cluster := range clusters {
 		nodes, err := e.runningNodes(ctx, cluster)
 		if err != nil {
 			return fmt.Errorf("weight of the generators: %w", err)
 		}
 		for _, n := range nodes {
-			if _, err := e.engine.Run(ctx, "update", "--cpu-shares", weight, n.Name); err != nil {
-				e.log.Warn("the node of the generators has no weight of its own", "node", n.Name, "error", err) // an engine that cannot
+			if cluster == Datacenter {
+				if _, err := e.engine.Run(ctx, "update", "--cpu-shares", weight, n.Name); err != nil {
+					e.log.Warn("the node of the generators has no weight of its own", "node", n.Name, "error", err) // an engine that cannot
+				}
 			}
 			out, err := e.sh(ctx, n.Name, preferScript)
 			if err != nil {

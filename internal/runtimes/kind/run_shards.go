@@ -177,9 +177,6 @@ func (e *env) shardJob(ctx context.Context, load int) (kube.Object, error) {
 	src, _ := scenario.FindSource(l.Source) // the scenario is valid
 	name := fmt.Sprintf("shards-%d", load)
 	if src.Cluster == Kafka {
-		if err := e.loadOwn(ctx, Kafka); err != nil {
-			return kube.Object{}, err
-		}
 		return e.besideBrokers(name, shards(l), "inputgen", owner(src.Topic), "--source", src.Kind, "--kafka"), nil
 	}
 	generator, err := e.clients[Datacenter].Get(ctx, kube.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: Datacenter, Name: shardApp(l)})
@@ -268,11 +265,6 @@ func (e *env) makeObservers(ctx context.Context) error {
 	n := e.session.Scenario.Observers
 	if n == 0 {
 		return nil
-	}
-	if !e.session.GoesOn {
-		if err := e.loadOwn(ctx, Kafka); err != nil {
-			return err
-		}
 	}
 	job := e.besideBrokers("observers", n, "observer", "observer")
 	var err error
