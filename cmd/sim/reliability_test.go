@@ -526,12 +526,25 @@ func TestScratchIsSwept(t *testing.T) {
 // What serves in a pod of a Job and is told to stop has not succeeded: the Job would not make the pod again.
 func TestServingIsNotDone(t *testing.T) {
 	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
 	state := t.TempDir()
-	p := sim(t, t.TempDir(), "inputgen", "--source", "system", "--listen", "127.0.0.1:0", "--state", state, "--logs", state)
+	p := sim(t, t.TempDir(), "inputgen", "--source", "system", "--listen", addr, "--state", state, "--logs", state)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if c, err := net.Dial("tcp", addr); err == nil { // it serves, so it hears signals too
+			c.Close()
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("it does not serve: %v\n%s", err, p.text())
+		}
+	}
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
