@@ -135,7 +135,7 @@ func (c *conn) Close() error {
 	if c.gone {
 		return nil // reset: close succeeds all the same
 	}
-	lingers := c.wpump || !c.tx.empty() || c.link.state.Load().cut[c.out] == Drop
+	lingers := c.wpump || !c.tx.empty() || c.link.state.Load().cut[c.out].silent()
 	if lingers && !c.hard {
 		c.linger = time.Now().Add(lingerTimeout)
 		c.interrupt()

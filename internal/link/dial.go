@@ -10,7 +10,8 @@ import (
 )
 
 // Dial connects through the link, with a plain net.Dialer below. A dial into a cut that rejects fails with a
-// *net.OpError of ECONNREFUSED; into one that drops it hangs until Heal, until ctx ends, or for 127 s, then ETIMEDOUT.
+// *net.OpError of ECONNREFUSED; into one that drops it hangs until the next SYN behind Heal, until ctx ends, or for 131 s, then ETIMEDOUT. Into one that holds it
+// succeeds, and what is said over it waits.
 func (l *Link) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return l.DialVia((&net.Dialer{}).DialContext)(ctx, network, addr)
 }
@@ -40,23 +41,32 @@ func (l *Link) DialVia(dial func(ctx context.Context, network, addr string) (net
 
 // passSYN returns when a SYN and its answer got through, or why they did not.
 func (l *Link) passSYN(ctx context.Context) error {
-	var giveUp, trip <-chan time.Time
-	hung := false
+	var giveUp, trip, again <-chan time.Time
+	var lost time.Time
 	for {
 		st := l.state.Load()
 		wake := trip
+		if st.has(Drop) && lost.IsZero() {
+			lost = time.Now()
+		}
 		switch {
 		case st.has(Reject):
 			l.stats.dialsRefused.Add(1)
 			return refused()
 		case st.has(Drop):
-			wake = nil
-			if !hung {
-				hung = true
+			wake, again = nil, nil
+			if giveUp == nil {
 				l.stats.dialsHung.Add(1)
 				t := time.NewTimer(synTimeout)
 				defer t.Stop()
 				giveUp = t.C
+			}
+		case !lost.IsZero():
+			wake = nil
+			if at := resent(lost, st.open(), resendSYN, evenSYN); at.Before(lost.Add(synTimeout)) { // else none is sent any more
+				t := time.NewTimer(time.Until(at))
+				defer t.Stop()
+				again = t.C
 			}
 		case st.shape.delay == 0:
 			return ctx.Err()
@@ -73,6 +83,8 @@ func (l *Link) passSYN(ctx context.Context) error {
 			return os.NewSyscallError("connect", syscall.ETIMEDOUT)
 		case <-wake:
 			return nil
+		case <-again:
+			lost, again = time.Time{}, nil
 		case <-st.changed:
 		}
 	}
@@ -98,7 +110,7 @@ func (a address) Network() string { return a.network }
 func (a address) String() string  { return a.text }
 
 // Listener returns ln with the link in front of it: what it accepts passes the link. Its Accept keeps connections back
-// while a cut drops, and resets them while it rejects.
+// while a cut drops, and behind it until the next SYN, and resets them while it rejects.
 func (l *Link) Listener(ln net.Listener) net.Listener {
 	return &listener{Listener: ln, link: l, done: make(chan struct{})}
 }
@@ -130,22 +142,35 @@ func (ln *listener) Accept() (net.Conn, error) {
 // admit waits while c may not be seen; false when it was reset.
 func (ln *listener) admit(c *conn) (bool, error) {
 	held := false
+	var lost time.Time
 	for {
 		st := ln.link.state.Load()
+		if st.has(Drop) && lost.IsZero() {
+			lost = time.Now()
+		}
+		var again <-chan time.Time
 		switch {
 		case st.has(Reject):
 			if c.abort() {
 				ln.link.stats.resets.Add(1)
 			}
 			return false, nil
-		case !st.has(Drop):
+		case st.silent():
+			if !held {
+				held = true
+				ln.link.stats.acceptsHeld.Add(1)
+			}
+		case lost.IsZero():
 			return true, nil
-		case !held:
-			held = true
-			ln.link.stats.acceptsHeld.Add(1)
+		default:
+			t := time.NewTimer(time.Until(resent(lost, st.open(), resendSYN, evenSYN)))
+			defer t.Stop()
+			again = t.C
 		}
 		select {
 		case <-st.changed:
+		case <-again:
+			lost = time.Time{}
 		case <-ln.done:
 			c.abort()
 			return false, &net.OpError{Op: "accept", Net: ln.Addr().Network(), Addr: ln.Addr(), Err: net.ErrClosed}

@@ -9,7 +9,9 @@
 // What is simpler than the real thing:
 //   - A connection survives a cut of any length: keepalive (Go: 150 s idle) and retransmission (Linux: about 15 min)
 //     give up in the real kernel and end in ETIMEDOUT.
-//   - After Heal, data and dials go on at once; TCP waits for its next retransmission, which backs off up to 2 min.
+//   - Retransmissions of data start at 208 ms whatever the round trip takes; where only acknowledgements were dropped, none is waited for, and
+//     the end of a connection that has nothing else to send is not sent again but held until Heal.
+//   - A Listener admits one connection after the other: one that waits for its SYN keeps those behind it waiting.
 //   - A rejecting cut of one direction acts on both: one reset ends a connection for both ends.
 //   - Through a Listener, a dialer that is not wrapped sees its connect succeed, because the kernel accepts for the
 //     listener: a cut that rejects resets it then, one that drops leaves it unanswered.

@@ -26,10 +26,15 @@ const (
 	// Reject answers as a packet filter that rejects, or a host without the process: open connections are reset, and
 	// dials refused with ECONNREFUSED.
 	Reject Mode = iota + 1
-	// Drop answers nothing, as a black hole: writes go into a bounded buffer and then block, reads and dials hang, until
-	// Heal or until their own deadline.
+	// Drop answers nothing, as a black hole: writes go into a bounded buffer and then block, reads and dials hang. What was lost goes
+	// again with TCP's next retransmission behind Heal, what was dialed with the next SYN, and either not behind its own deadline.
 	Drop
+	// Hold is a peer whose processes stand still: its kernel takes connections and data, nothing is lost, and all goes on at once with Heal.
+	Hold
 )
+
+// silent says whether nothing passes and nobody is told.
+func (m Mode) silent() bool { return m == Drop || m == Hold }
 
 // The two ways of a link, as indices.
 const (
@@ -51,9 +56,16 @@ const (
 	// laneSlack is how much unused time of a limited bandwidth can be caught up with: timers are late by about a
 	// millisecond, and a limit must not turn into less than it says.
 	laneSlack = 10 * time.Millisecond
-	// synTimeout is how long a dial hangs before it fails with ETIMEDOUT: 1+2+4+8+16+32+64 s, Linux' six
-	// retransmissions of a SYN (net.ipv4.tcp_syn_retries).
-	synTimeout = 127 * time.Second
+	// synTimeout is how long a dial hangs before it fails with ETIMEDOUT: 4+1+2+4+8+16+32+64 s, four even retransmissions of a SYN and six
+	// (net.ipv4.tcp_syn_retries) that back off.
+	synTimeout = 131 * time.Second
+	// resend is when TCP sends again what nobody acknowledged, and doubled each time up to resendMost (TCP_RTO_MIN and TCP_RTO_MAX of Linux, and
+	// what its timers are rounded up by: on kind seven of them took 26.5 s). A SYN goes again after a second, evenSYN times before that is
+	// doubled (net.ipv4.tcp_syn_linear_timeouts, Linux 6.5 and later).
+	resend     = 208 * time.Millisecond
+	resendSYN  = time.Second
+	evenSYN    = 4
+	resendMost = 2 * time.Minute
 	// lingerTimeout is how long a closed connection tries to get rid of what was written before it is reset, about
 	// what Linux gives an orphan (net.ipv4.tcp_orphan_retries).
 	lingerTimeout = 2 * time.Minute
@@ -62,6 +74,7 @@ const (
 // state is what is set on a link. It is never changed: a new one takes its place, and changed of the old one is closed.
 type state struct {
 	cut     [2]Mode
+	healed  [2]time.Time // when the last Drop of a way ended
 	shape   shape
 	changed chan struct{}
 }
@@ -72,6 +85,29 @@ type shape struct {
 }
 
 func (s *state) has(m Mode) bool { return s.cut[forward] == m || s.cut[back] == m }
+
+func (s *state) silent() bool { return s.cut[forward].silent() || s.cut[back].silent() }
+
+// open is when the last Drop of either way ended.
+func (s *state) open() time.Time {
+	if s.healed[forward].After(s.healed[back]) {
+		return s.healed[forward]
+	}
+	return s.healed[back]
+}
+
+// resent is when what was first lost at a time passes a way that is open since another: sent again after a first wait, so many times evenly
+// before the wait is doubled.
+func resent(lost, open time.Time, wait time.Duration, even int) time.Time {
+	for n := 1; ; n++ {
+		if lost = lost.Add(wait); !lost.Before(open) {
+			return lost
+		}
+		if n > even {
+			wait = min(2*wait, resendMost)
+		}
+	}
+}
 
 func (s *state) shaped() bool { return s.shape != shape{} }
 
@@ -143,7 +179,7 @@ func (l *Link) Cut(dir Direction, mode Mode) {
 	}
 }
 
-// Heal ends all cuts; a Shape stays. What was held is delivered in order.
+// Heal ends all cuts; a Shape stays. What was held is delivered in order: behind a Drop, when TCP sends it again.
 func (l *Link) Heal() {
 	l.update(func(s *state) { s.cut = [2]Mode{} })
 }
@@ -191,10 +227,15 @@ func (l *Link) Close() {
 func (l *Link) update(change func(*state)) {
 	l.mu.Lock()
 	old := l.state.Load()
-	next := &state{cut: old.cut, shape: old.shape, changed: make(chan struct{})}
+	next := &state{cut: old.cut, healed: old.healed, shape: old.shape, changed: make(chan struct{})}
 	change(next)
 	if l.closed {
 		next.cut = [2]Mode{Reject, Reject}
+	}
+	for way, was := range old.cut {
+		if was == Drop && next.cut[way] != Drop {
+			next.healed[way] = time.Now()
+		}
 	}
 	l.state.Store(next)
 	l.mu.Unlock()

@@ -554,7 +554,7 @@ func TestNothingIsLost(t *testing.T) {
 			for {
 				switch r.IntN(5) {
 				case 0, 1:
-					p.link.Cut(dirs[r.IntN(3)], link.Drop)
+					p.link.Cut(dirs[r.IntN(3)], []link.Mode{link.Drop, link.Hold, link.Hold, link.Hold}[r.IntN(4)])
 				case 2, 3:
 					p.link.Heal()
 				default:

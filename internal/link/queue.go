@@ -15,7 +15,8 @@ type chunk struct {
 // queue holds the chunks of one way of one connection, in order.
 type queue struct {
 	chunks []chunk
-	bytes  int // in chunks, and in the one being written
+	bytes  int       // in chunks, and in the one being written
+	lost   time.Time // when the first chunk went into a cut that drops; zero when it did not
 }
 
 func (q *queue) empty() bool { return len(q.chunks) == 0 }
@@ -42,9 +43,21 @@ func (q *queue) fail(err error, jitter float64) {
 	q.chunks = append(q.chunks, chunk{err: err, at: time.Now(), jitter: jitter})
 }
 
+// lose notes that what is queued on a way goes into a cut that drops. What has got behind an earlier one is lost anew.
+func (q *queue) lose(way int, st *state) {
+	if st.cut[way] != Drop || q.empty() {
+		return
+	}
+	now := time.Now()
+	if q.lost.IsZero() || st.healed[way].After(q.lost) && !now.Before(resent(q.lost, st.healed[way], resend, 0)) {
+		q.lost = now
+	}
+}
+
 // pop takes the first chunk off; its bytes stay counted until they are delivered.
 func (q *queue) pop() chunk {
 	c := q.chunks[0]
+	q.lost = time.Time{}
 	q.chunks[0] = chunk{}
 	if q.chunks = q.chunks[1:]; len(q.chunks) == 0 {
 		q.chunks = nil
@@ -54,11 +67,17 @@ func (q *queue) pop() chunk {
 
 func (q *queue) unpop(c chunk) { q.chunks = append([]chunk{c}, q.chunks...) }
 
-// ready returns when a chunk may be delivered on a way under st; a time that has passed means now.
-func (l *Link) ready(k *chunk, way int, st *state) time.Time {
+// ready returns when the first chunk may be delivered on a way under st; a time that has passed means now.
+func (l *Link) ready(q *queue, way int, st *state) time.Time {
+	if !q.lost.IsZero() {
+		if at := resent(q.lost, st.healed[way], resend, 0); time.Now().Before(at) {
+			return at
+		}
+	}
 	if !st.shaped() {
 		return time.Time{}
 	}
+	k := &q.chunks[0]
 	due := k.at.Add(st.shape.delay + time.Duration(k.jitter*float64(st.shape.jitter)))
 	now := time.Now()
 	if now.Before(due) || st.shape.rate == 0 || len(k.data) == 0 {

@@ -40,7 +40,7 @@ func (c *conn) arrived(p []byte, n int, err error) (int, error, bool) {
 		err = nil // with data: the next read finds out whether it was the owner's
 	}
 	st := c.link.state.Load()
-	if st.cut[c.in] != Drop {
+	if !st.cut[c.in].silent() {
 		return n, err, true
 	}
 	// Read after poke had interrupted all others: it had passed its check of the deadline before. The queue is empty,
@@ -60,12 +60,13 @@ func (c *conn) hold(p []byte, err error, st *state) {
 	if err != nil && !isTimeout(err) {
 		c.rx.fail(err, c.link.jitterFor(st))
 	}
+	c.rx.lose(c.in, st)
 	c.wake()
 }
 
 // count counts n bytes that are kept on a way.
 func (c *conn) count(st *state, way, n int) {
-	if st.cut[way] == Drop {
+	if st.cut[way].silent() {
 		c.link.stats.bytesHeld.Add(uint64(n))
 	} else if st.shaped() {
 		c.link.stats.bytesShaped.Add(uint64(n))
@@ -81,14 +82,15 @@ func (c *conn) readSlow(p []byte) (int, error) {
 			return 0, c.fail("read", os.ErrDeadlineExceeded)
 		}
 		st := c.link.state.Load()
-		if st.cut[c.in] == Drop {
+		if st.cut[c.in].silent() {
+			c.rx.lose(c.in, st)
 			// The pump reads on into the queue as the kernel into its buffer, and so knows how much the cut held.
 			c.startReadPump()
 			c.wait(st, c.rdl)
 			continue
 		}
 		room := len(p)
-		if st.cut[c.out] == Drop {
+		if st.cut[c.out].silent() {
 			// Our acknowledgements do not get through: the peer's window ends the flow.
 			room = min(room, sendBuffer-c.rahead)
 		} else {
@@ -99,7 +101,7 @@ func (c *conn) readSlow(p []byte) (int, error) {
 			c.wait(st, c.rdl)
 		case !c.rx.empty():
 			head := &c.rx.chunks[0]
-			if t := c.link.ready(head, c.in, st); time.Now().Before(t) {
+			if t := c.link.ready(&c.rx, c.in, st); time.Now().Before(t) {
 				c.wait(st, earlier(t, c.rdl))
 				continue
 			}
@@ -168,7 +170,7 @@ func (c *conn) readPump() {
 	}()
 	for {
 		st := c.link.state.Load()
-		if c.dead() != nil || c.rx.ended() || st.cut[c.in] != Drop && !st.shaped() {
+		if c.dead() != nil || c.rx.ended() || !st.cut[c.in].silent() && !st.shaped() {
 			return
 		}
 		if c.rx.bytes >= st.buffer() {

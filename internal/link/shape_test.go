@@ -160,7 +160,7 @@ func TestDialHangs(t *testing.T) {
 			if _, err := dial(t.Context()); !errors.Is(err, syscall.ETIMEDOUT) {
 				t.Errorf("dial: %v, want ETIMEDOUT", err)
 			}
-		}), 127*time.Second, 127*time.Second)
+		}), 131*time.Second, 131*time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		within(t, "dial with a deadline", took(func() {

@@ -6,9 +6,9 @@ import "sync/atomic"
 type Stats struct {
 	DialsRefused  uint64 // dials answered with ECONNREFUSED
 	DialsHung     uint64 // dials that had to wait for a cut that drops
-	AcceptsHeld   uint64 // connections that a Listener had to keep back in a cut that drops
+	AcceptsHeld   uint64 // connections that a Listener had to keep back in a cut that drops or holds
 	Resets        uint64 // connections reset, by a cut that rejects or by Reset
-	BytesHeld     uint64 // bytes that came to a cut that drops and were kept for later
+	BytesHeld     uint64 // bytes that came to a cut that drops or holds and were kept for later
 	WritesBlocked uint64 // writes that found the buffer full in a cut
 	BytesShaped   uint64 // bytes that passed with a delay or a limited bandwidth
 	Open          int    // connections open now, also closed ones that still deliver

@@ -44,9 +44,9 @@ func (c *conn) writeSlow(p []byte, n int, err error) (int, error) {
 			return n, c.fail("write", os.ErrDeadlineExceeded)
 		}
 		st := c.link.state.Load()
-		queued := c.wpump || !c.tx.empty() || st.cut[c.out] == Drop || st.shaped()
+		queued := c.wpump || !c.tx.empty() || st.cut[c.out].silent() || st.shaped()
 		room := len(p) - n
-		if st.cut[c.in] == Drop {
+		if st.cut[c.in].silent() {
 			// No acknowledgement gets back: the window ends the flow.
 			room = min(room, sendBuffer-c.wahead)
 		} else {
@@ -56,7 +56,7 @@ func (c *conn) writeSlow(p []byte, n int, err error) (int, error) {
 			room = min(room, st.chunk(), st.buffer()-c.tx.bytes)
 		}
 		if room <= 0 {
-			if !blocked && st.has(Drop) {
+			if !blocked && st.silent() {
 				blocked = true
 				c.link.stats.writesBlocked.Add(1)
 			}
@@ -66,6 +66,7 @@ func (c *conn) writeSlow(p []byte, n int, err error) (int, error) {
 		m := room
 		if queued {
 			c.tx.push(p[n:n+room], st.chunk(), c.link.jitterFor(st))
+			c.tx.lose(c.out, st)
 			c.count(st, c.out, room)
 			c.startWritePump()
 			c.wake()
@@ -114,7 +115,8 @@ func (c *conn) writePump() {
 			c.abortLocked()
 			return
 		}
-		if st.cut[c.out] == Drop && (c.closed || !c.tx.empty()) {
+		if st.cut[c.out].silent() && (c.closed || !c.tx.empty()) {
+			c.tx.lose(c.out, st)
 			c.wait(st, c.linger)
 			continue
 		}
@@ -124,7 +126,7 @@ func (c *conn) writePump() {
 			}
 			return
 		}
-		if t := c.link.ready(&c.tx.chunks[0], c.out, st); time.Now().Before(t) {
+		if t := c.link.ready(&c.tx, c.out, st); time.Now().Before(t) {
 			c.wait(st, earlier(t, c.linger))
 			continue
 		}

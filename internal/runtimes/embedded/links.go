@@ -129,7 +129,7 @@ func (s *system) FreezeCluster(_ context.Context, cluster string, _ time.Duratio
 		return nil, fmt.Errorf("no cluster %q", cluster)
 	}
 	f := &freezeFault{s: s, cluster: cluster, before: gate.Stats().Hits()}
-	gate.Cut(link.Both, link.Drop)
+	gate.Cut(link.Both, link.Hold)
 	switch cluster {
 	case scenario.Datacenter:
 		s.freezeGenerators(true)
