@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -107,16 +108,39 @@ func (s *system) sinkFor(gr group, p runtimes.LoadPlan) (load.Sink, error) {
 	case "forward":
 		return s.forwardSink(gr)
 	}
+	path, cri := s.logFile(gr)
+	w, err := source.NewRotator(source.RotatorOptions{Path: path, MaxBytes: s.cfg.logMaxBytes, MaxFiles: s.cfg.logMaxFiles, CheckEvery: kubeletCheck})
+	return &load.FileSink{W: w, CRI: cri, Start: p.Start}, err
+}
+
+// logFile is the file that a generator writes, and whether it is that of a container.
+func (s *system) logFile(gr group) (path string, cri bool) {
 	logs := filepath.Join(s.dir(scenario.Datacenter), "var/log")
+	st := gr.streams[0]
 	if file := agent.SystemFile(st.Source); file != "" {
-		w, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(logs, file), MaxBytes: s.cfg.logMaxBytes, MaxFiles: s.cfg.logMaxFiles, CheckEvery: kubeletCheck})
-		return &load.FileSink{W: w, Start: p.Start}, err
+		return filepath.Join(logs, file), false
 	}
 	id := sha256.Sum256([]byte(gr.name))
 	app := agent.Application(st.Source)
-	file := fmt.Sprintf("containers/%s-%d-%d_datacenter_%s-%s.log", app, st.Load, st.Instance, app, hex.EncodeToString(id[:]))
-	w, err := source.NewRotator(source.RotatorOptions{Path: filepath.Join(logs, file), MaxBytes: s.cfg.logMaxBytes, MaxFiles: s.cfg.logMaxFiles, CheckEvery: kubeletCheck})
-	return &load.FileSink{W: w, CRI: true, Start: p.Start}, err
+	return filepath.Join(logs, fmt.Sprintf("containers/%s-%d-%d_datacenter_%s-%s.log", app, st.Load, st.Instance, app, hex.EncodeToString(id[:]))), true
+}
+
+// openLogs makes the empty files of the generators: those of a pod and of a daemon are there before the first record is.
+func (s *system) openLogs() error {
+	for _, gr := range groups(s.session.Scenario) {
+		if gr.streams[0].Enter != "file" {
+			continue
+		}
+		path, _ := s.logFile(gr)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forwardSink sends to the aggregator in place of Fluent Bit.

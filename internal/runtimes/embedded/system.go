@@ -281,6 +281,9 @@ func (s *system) startFluentBit(_, _ context.Context) error {
 	if err := os.MkdirAll(filepath.Join(s.dir(scenario.Datacenter), "var/log/containers"), 0o755); err != nil {
 		return err
 	}
+	if err := s.openLogs(); err != nil {
+		return err
+	}
 	dial := s.ports.via("fluentd", s.net.dialer(scenario.Datacenter, scenario.Datacenter))
 	return s.add("fluent-bit", func() (runner, error) {
 		return fluentbit.New(s.fluentBit, fluentbit.Options{Root: s.dir(scenario.Datacenter), Listen: s.ports.listen("fluent-bit"), Dial: dial, Logger: s.logger.With("component", "fluent-bit")})
