@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,19 +73,14 @@ KAFKA_BROKERS, with KAFKA_USERNAME, KAFKA_PASSWORD and /etc/triad/kafka/ca.crt.`
 
 // kafkaFromPod is how a pod reaches the brokers: as Fluentd is told to in the same namespace.
 func kafkaFromPod() (brokers []string, opts []kgo.Opt, err error) {
-	const authority = "/etc/triad/kafka/ca.crt"
 	for _, v := range []string{"KAFKA_BROKERS", "KAFKA_USERNAME", "KAFKA_PASSWORD"} {
 		if os.Getenv(v) == "" {
 			return nil, nil, fmt.Errorf("%s is not set", v)
 		}
 	}
-	pem, err := os.ReadFile(authority)
+	pool, err := authority("/etc/triad/kafka/ca.crt")
 	if err != nil {
 		return nil, nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("%s: no certificate in it", authority)
 	}
 	return strings.Split(os.Getenv("KAFKA_BROKERS"), ","), []kgo.Opt{
 		// A broker that starts accepts connections many seconds before it answers on them.

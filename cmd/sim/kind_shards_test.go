@@ -47,8 +47,17 @@ func TestKindShards(t *testing.T) {
 		if n := shardLedgers(t, reports); n != 5 {
 			t.Errorf("%d ledgers of shards, want 5", n)
 		}
-		if m, err := filepath.Glob(filepath.Join(reports, "*", "ledger", evidence.PointKafka+"-[01].led")); err != nil || len(m) != 2 {
-			t.Errorf("%d ledgers of observers, want 2: %v", len(m), err)
+		for _, point := range []string{evidence.PointKafka, evidence.PointSearch} {
+			if m, err := filepath.Glob(filepath.Join(reports, "*", "ledger", point+"-[01].led")); err != nil || len(m) != 2 {
+				t.Errorf("%d ledgers of observers of %s, want 2: %v", len(m), point, err)
+			}
+		}
+		logs, err := filepath.Glob(filepath.Join(reports, "*", "logs", "sim.log"))
+		if err != nil || len(logs) != 1 {
+			t.Fatal(logs, err)
+		}
+		if b, err := os.ReadFile(logs[0]); err != nil || bytes.Contains(b, []byte("is read by the harness")) {
+			t.Errorf("pods did not read the store, %v", err)
 		}
 	})
 	t.Run("killed", func(t *testing.T) {

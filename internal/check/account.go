@@ -134,7 +134,7 @@ func (a *account) read(r *evidence.Run) {
 			s := a.byID[e.Stream]
 			if s == nil {
 				if !sent {
-					a.strays[p] += e.Span.Len()
+					a.strays[point] += e.Span.Len()
 				}
 				return nil
 			}
@@ -144,8 +144,8 @@ func (a *account) read(r *evidence.Run) {
 				s.outcome(e)
 			case point == evidence.PointKafka:
 				s.kafka.add(e, p != point)
-			case p == evidence.PointSearch:
-				s.search.add(e, false)
+			case point == evidence.PointSearch:
+				s.search.add(e, p != point)
 			case point == evidence.PointDeadLetter && e.Class == evidence.Seen:
 				s.dead.AddSpan(e.Span)
 			}

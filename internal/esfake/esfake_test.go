@@ -389,6 +389,26 @@ func TestPointInTime(t *testing.T) {
 	if d := cmp.Diff([]string{"d2", "d4", "d5", "d6", "d8", "d9", "x"}, ids(t, m)); d != "" {
 		t.Errorf("live search (-want +got):\n%s", d)
 	}
+	// Slices have every document once.
+	var parts []string
+	for k := range 3 {
+		part := ids(t, search(fmt.Sprintf(`,"slice":{"id":%d,"max":3}`, k)))
+		if len(part) < 3 {
+			t.Errorf("slice %d: %q", k, part)
+		}
+		parts = append(parts, part...)
+	}
+	if d := cmp.Diff(want, parts); d != "" {
+		t.Errorf("slices (-want +got):\n%s", d)
+	}
+	if m := search(`,"slice":{"id":2,"max":3},"track_total_hits":true,"search_after":[7]`); len(ids(t, m)) != 2 {
+		t.Errorf("behind a hit of a slice: %v", ids(t, m))
+	}
+	for _, bad := range []string{`{"slice":{"id":0,"max":2}}`, `{"pit":{"id":"` + id + `"},"slice":{"id":2,"max":2}}`, `{"pit":{"id":"` + id + `"},"slice":{"id":0,"max":1}}`} {
+		if status, _ := call(t, c, esapi.SearchRequest{Body: body(bad)}); status != 400 {
+			t.Errorf("%s: status %d", bad, status)
+		}
+	}
 	mustCall(t, c, esapi.ClosePointInTimeRequest{Body: body(`{"id":"` + id + `"}`)})
 	if status, _ := call(t, c, esapi.SearchRequest{Body: body(`{"pit":{"id":"` + id + `"}}`)}); status != 404 {
 		t.Errorf("closed point in time: status %d", status)

@@ -34,8 +34,21 @@ type request struct {
 	version   bool
 	seqNo     bool
 	pitID     string
+	slice     slice
 	keepAlive time.Duration
 	ended     bool // terminate_after took effect
+}
+
+// slice is one of several parts of a point in time: documents that lie beside each other.
+type slice struct{ id, parts uint64 }
+
+// of is the part of a shard with so many documents.
+func (s slice) of(documents uint32) (from, to uint32) {
+	if s.parts == 0 {
+		return 0, documents
+	}
+	n := uint64(documents)
+	return uint32(n * s.id / s.parts), uint32(n * (s.id + 1) / s.parts)
 }
 
 type sortKey struct {
@@ -97,6 +110,9 @@ func parseSearch(raw []byte, q url.Values) (*request, *apiError) {
 	}
 	if r.pitID != "" && (len(r.sort) > 0 || len(r.after) > 0) && !r.tieBroken() {
 		r.sort = append(r.sort, sortKey{field: "_shard_doc"})
+	}
+	if r.slice.parts > 0 && r.pitID == "" {
+		return nil, errIllegal("[slice] can only be used with [scroll] or [point-in-time] requests")
 	}
 	if len(r.after) > 0 && len(r.after) != len(r.sort) {
 		if len(r.after) != len(r.sort)-1 || !r.tieBroken() {
@@ -168,6 +184,14 @@ func (r *request) set(k string, v any) *apiError {
 			}
 			r.keepAlive = d
 		}
+	case "slice":
+		m, _ := v.(map[string]any)
+		id, err1 := strconv.ParseUint(jsonText(m["id"]), 10, 16)
+		parts, err2 := strconv.ParseUint(jsonText(m["max"]), 10, 16)
+		if err1 != nil || err2 != nil || parts < 2 || id >= parts || len(m) != 2 {
+			return errIllegal("[slice] needs a [max] greater than 1 and an [id] below it, found [%s]", jsonText(v))
+		}
+		r.slice = slice{id, parts}
 	case "version":
 		r.version = v == true
 	case "seq_no_primary_term":
@@ -314,19 +338,24 @@ func (r *request) run(shs []shard, now time.Time) (hits []hit, total int, exact 
 			}
 			from = start
 		}
+		lo, end := r.slice.of(sh.visible)
+		from = max(from, lo)
 		_, all := n.(matchAll)
 		counting := r.track >= 0
-		if all && counting && r.terminate == 0 {
+		if all && counting && r.terminate == 0 && r.slice.parts == 0 {
 			// Known without looking.
 			total += sh.shown
 			counting = false
 		}
-		first := uint32(0)
+		first := lo
 		if !counting {
 			first = from
 		}
 		collected := 0
 		for d := range sh.matches(n, first) {
+			if d >= end {
+				break
+			}
 			if r.terminate > 0 && collected == r.terminate {
 				r.ended = true // it ended early only if there was more
 				break

@@ -34,7 +34,7 @@ func ShardOf(point string, shard int) string { return point + "-" + strconv.Itoa
 
 // PointOf is the point of a ledger: that of its observer, whether it is the only one or one of several. Generators are points of their own.
 func PointOf(ledger string) string {
-	for _, point := range []string{PointKafka, PointDeadLetter} {
+	for _, point := range []string{PointKafka, PointDeadLetter, PointSearch} {
 		if shard, ok := strings.CutPrefix(ledger, point+"-"); ok {
 			if _, err := strconv.ParseUint(shard, 10, 16); err == nil {
 				return point

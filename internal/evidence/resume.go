@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,16 +92,20 @@ func Reopen(dir string) (_ *Writer, _ *Left, err error) {
 	if err = tornOnly(d, err); err != nil {
 		return nil, nil, err
 	}
+	var again []string // the store is read anew
 	for _, path := range ledgers {
-		if err := left.readLedger(w, path); err != nil {
+		if PointOf(strings.TrimSuffix(filepath.Base(path), ledgerExt)) == PointSearch {
+			again = append(again, path)
+		} else if err := left.readLedger(w, path); err != nil {
 			return nil, nil, err
 		}
 	}
 	// Nothing was changed up to here.
-	if err := os.Remove(w.LedgerPath(PointSearch)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("evidence file: %w", err)
+	for _, path := range again {
+		if err := os.Remove(path); err != nil {
+			return nil, nil, fmt.Errorf("evidence file: %w", err)
+		}
 	}
-	delete(w.keep, PointSearch)
 	if err := f.Truncate(whole); err != nil {
 		return nil, nil, fmt.Errorf("evidence file: %w", err)
 	}

@@ -526,6 +526,14 @@ func TestContainersElasticsearch(t *testing.T) {
 	if found, err := client.Found(t.Context(), "no-such-index", tokens[:1]); err != nil || found[0] {
 		t.Errorf("an index that is not there: %v, %v", found, err)
 	}
+	total, err := client.Total(t.Context(), "service-topic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes, err := client.Sizes(t.Context(), []string{"service-topic", "no-such-index"})
+	if s := sizes["service-topic"]; err != nil || len(sizes) != 1 || s.Documents != total || s.Bytes < total {
+		t.Errorf("sizes of %d documents: %v, %v", total, sizes, err)
+	}
 
 	o, err := elastic.New(elastic.Config{
 		Client: client, Indices: []string{"service-topic", "system-auth-topic"}, Scenario: r.s, PollEvery: 40, Evidence: r.w, Pulse: 100 * time.Millisecond, Cluster: "monitoring", Logger: containers.Logger(t),
@@ -551,7 +559,7 @@ func TestContainersElasticsearch(t *testing.T) {
 
 	// The final reading may find indices that are blocked for writing.
 	es.Must(http.MethodPut, "/service-topic/_settings", `{"index.blocks.read_only":true}`)
-	if err := o.Reconcile(t.Context()); err != nil {
+	if err := o.Reconcile(t.Context(), 1); err != nil {
 		t.Fatalf("reconciliation of a read-only index: %v", err)
 	}
 	es.Must(http.MethodPut, "/service-topic/_settings", `{"index.blocks.read_only":null}`)
@@ -797,7 +805,7 @@ func TestContainersConnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Reconcile(t.Context()); err != nil {
+	if err := e.Reconcile(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
 	want := account{}

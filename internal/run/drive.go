@@ -66,7 +66,10 @@ func (r *runner) guard(ctx context.Context) {
 	go func() {
 		defer close(done)
 		saw, err := g.Guard(watch, func() runtimes.Arrived {
-			return runtimes.Arrived{Acknowledged: r.gen.Progress().Acked, InKafka: r.kafka.Seen()}
+			return runtimes.Arrived{
+				Acknowledged: r.gen.Progress().Acked, InKafka: r.kafka.Seen(),
+				Due: func(before time.Time) uint64 { return r.kafka.SeenDue(before.Sub(r.start)) },
+			}
 		})
 		if saw != "" {
 			r.note(evidence.EventNote, "abort conditions", saw)
@@ -353,7 +356,8 @@ func (b *statusBoard) status() progress.Status {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if d := time.Since(b.lastAt); d >= time.Second {
+	// Pods are asked every two seconds: a count that stands still in between says nothing of the rate.
+	if d := time.Since(b.lastAt); d >= time.Second && (p.Attempted != b.last || d >= 5*time.Second) {
 		b.rate = float64(p.Attempted-b.last) / d.Seconds()
 		b.last, b.lastAt = p.Attempted, time.Now()
 	}

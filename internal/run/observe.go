@@ -32,6 +32,8 @@ type kafkaObserver interface {
 	// Run reads until ctx ends; then everything that was seen is in the evidence.
 	Run(ctx context.Context, known *observe.Known) error
 	Seen() uint64
+	// SeenDue is Seen of the records that were due before a place on the time line, by the second.
+	SeenDue(before time.Duration) uint64
 	DeadLettered() uint64
 }
 
@@ -89,6 +91,7 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 		}
 	})
 	ws.wg.Go(func() { r.store.Run(watch) })
+	ws.wg.Go(func() { r.storeSizes(watch, client) })
 	for _, t := range r.env.Targets() {
 		ws.wg.Go(func() { r.scrapeLoop(watch, t) })
 	}

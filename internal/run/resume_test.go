@@ -102,6 +102,7 @@ type outlivingEnv struct {
 }
 
 func (e outlivingEnv) Observers() []pod.Remote { return e.o.seen }
+func (e outlivingEnv) Readers() []pod.Remote   { return nil }
 
 func (e outlivingEnv) Close(context.Context) error { return nil }
 

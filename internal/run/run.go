@@ -142,23 +142,19 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	case err != nil:
 		r.interrupt = err.Error()
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
-	defer cancel()
 	if o.Resume != "" && r.back == 0 {
 		// It did not come to watching again, so nothing is decided yet: the clusters may only not be reached at the moment.
-		if r.env != nil {
-			closeEnv(closing, r.env, r.Logger)
-		}
+		r.closeEnv(user)
 		return "", errors.Join(err, r.w.Abandon())
 	}
-	if err != nil && user.Err() == nil {
+	if err != nil && user.Err() == nil { // with a time of its own: closing is what must not be left out
+		closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
 		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
 			o.Logger.Warn("logs not collected", "error", lerr)
 		}
+		cancel()
 	}
-	if r.env != nil {
-		closeEnv(closing, r.env, r.Logger)
-	}
+	r.closeEnv(user)
 	if werr := r.w.Err(); werr != nil {
 		// Everything that went wrong behind it, went wrong because of it.
 		err = &EvidenceError{Dir: r.w.Dir, Err: werr}
@@ -168,17 +164,22 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
 }
 
-// closeEnv closes an environment and waits no longer than ctx: one that hangs must not keep the evidence open.
-func closeEnv(ctx context.Context, env runtimes.Env, l *slog.Logger) {
+// closeEnv closes the environment, if there is one, and waits no longer than closeTime: one that hangs must not keep the evidence open.
+func (r *runner) closeEnv(ctx context.Context) {
+	if r.env == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- env.Close(ctx) }()
+	go func() { done <- r.env.Close(ctx) }()
 	select {
 	case err := <-done:
 		if err != nil {
-			l.Warn("environment not closed cleanly", "error", err)
+			r.Logger.Warn("environment not closed cleanly", "error", err)
 		}
 	case <-ctx.Done():
-		l.Warn("environment not closed in time")
+		r.Logger.Warn("environment not closed in time")
 	}
 }
 
@@ -439,12 +440,18 @@ func (r *runner) topics() []string {
 	return out
 }
 
-// reconcile reads the store once, exactly.
+// reconcile reads the store once, exactly: by the pods that the environment made for that, or here in as many slices as observers are asked for.
 func (r *runner) reconcile(after context.Context) error {
 	rc, cancel := context.WithTimeout(after, reconTime)
 	defer cancel()
+	var readers []elastic.Reader
+	if env, ok := r.env.(runtimes.ObserverPods); ok {
+		for _, p := range env.Readers() {
+			readers = append(readers, agent.Reader{Remote: p, Scenario: *r.Scenario, Evidence: r.w})
+		}
+	}
 	return r.step("final reconciliation", func() (string, error) {
-		if err := r.store.Reconcile(rc); err != nil {
+		if err := r.store.Reconcile(rc, r.Scenario.Observers, readers...); err != nil {
 			// The evidence says so, and loss at the store cannot be judged; the rest can.
 			r.Logger.Warn("the store could not be read whole", "error", err)
 			return "the store could not be read whole: " + err.Error(), nil

@@ -74,9 +74,11 @@ type Env interface {
 	Close(ctx context.Context) error
 }
 
-// ObserverPods is an Env that made pods which read Kafka for the harness, because the scenario asks for observers.
+// ObserverPods is an Env that made pods which read for the harness, because the scenario asks for observers. Where there are none, the harness
+// reads itself.
 type ObserverPods interface {
-	Observers() []pod.Remote // nil: the harness reads itself
+	Observers() []pod.Remote // of Kafka
+	Readers() []pod.Remote   // of the store, at the end
 }
 
 // Budgeter is an Env in which the system under test shares the processors of the harness, and which can measure what a
@@ -149,7 +151,11 @@ type Purger interface {
 }
 
 // Arrived is how far the records of a run have come.
-type Arrived struct{ Acknowledged, InKafka uint64 }
+type Arrived struct {
+	Acknowledged, InKafka uint64
+	// Due is how many of those in Kafka were due before a moment.
+	Due func(before time.Time) uint64
+}
 
 // Guarded is an Env that others depend on, and that must be let go as soon as it suffers.
 type Guarded interface {

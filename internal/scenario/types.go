@@ -46,7 +46,7 @@ type Scenario struct {
 	Elsewhere   string      `yaml:"elsewhere,omitempty" json:"elsewhere,omitempty" doc:"why it says nothing on embedded or kind, when one is left out and every step is possible there"`
 	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
 	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
-	Observers   int         `yaml:"observers,omitempty" json:"observers,omitempty" doc:"pods made for the run that read Kafka, each its share of the partitions, as one Indexed Job; default 0: the harness reads all of them"`
+	Observers   int         `yaml:"observers,omitempty" json:"observers,omitempty" doc:"pods made for the run that read Kafka, each its share of the partitions, and as many that read the store at the end, each a slice of it, as Indexed Jobs; default 0: the harness reads all of them"`
 	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
 	Cap         *Cap        `yaml:"cap,omitempty" json:"cap,omitempty" doc:"the most that the load may ever send; a file that asks for more is refused. Needed on eks"`
 	Faults      []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`

@@ -17,6 +17,7 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/observe"
+	"triad/internal/observe/elastic"
 	"triad/internal/observe/kafka"
 	"triad/internal/pod"
 	"triad/internal/scenario"
@@ -41,17 +42,19 @@ type Start struct {
 
 // Status is what an observer has seen so far.
 type Status struct {
-	Run          uint32 `json:"run"`
-	Running      bool   `json:"running"`
-	Seen         uint64 `json:"seen"`
-	DeadLettered uint64 `json:"dead_lettered"`
-	Error        string `json:"error,omitempty"`
+	Run          uint32      `json:"run"`
+	Running      bool        `json:"running"`
+	Seen         uint64      `json:"seen"`
+	DeadLettered uint64      `json:"dead_lettered"`
+	Saw          elastic.Saw `json:"saw"` // of a slice that was read to its end
+	Error        string      `json:"error,omitempty"`
 }
 
-// Config of an agent.
+// Config of an agent, which reads Kafka or the store.
 type Config struct {
-	Brokers []string
+	Brokers []string // none: the store
 	Opts    []kgo.Opt
+	Store   elastic.Access
 	State   string // folder of what is seen
 	Logger  *slog.Logger
 }
@@ -61,9 +64,11 @@ type Agent struct {
 	cfg Config
 
 	mu       sync.Mutex
-	plan     *Plan
+	plan     *Plan // of the run that Kafka is read for
+	run      uint32
 	w        *evidence.Writer
 	observer *kafka.Observer
+	saw      elastic.Saw
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the observer has ended; nil: it does not run
 	err      error
@@ -85,7 +90,13 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) {
 		var s Start
 		if pod.Order(w, r, &s) {
-			a.answer(w, a.run(ctx, s.At))
+			a.answer(w, a.begin(ctx, s.At))
+		}
+	})
+	mux.HandleFunc("POST /read", func(w http.ResponseWriter, r *http.Request) {
+		var p ReadPlan
+		if pod.Order(w, r, &p) {
+			a.answer(w, a.read(ctx, p))
 		}
 	})
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.stop()) })
@@ -105,10 +116,10 @@ func (a *Agent) answer(w http.ResponseWriter, err error) {
 func (a *Agent) Status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.plan == nil {
-		return Status{}
+	s := Status{Run: a.run, Running: a.done != nil, Saw: a.saw}
+	if a.observer != nil {
+		s.Seen, s.DeadLettered = a.observer.Seen(), a.observer.DeadLettered()
 	}
-	s := Status{Run: a.plan.Header.Run, Running: a.done != nil, Seen: a.observer.Seen(), DeadLettered: a.observer.DeadLettered()}
 	if a.err != nil {
 		s.Error = a.err.Error()
 	}
@@ -119,20 +130,28 @@ func (a *Agent) dir(run uint32) string {
 	return filepath.Join(a.cfg.State, "run-"+strconv.FormatUint(uint64(run), 10))
 }
 
-// open looks up where the partitions end now: from there on is read. What an earlier run left is removed; it was fetched or given up.
-func (a *Agent) open(ctx context.Context, p Plan) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// create begins the evidence of a run; mu is held. What an earlier run left is removed; it was fetched or given up.
+func (a *Agent) create(h evidence.Header, s *scenario.Scenario) (*evidence.Writer, error) {
 	if a.done != nil {
-		return fmt.Errorf("run %d is still being read; stop it first", a.plan.Header.Run)
+		return nil, fmt.Errorf("run %d is still being read; stop it first", a.run)
 	}
 	old, _ := filepath.Glob(filepath.Join(a.cfg.State, "run-*"))
 	for _, d := range old {
 		if err := os.RemoveAll(d); err != nil {
-			return fmt.Errorf("an earlier run's files: %w", err)
+			return nil, fmt.Errorf("an earlier run's files: %w", err)
 		}
 	}
-	w, err := evidence.Create(a.dir(p.Header.Run), p.Header, &p.Scenario)
+	return evidence.Create(a.dir(h.Run), h, s)
+}
+
+// open looks up where the partitions end now: from there on is read.
+func (a *Agent) open(ctx context.Context, p Plan) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.cfg.Brokers) == 0 {
+		return errors.New("this observer reads the store")
+	}
+	w, err := a.create(p.Header, &p.Scenario)
 	if err != nil {
 		return err
 	}
@@ -143,12 +162,12 @@ func (a *Agent) open(ctx context.Context, p Plan) error {
 	if err != nil {
 		return errors.Join(err, w.Close("not opened"))
 	}
-	a.plan, a.w, a.observer, a.err = &p, w, o, nil
+	a.plan, a.run, a.w, a.observer, a.err = &p, p.Header.Run, w, o, nil
 	return nil
 }
 
-// run begins to read what was opened.
-func (a *Agent) run(ctx context.Context, start time.Time) error {
+// begin begins to read what was opened.
+func (a *Agent) begin(ctx context.Context, start time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.plan == nil || a.done != nil {
@@ -183,6 +202,8 @@ func (a *Agent) stop() error {
 	<-done
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.done = nil
+	if a.done == done {
+		a.done = nil
+	}
 	return a.err
 }

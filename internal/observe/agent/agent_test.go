@@ -176,28 +176,35 @@ func (r *rig) says(w *evidence.Writer) map[string]any {
 	return out
 }
 
-// serve starts n agents on loopback.
 func (r *rig) serve(n int) (pods []pod.Remote, kill func(k int)) {
 	r.t.Helper()
+	return serve(r.t, n, Config{Brokers: r.brokers})
+}
+
+// serve starts n agents on loopback.
+func serve(t *testing.T, n int, cfg Config) (pods []pod.Remote, kill func(k int)) {
+	t.Helper()
 	stops, gone := make([]context.CancelFunc, n), make([]atomic.Bool, n)
 	for k := range n {
-		l, err := (&net.ListenConfig{}).Listen(r.t.Context(), "tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		a, done := New(Config{Brokers: r.brokers, State: r.t.TempDir(), Logger: slog.New(slog.DiscardHandler)}), make(chan error, 1)
+		own := cfg
+		own.State, own.Logger = t.TempDir(), slog.New(slog.DiscardHandler)
+		a, done := New(own), make(chan error, 1)
 		go func() { done <- a.Serve(ctx, l) }()
 		var once sync.Once
 		stops[k] = func() {
 			once.Do(func() {
 				stop()
 				if err := <-done; err != nil {
-					r.t.Error(err)
+					t.Error(err)
 				}
 			})
 		}
-		r.t.Cleanup(stops[k])
+		t.Cleanup(stops[k])
 		pods = append(pods, pod.Remote{
 			Name: fmt.Sprintf("observer-%d", k), URL: "http://" + l.Addr().String(),
 			Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},

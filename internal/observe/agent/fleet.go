@@ -91,6 +91,9 @@ func (f *Fleet) each(fn func(k int, r pod.Remote) error) error {
 // Seen is the number of records of the run seen so far in their topics.
 func (f *Fleet) Seen() uint64 { return f.sum(func(s Status) uint64 { return s.Seen }) }
 
+// SeenDue is Seen: observers in pods do not say when what they have seen was due.
+func (f *Fleet) SeenDue(time.Duration) uint64 { return f.Seen() }
+
 // DeadLettered is the number of records seen in the dead-letter topic.
 func (f *Fleet) DeadLettered() uint64 { return f.sum(func(s Status) uint64 { return s.DeadLettered }) }
 
@@ -133,7 +136,7 @@ func (f *Fleet) Run(ctx context.Context, known *observe.Known) error {
 		if f.lost[k] != nil {
 			return f.lost[k]
 		}
-		return f.fetch(end, r, known.Run())
+		return fetch(end, r, f.w)
 	})
 }
 
@@ -159,7 +162,11 @@ func (f *Fleet) ask(ctx context.Context, k int, r pod.Remote, run uint32) (lost,
 	return nil, nil
 }
 
-func (f *Fleet) fetch(ctx context.Context, r pod.Remote, run uint32) error {
+// errMerged is of what was fetched whole and could not be merged: some of it may be in the evidence.
+var errMerged = errors.New("could not be merged")
+
+// fetch ends what an observer reads, and merges what it has written into the evidence.
+func fetch(ctx context.Context, r pod.Remote, w *evidence.Writer) error {
 	if err := r.Call(ctx, http.MethodPost, "/stop", nil, nil); err != nil {
 		return err
 	}
@@ -168,11 +175,11 @@ func (f *Fleet) fetch(ctx context.Context, r pod.Remote, run uint32) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := r.Fetch(ctx, fmt.Sprintf("/evidence?run=%d", run), dir); err != nil {
+	if err := r.Fetch(ctx, fmt.Sprintf("/evidence?run=%d", w.Header().Run), dir); err != nil {
 		return err
 	}
-	if err := f.w.Merge(dir); err != nil {
-		return fmt.Errorf("what %s has seen: %w", r.Name, err)
+	if err := w.Merge(dir); err != nil {
+		return fmt.Errorf("what %s has seen %w: %w", r.Name, errMerged, err)
 	}
 	return nil
 }

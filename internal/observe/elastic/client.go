@@ -113,6 +113,52 @@ func (c *Client) Total(ctx context.Context, index string) (uint64, error) {
 	return out.Count, err
 }
 
+// Size is what the store keeps of a topic: primary shards only.
+type Size struct {
+	Documents, Bytes uint64
+}
+
+// Sizes asks how much the store keeps of each topic, in all indices that begin with its name: those that a rollover made are of it too. A
+// topic without an index is left out.
+func (c *Client) Sizes(ctx context.Context, topics []string) (map[string]Size, error) {
+	var patterns []string
+	for _, t := range topics {
+		patterns = append(patterns, t+"*")
+	}
+	var out struct {
+		Indices map[string]struct {
+			Primaries struct {
+				Docs struct {
+					Count uint64 `json:"count"`
+				} `json:"docs"`
+				Store struct {
+					Size uint64 `json:"size_in_bytes"`
+				} `json:"store"`
+			} `json:"primaries"`
+		} `json:"indices"`
+	}
+	if err := c.do(ctx, "elasticsearch statistics", esapi.IndicesStatsRequest{Index: patterns, Metric: []string{"docs", "store"}}, &out); err != nil {
+		return nil, err
+	}
+	sizes := map[string]Size{}
+	for index, x := range out.Indices {
+		topic := ""
+		for _, t := range topics {
+			if strings.HasPrefix(index, t) && len(t) > len(topic) {
+				topic = t
+			}
+		}
+		if topic == "" {
+			continue // none that was asked for
+		}
+		s := sizes[topic]
+		s.Documents += x.Primaries.Docs.Count
+		s.Bytes += x.Primaries.Store.Size
+		sizes[topic] = s
+	}
+	return sizes, nil
+}
+
 type shards struct {
 	Failed int `json:"failed"`
 }
@@ -252,30 +298,49 @@ func (c *Client) search(ctx context.Context, req esapi.SearchRequest) (out docum
 	return out, nil
 }
 
-// All calls fn for every document of the indices that holds a token with the prefix: refresh, a point in time, and
-// search_after to its end, so that nothing is missed and nothing comes twice.
-func (c *Client) All(ctx context.Context, indices []string, prefix string, fn func(Hit) error) (err error) {
+// keepAlive is how long a point in time outlives the last page that was read of it.
+const keepAlive = "5m"
+
+// Slice is a part of a point in time, K of N, or all of it with N = 1. Slices have every document once between them when the point in time is the
+// same one: they are ranges of document numbers, which no other has alike (Elasticsearch Guide, "Search slicing").
+type Slice struct {
+	PIT string `json:"pit"`
+	K   int    `json:"k"`
+	N   int    `json:"n"`
+}
+
+// Open refreshes the indices and opens a point in time.
+func (c *Client) Open(ctx context.Context, indices []string) (pit string, err error) {
 	yes := true
 	if err := c.do(ctx, "elasticsearch refresh", esapi.IndicesRefreshRequest{Index: indices, IgnoreUnavailable: &yes, AllowNoIndices: &yes}, nil); err != nil {
-		return err
+		return "", err
 	}
-	var pit struct {
+	var out struct {
 		ID string `json:"id"`
 	}
-	if err := c.do(ctx, "elasticsearch point in time", esapi.OpenPointInTimeRequest{Index: indices, KeepAlive: "2m", IgnoreUnavailable: &yes}, &pit); err != nil {
-		return err
+	err = c.do(ctx, "elasticsearch point in time", esapi.OpenPointInTimeRequest{Index: indices, KeepAlive: keepAlive, IgnoreUnavailable: &yes}, &out)
+	return out.ID, err
+}
+
+// Close ends a point in time. One that is gone is no error.
+func (c *Client) Close(ctx context.Context, pit string) error {
+	err := c.do(ctx, "elasticsearch close point in time", esapi.ClosePointInTimeRequest{Body: strings.NewReader(`{"id":` + quote(pit) + `}`)}, nil)
+	if err != nil && strings.Contains(err.Error(), "HTTP 404") {
+		return nil
 	}
-	id := pit.ID
-	defer func() {
-		cerr := c.do(context.WithoutCancel(ctx), "elasticsearch close point in time", esapi.ClosePointInTimeRequest{Body: strings.NewReader(`{"id":` + quote(id) + `}`)}, nil)
-		if err == nil && cerr != nil && !strings.Contains(cerr.Error(), "HTTP 404") {
-			err = cerr
-		}
-	}()
+	return err
+}
+
+// Read calls fn for every document of a slice that holds a token with the prefix, by search_after to its end, so that nothing is missed and
+// nothing comes twice.
+func (c *Client) Read(ctx context.Context, s Slice, prefix string, fn func(Hit) error) error {
 	const page = 5000
-	after := ""
+	id, part, after := s.PIT, "", ""
+	if s.N > 1 {
+		part = fmt.Sprintf(`,"slice":{"id":%d,"max":%d}`, s.K, s.N)
+	}
 	for {
-		body := fmt.Sprintf(`{"size":%d,"_source":["log"],"track_total_hits":false,"query":{"prefix":{"log":%s}},"pit":{"id":%s,"keep_alive":"2m"},"sort":[{"_shard_doc":"asc"}]%s}`, page, quote(prefix), quote(id), after)
+		body := fmt.Sprintf(`{"size":%d,"_source":["log"],"track_total_hits":false,"query":{"prefix":{"log":%s}},"pit":{"id":%s,"keep_alive":"%s"},"sort":[{"_shard_doc":"asc"}]%s%s}`, page, quote(prefix), quote(id), keepAlive, part, after)
 		out, err := c.search(ctx, esapi.SearchRequest{Body: strings.NewReader(body)})
 		if err != nil {
 			return err
@@ -293,6 +358,15 @@ func (c *Client) All(ctx context.Context, indices []string, prefix string, fn fu
 		}
 		after = `,"search_after":` + string(out.Hits.Hits[len(out.Hits.Hits)-1].Sort)
 	}
+}
+
+// All is Read of a point in time of its own.
+func (c *Client) All(ctx context.Context, indices []string, prefix string, fn func(Hit) error) error {
+	pit, err := c.Open(ctx, indices)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Read(ctx, Slice{pit, 0, 1}, prefix, fn), c.Close(context.WithoutCancel(ctx), pit))
 }
 
 func quote(s string) string {

@@ -2,10 +2,7 @@ package elastic
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"regexp"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,55 +146,4 @@ func (o *Observer) probed(began time.Time, err error) {
 		evidence.Sample{Name: evidence.UpSeries, Labels: evidence.Labels{"cluster": o.cfg.Cluster, "component": "elasticsearch", "instance": "search"}, Value: up}); err != nil {
 		o.cfg.Logger.Error("query evidence", "error", err)
 	}
-}
-
-// rollover is what a lifecycle policy puts behind the name of an alias.
-var rollover = regexp.MustCompile(`-\d{6}$`)
-
-// topicOf is the topic whose records an index holds: its own name, or the alias that it rolled over from.
-func topicOf(index string) string { return rollover.ReplaceAllString(index, "") }
-
-// Reconcile reads every document of the run once and writes the search ledger. Its counts are exact.
-func (o *Observer) Reconcile(ctx context.Context) error {
-	ledger, err := o.cfg.Evidence.Ledger(evidence.PointSearch)
-	if err != nil {
-		return err
-	}
-	tracker := evidence.NewTracker()
-	var unreadable uint64
-	err = o.cfg.Client.All(ctx, o.cfg.Indices, o.prefix, func(h Hit) error {
-		if h.Source.Log == nil {
-			unreadable++
-			return nil
-		}
-		f := o.known.Identify([]byte(*h.Source.Log), topicOf(h.Index))
-		switch f.Kind {
-		case observe.Own, observe.Damaged:
-			if !tracker.Observe(f.Stream.ID, 0, f.Seq).New {
-				ledger.Mark(evidence.Duplicate, f.Stream.ID, f.Seq)
-				return nil
-			}
-			ledger.Mark(evidence.Seen, f.Stream.ID, f.Seq)
-			if f.Kind == observe.Damaged {
-				ledger.Mark(evidence.Corrupt, f.Stream.ID, f.Seq)
-			}
-		case observe.Astray:
-			ledger.Mark(evidence.Foreign, f.Stream.ID, f.Seq)
-		case observe.Spurious:
-			if f.Stream != nil {
-				ledger.Mark(evidence.Phantom, f.Stream.ID, f.Seq)
-			}
-		default:
-			unreadable++
-		}
-		return nil
-	})
-	now := o.cfg.Evidence.Now()
-	e := evidence.Event{At: now, Kind: evidence.EventRecon, Name: evidence.PointSearch, State: "done", Attrs: map[string]string{
-		"documents": strconv.FormatUint(tracker.Count(), 10), "unreadable": strconv.FormatUint(unreadable, 10),
-	}}
-	if err != nil {
-		e.State, e.Detail = "failed", err.Error()
-	}
-	return errors.Join(err, o.cfg.Evidence.Events.Add(e), ledger.Flush(now))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"triad/internal/observe"
 )
@@ -52,6 +53,14 @@ func (g Group) Run(ctx context.Context, known *observe.Known) error {
 func (g Group) Seen() (n uint64) {
 	for _, o := range g {
 		n += o.Seen()
+	}
+	return n
+}
+
+// SeenDue is Seen of the records that were due before a place on the time line.
+func (g Group) SeenDue(before time.Duration) (n uint64) {
+	for _, o := range g {
+		n += o.SeenDue(before)
 	}
 	return n
 }

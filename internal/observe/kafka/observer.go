@@ -74,6 +74,8 @@ type Observer struct {
 	// mu is held while records are marked and positions move, so that the mark in the ledger is of the moment of what is written there.
 	mu    sync.Mutex
 	begun time.Duration // of a run that goes on: what was due before is not timed
+	bySec []uint32      // records seen, by the second in which they were due
+	early uint64        // of a run that goes on: records seen before
 }
 
 // Open connects, looks up where every partition ends now, and is ready to read from there. A topic that does not exist
@@ -148,6 +150,29 @@ func Open(ctx context.Context, cfg Config) (*Observer, error) {
 
 // Seen is the number of different records of the run seen so far in their topics.
 func (o *Observer) Seen() uint64 { return o.seen.Load() }
+
+// maxDue bounds the seconds that are counted: twelve hours are more than any run may last in which somebody asks.
+const maxDue = 12 * 3600
+
+// countDue counts a record by the second in which it was due; mu is held.
+func (o *Observer) countDue(due time.Duration) {
+	i := min(int(max(due, 0)/time.Second), maxDue)
+	for len(o.bySec) <= i {
+		o.bySec = append(o.bySec, 0)
+	}
+	o.bySec[i]++
+}
+
+// SeenDue is Seen of the records that were due before a place on the time line, by the second.
+func (o *Observer) SeenDue(before time.Duration) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.early
+	for _, c := range o.bySec[:min(max(int(before/time.Second), 0), len(o.bySec))] {
+		n += uint64(c)
+	}
+	return n
+}
 
 // DeadLettered is the number of different records seen in the dead-letter topic.
 func (o *Observer) DeadLettered() uint64 { return o.deadN.Load() }
@@ -239,6 +264,7 @@ func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
 		return
 	}
 	o.seen.Add(1)
+	o.countDue(f.Due)
 	o.ledger.Mark(evidence.Seen, f.Stream.ID, f.Seq)
 	if s.Misordered {
 		o.ledger.Mark(evidence.Misordered, f.Stream.ID, f.Seq)

@@ -110,7 +110,8 @@ func (o *Observer) restore() error {
 	o.begun = o.cfg.Evidence.Now()
 	o.tracker.Restore(left.Seen[point], tops)
 	o.deadTr.Restore(left.Seen[o.cfg.point(evidence.PointDeadLetter)], nil)
-	o.seen.Store(o.tracker.Count())
+	o.early = o.tracker.Count()
+	o.seen.Store(o.early)
 	o.deadN.Store(o.deadTr.Count())
 	if o.cfg.pulsed == nil {
 		o.cfg.pulsed = newPulsed(left)

@@ -28,9 +28,10 @@ const (
 // vitals are what was seen at one moment.
 type vitals struct {
 	at             time.Time
-	acked, inKafka uint64  // of the canary
-	lag            float64 // of the sink, all topics
-	sent           float64 // records that the sink has sent since the watch began
+	acked, inKafka uint64                        // of the canary
+	due            func(before time.Time) uint64 // of the canary, in Kafka by now, and due before a moment; nil: not known
+	lag            float64                       // of the sink, all topics
+	sent           float64                       // records that the sink has sent since the watch began
 }
 
 // watch holds the abort conditions against what is seen. Its state is what the gate asks.
@@ -149,7 +150,11 @@ func (w *watch) add(r vitals, samples []scrape.Sample, failed error) string {
 func (w *watch) judge(r vitals, failed error) string {
 	within := w.abort.Within.D()
 	if old := w.readings[0]; r.at.Sub(old.at) >= within && old.acked > 0 {
-		part := float64(old.acked-min(old.acked, r.inKafka)) / float64(old.acked)
+		there := r.inKafka
+		if r.due != nil {
+			there = r.due(old.at) // what has come since must not stand for what is missing
+		}
+		part := float64(old.acked-min(old.acked, there)) / float64(old.acked)
 		w.worst.overdue = max(w.worst.overdue, part)
 		if part > w.abort.Overdue {
 			return fmt.Sprintf("%.2f %% of the canary's %d records are not in Kafka %v after they were written; the budget is %g %%", 100*part, old.acked, within, 100*w.abort.Overdue)
@@ -208,7 +213,7 @@ func (e *env) Guard(ctx context.Context, arrived func() runtimes.Arrived) (saw s
 			return e.watch.summary(), nil
 		}
 		a := arrived()
-		if why := e.watch.add(vitals{at: time.Now(), acked: a.Acknowledged, inKafka: a.InKafka}, samples, failed); why != "" {
+		if why := e.watch.add(vitals{at: time.Now(), acked: a.Acknowledged, inKafka: a.InKafka, due: a.Due}, samples, failed); why != "" {
 			return e.watch.summary(), errors.New(why)
 		}
 		select {

@@ -258,7 +258,7 @@ func podTargets(pods []kube.Object) []probe.PodConnect {
 func (e *env) loadOwn(ctx context.Context, cluster string) error {
 	p := &Plan{Clusters: []string{cluster}, Images: map[string][]string{cluster: {e.plan.Own.Ref}}, Own: e.plan.Own}
 	if err := e.LoadImages(ctx, p); err != nil {
-		return fmt.Errorf("image of the probes: %w", err)
+		return fmt.Errorf("Triad's own image in %s: %w", cluster, err)
 	}
 	return nil
 }

@@ -13,12 +13,12 @@ var _ runtimes.Rejoiner = (*System)(nil)
 
 // Rejoin heals what a harness that was killed left, and takes the clusters as they are: a deployment could restart the generators, whose
 // ledgers would be gone.
-func (s *System) Rejoin(ctx context.Context, session runtimes.Session) ([]string, error) {
+func (s *System) Rejoin(ctx context.Context, session runtimes.Session) (healed []string, err error) {
 	rt, err := s.prepare(ctx, session)
 	if err != nil {
 		return nil, err
 	}
-	var healed []string
+	defer s.releaseOn(&err)
 	found, err := rt.HealAll(ctx)
 	for _, h := range found {
 		healed = append(healed, h.Node+": "+h.What)

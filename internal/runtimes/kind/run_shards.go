@@ -73,7 +73,7 @@ func shardApp(l scenario.Input) string {
 
 // sweepJobs removes what a harness that was killed has left: Jobs of other runs.
 func (e *env) sweepJobs(ctx context.Context) error {
-	for _, cluster := range []string{Datacenter, Kafka} {
+	for _, cluster := range []string{Datacenter, Kafka, Monitoring} {
 		c := e.clients[cluster]
 		jobs, err := c.List(ctx, "batch/v1", "Job", cluster, shardLabel+"!="+e.runID()+","+shardLabel)
 		if err != nil {
@@ -257,10 +257,13 @@ func (e *env) endShards(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Kafka's internal listener, as pods of its cluster reach it.
-const internalBootstrap = "triad-kafka-bootstrap." + Kafka + ".svc:9093"
+// Kafka's internal listener and the store, as pods of their clusters reach them.
+const (
+	internalBootstrap = "triad-kafka-bootstrap." + Kafka + ".svc:9093"
+	internalStore     = "elasticsearch." + Monitoring + ".svc:9200"
+)
 
-// makeObservers makes an Indexed Job of observers beside the brokers, where the scenario asks for some.
+// makeObservers makes Indexed Jobs of observers beside the brokers and beside the store, where the scenario asks for some.
 func (e *env) makeObservers(ctx context.Context) error {
 	n := e.session.Scenario.Observers
 	if n == 0 {
@@ -271,46 +274,83 @@ func (e *env) makeObservers(ctx context.Context) error {
 	if e.observers, err = e.makePods(ctx, Kafka, &job, n); err != nil {
 		return fmt.Errorf("observers: %w", err)
 	}
+	if !e.session.GoesOn {
+		err = e.loadOwn(ctx, Monitoring)
+	}
+	if err == nil {
+		job = e.besideStore("readers", n)
+		e.readers, err = e.makePods(ctx, Monitoring, &job, n)
+	}
+	switch {
+	case err != nil && e.session.GoesOn: // they know nothing before the end
+		e.log.Warn("the store is read by the harness", "why", err)
+	case err != nil:
+		return fmt.Errorf("readers: %w", err)
+	}
 	return nil
 }
 
 // Observers are the pods that read Kafka for this run.
 func (e *env) Observers() []pod.Remote { return e.observers }
 
+// Readers are the pods that read the store for this run.
+func (e *env) Readers() []pod.Remote { return e.readers }
+
 // besideBrokers is a Job of n pods in the brokers' own cluster that run a command of this program, with what it needs to reach them: a principal
 // and the brokers' authority, from where Strimzi keeps them.
 func (e *env) besideBrokers(name string, n int, command, user string, args ...any) kube.Object {
+	return e.beside(Kafka, "brokers", name, n, append([]any{command}, args...), []any{
+		map[string]any{"name": "KAFKA_BROKERS", "value": internalBootstrap},
+		map[string]any{"name": "KAFKA_USERNAME", "value": user},
+		fromSecret("KAFKA_PASSWORD", user, "password"),
+	}, "/etc/triad/kafka", "triad-cluster-ca-cert")
+}
+
+// besideStore is a Job of n pods in the store's own cluster that read it, as the harness does.
+func (e *env) besideStore(name string, n int) kube.Object {
+	command := []any{"observer", "--store"}
+	if e.elastic.Username == "" {
+		return e.beside(Monitoring, "store", name, n, command, []any{map[string]any{"name": "ELASTICSEARCH_URL", "value": "http://" + internalStore}}, "", "")
+	}
+	return e.beside(Monitoring, "store", name, n, command, []any{
+		map[string]any{"name": "ELASTICSEARCH_URL", "value": "https://" + internalStore},
+		map[string]any{"name": "ELASTICSEARCH_USERNAME", "value": e.elastic.Username},
+		fromSecret("ELASTICSEARCH_PASSWORD", "elasticsearch-users", e.elastic.Username),
+	}, "/etc/triad/elasticsearch", "elasticsearch-tls")
+}
+
+func fromSecret(variable, secret, key string) any {
+	return map[string]any{"name": variable, "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": secret, "key": key}}}
+}
+
+// beside is a Job of n pods of this program in the cluster of what they speak to; authority is the secret with its ca.crt, and where it is mounted.
+func (e *env) beside(cluster, what, name string, n int, command, env []any, authorityAt, authority string) kube.Object {
+	volumes := []any{map[string]any{"name": "ledgers", "emptyDir": map[string]any{"sizeLimit": "4Gi"}}}
+	mounts := []any{map[string]any{"name": "ledgers", "mountPath": "/var/lib/triad"}}
+	if authority != "" {
+		volumes = append(volumes, map[string]any{"name": "ca", "secret": map[string]any{"secretName": authority, "items": []any{map[string]any{"key": "ca.crt", "path": "ca.crt"}}}})
+		mounts = append(mounts, map[string]any{"name": "ca", "mountPath": authorityAt, "readOnly": true})
+	}
 	container := map[string]any{
-		"name": command, "image": e.plan.Own.Ref, "imagePullPolicy": "IfNotPresent", "command": append([]any{"/usr/local/bin/sim", command}, args...),
-		"env": []any{
-			map[string]any{"name": "POD_NAME", "valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}},
-			map[string]any{"name": "KAFKA_BROKERS", "value": internalBootstrap},
-			map[string]any{"name": "KAFKA_USERNAME", "value": user},
-			map[string]any{"name": "KAFKA_PASSWORD", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": user, "key": "password"}}},
-		},
+		"name": command[0], "image": e.plan.Own.Ref, "imagePullPolicy": "IfNotPresent", "command": append([]any{"/usr/local/bin/sim"}, command...),
+		"env":            append([]any{map[string]any{"name": "POD_NAME", "valueFrom": map[string]any{"fieldRef": map[string]any{"fieldPath": "metadata.name"}}}}, env...),
 		"ports":          []any{map[string]any{"name": "control", "containerPort": int64(agentPort)}},
 		"readinessProbe": map[string]any{"httpGet": map[string]any{"path": "/ready", "port": "control"}, "periodSeconds": int64(1)},
 		"securityContext": map[string]any{
 			"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": map[string]any{"drop": []any{"ALL"}},
 		},
-		"resources": map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
-		"volumeMounts": []any{
-			map[string]any{"name": "ledgers", "mountPath": "/var/lib/triad"},
-			map[string]any{"name": "kafka-ca", "mountPath": "/etc/triad/kafka", "readOnly": true},
-		},
+		"resources":    map[string]any{"requests": map[string]any{"cpu": "10m", "memory": "32Mi"}, "limits": map[string]any{"memory": "512Mi"}},
+		"volumeMounts": mounts,
 	}
-	return e.indexedJob(Kafka, name, n, map[string]any{
+	return e.indexedJob(cluster, name, n, map[string]any{
 		"metadata": map[string]any{"labels": map[string]any{
-			"app.kubernetes.io/name": "kafka-" + command, "app.kubernetes.io/part-of": "triad", "triad.dev/beside": "brokers", shardLabel: e.runID(),
+			"app.kubernetes.io/name": fmt.Sprint(cluster, "-", command[0]), "app.kubernetes.io/part-of": "triad", "triad.dev/beside": what, shardLabel: e.runID(),
 		}},
 		"spec": map[string]any{
 			"restartPolicy": "OnFailure", "automountServiceAccountToken": false, "enableServiceLinks": false,
 			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": int64(65532), "fsGroup": int64(65532), "seccompProfile": map[string]any{"type": "RuntimeDefault"}},
 			"containers":      []any{container},
-			"volumes": []any{
-				map[string]any{"name": "ledgers", "emptyDir": map[string]any{"sizeLimit": "4Gi"}},
-				map[string]any{"name": "kafka-ca", "secret": map[string]any{"secretName": "triad-cluster-ca-cert", "items": []any{map[string]any{"key": "ca.crt", "path": "ca.crt"}}}},
-			},
+			"volumes":         volumes,
 		},
 	})
 }

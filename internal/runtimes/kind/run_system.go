@@ -46,6 +46,7 @@ type System struct {
 
 	mu     sync.Mutex
 	rt     *Runtime
+	unlock func() // lets another run in; from before anything is touched until the environment is closed
 	plan   *Plan
 	deploy DeployOptions // that the plan was made from
 	commit manifests.Set // the manifests without a scenario's settings
@@ -84,21 +85,36 @@ func (s *System) runtime(ctx context.Context, step func(what, state, detail stri
 }
 
 // Up brings up what is missing and deploys the manifests with the scenario's settings.
-func (s *System) Up(ctx context.Context, session runtimes.Session) error {
+func (s *System) Up(ctx context.Context, session runtimes.Session) (err error) {
 	rt, err := s.prepare(ctx, session)
 	if err != nil {
 		return err
 	}
+	defer s.releaseOn(&err)
 	s.plan, err = rt.Up(ctx, s.deploy)
 	return err
 }
 
-// prepare works out what is to be deployed.
-func (s *System) prepare(ctx context.Context, session runtimes.Session) (*Runtime, error) {
+// releaseOn lets another run in when this one has failed.
+func (s *System) releaseOn(err *error) {
+	if *err != nil && s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
+	}
+}
+
+// prepare keeps other runs away and works out what is to be deployed.
+func (s *System) prepare(ctx context.Context, session runtimes.Session) (_ *Runtime, err error) {
 	rt, err := s.runtime(ctx, session.Step)
 	if err != nil {
 		return nil, err
 	}
+	if s.unlock == nil {
+		if s.unlock, err = rt.lockRun(ctx); err != nil {
+			return nil, err
+		}
+	}
+	defer s.releaseOn(&err)
 	set, err := manifests.Open(rt.Options().Manifests)
 	if err != nil {
 		return nil, err
@@ -209,6 +225,7 @@ type env struct {
 	pods      []generatorPod
 	shards    map[int][]agent.Remote // by load: pods made for this run
 	observers []pod.Remote           // pods that read Kafka for this run; nil: none
+	readers   []pod.Remote           // pods that read the store at its end; nil: none
 	jobs      map[string][]kube.Ref  // of this run, by cluster
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
@@ -228,19 +245,11 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := rt.lockRun(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			unlock()
-		}
-	}()
-	if s.plan == nil {
+	defer s.releaseOn(&err)
+	if s.plan == nil || s.unlock == nil {
 		return nil, errors.New("the system was not brought up")
 	}
-	e := &env{Runtime: rt, unlock: unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
+	e := &env{Runtime: rt, unlock: s.unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
 	}
@@ -283,6 +292,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)), e.endShards(context.WithoutCancel(ctx)))
 		}
 	}
+	s.unlock = nil // the environment's now
 	return e, nil
 }
 
