@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"triad/internal/images"
@@ -38,14 +39,15 @@ type Finding struct {
 
 // Needs is what a run asks of the machine. The zero value of a field asks nothing.
 type Needs struct {
-	MemoryBytes int64          // of the engine's machine, in all
-	DiskBytes   int64          // free where the engine keeps its images
-	Ports       map[int]int    // node port -> port of this machine that must be free, or held by a cluster of Triad's
-	Images      []string       // references that must be in the engine, or that can be pulled
-	NodeImage   string         // asked like the others; also the place to try kernel features in when no node runs
-	Node        string         // a running node container to try kernel features in; "" uses NodeImage
-	HeldPorts   map[int]bool   // ports that clusters of Triad's hold already
-	Sysctls     map[string]int // least values of kernel settings of the engine's machine
+	MemoryBytes int64             // of the engine's machine, in all
+	DiskBytes   int64             // free where the engine keeps its images; less than half of it is too little
+	Ports       map[int]int       // node port -> port of this machine that must be free, or held by a cluster of Triad's
+	Images      []string          // references that must be in the engine, or that can be pulled
+	Built       map[string]string // of them, how those are made that no registry has
+	NodeImage   string            // asked like the others; also the place to try kernel features in when no node runs
+	Node        string            // a running node container to try kernel features in; "" uses NodeImage
+	HeldPorts   map[int]bool      // ports that clusters of Triad's hold already
+	Sysctls     map[string]int    // least values of kernel settings of the engine's machine
 }
 
 // DefaultNeeds are those of three clusters with so many nodes in all, without ports and images. 8 GiB is what everything was seen to
@@ -87,7 +89,7 @@ func Run(ctx context.Context, n Needs) []Finding {
 	if n.NodeImage != "" {
 		refs = append([]string{n.NodeImage}, refs...)
 	}
-	out = append(out, imageFindings(ctx, e, refs)...)
+	out = append(out, imageFindings(ctx, e, refs, n.Built)...)
 	return append(out, kernelFeatures(ctx, host)...)
 }
 
@@ -169,8 +171,11 @@ func disk(e images.Engine, info images.EngineInfo, need int64) Finding {
 		return bad(Warn, "disk", "how much is free is not known from here", fmt.Sprintf("look with `%s system df`; %d GiB are needed", e.Bin, need>>30))
 	}
 	detail := fmt.Sprintf("%d GiB are free in %s, %d are needed for images and volumes", free>>30, info.RootDir, need>>30)
-	if free >= need {
+	switch {
+	case free >= need:
 		return good("disk", detail)
+	case free >= need/2: // most of it are images, and some of them may be there
+		return bad(Warn, "disk", detail, fix)
 	}
 	return bad(Fail, "disk", detail, fix)
 }
@@ -197,7 +202,7 @@ func portFindings(ports map[int]int, held map[int]bool) []Finding {
 		return []Finding{good("ports", fmt.Sprintf("%v are free or held by Triad's clusters", all))}
 	}
 	return []Finding{bad(Fail, "ports", "in use on 127.0.0.1: "+strings.Join(taken, ", "),
-		"see who: `ss -ltnp` (macOS: `lsof -nP -iTCP -sTCP:LISTEN`), or map another: `--host-port NODEPORT=PORT`")}
+		"see who, and end it: `ss -ltnp` (macOS: `lsof -nP -iTCP -sTCP:LISTEN`); clusters of an older run: `make down`")}
 }
 
 // runner runs a shell script where the kernel of the engine's machine can be asked: in a node, or in a container of the node image.
@@ -261,7 +266,7 @@ func raised(name string) int {
 	return 8192
 }
 
-func imageFindings(ctx context.Context, e images.Engine, refs []string) []Finding {
+func imageFindings(ctx context.Context, e images.Engine, refs []string, built map[string]string) []Finding {
 	var there, missing []string
 	for _, ref := range refs {
 		id, err := e.ImageID(ctx, ref)
@@ -274,19 +279,28 @@ func imageFindings(ctx context.Context, e images.Engine, refs []string) []Findin
 			missing = append(missing, ref)
 		}
 	}
-	var out []Finding
 	if len(refs) > 0 && len(missing) == 0 {
 		return []Finding{good("images", fmt.Sprintf("all %d are in the engine", len(there)))}
 	}
-	for _, ref := range missing {
-		if err := pullable(ctx, e, ref); err != nil {
-			out = append(out, bad(Fail, "image "+ref, "not in the engine, and its registry does not give it: "+lastLine(err.Error()),
-				fmt.Sprintf("`%s pull %s` on a machine that can, or an image set with one that you have: `--images FILE`", e.Bin, ref)))
-			continue
-		}
-		out = append(out, good("image "+ref, "not in the engine, can be pulled"))
+	out := make([]Finding, len(missing))
+	var wg sync.WaitGroup
+	for i, ref := range missing {
+		wg.Go(func() { out[i] = missingImage(ctx, e, ref, built[ref]) })
 	}
+	wg.Wait()
 	return out
+}
+
+func missingImage(ctx context.Context, e images.Engine, ref, how string) Finding {
+	if how != "" {
+		return bad(Fail, "image "+ref, "not in the engine, and in no registry: it is made, "+how,
+			"docs/runbook.md, The image of Kafka Connect; or an image set with one that you have: `--images FILE`")
+	}
+	if err := pullable(ctx, e, ref); err != nil {
+		return bad(Fail, "image "+ref, "not in the engine, and its registry does not give it: "+lastLine(err.Error()),
+			fmt.Sprintf("`%s pull %s` on a machine that can, or an image set with one that you have: `--images FILE`", e.Bin, ref))
+	}
+	return good("image "+ref, "not in the engine, can be pulled")
 }
 
 // pullable asks a registry for an image's manifest, without taking the image.

@@ -52,11 +52,12 @@ run*) echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2;;`)
 	n := DefaultNeeds(3)
 	n.Ports = map[int]int{30094: port}
 	n.NodeImage = "here/node:1"
-	n.Images = []string{"far/away:1", "nowhere/x:1"}
+	n.Images = []string{"far/away:1", "made/here:1", "nowhere/x:1"}
+	n.Built = map[string]string{"made/here:1": "of parts"}
 	all := Run(t.Context(), n)
 	want := map[string]Level{
 		"engine": OK, "ports": Fail, "architecture": Warn, "cgroup": Fail, "memory": Fail, "disk": Warn, "fs.inotify.max_user_instances": Fail,
-		"fs.inotify.max_user_watches": Fail, "image far/away:1": OK, "image nowhere/x:1": Fail, "netem": Capability, "bandwidth": Capability, "packet filter": Capability,
+		"fs.inotify.max_user_watches": Fail, "image far/away:1": OK, "image made/here:1": Fail, "image nowhere/x:1": Fail, "netem": Capability, "bandwidth": Capability, "packet filter": Capability,
 	}
 	for check, level := range want {
 		f := find(t, all, check)
@@ -72,7 +73,10 @@ run*) echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2;;`)
 	if f := find(t, all, "ports"); !strings.Contains(f.Detail, fmt.Sprint(port)) {
 		t.Errorf("ports: %q does not name %d", f.Detail, port)
 	}
-	if len(Bad(all)) != 6 {
+	if f := find(t, all, "image made/here:1"); !strings.Contains(f.Detail, "of parts") {
+		t.Errorf("an image that is made: %q", f.Detail)
+	}
+	if len(Bad(all)) != 7 {
 		t.Errorf("%d findings are in the way: %+v", len(Bad(all)), Bad(all))
 	}
 }

@@ -24,7 +24,7 @@ const (
 	secretTimeout = 60 * time.Second // between a user's Ready and its password being there
 )
 
-// Up brings everything up: clusters, images, packet filter rules for the declared flows, and the real systems, and returns the plan
+// Up brings everything up, on a machine that can carry it (PreflightError): clusters, images, packet filter rules for the declared flows, and the real systems, and returns the plan
 // that it carried out. It is safe to call again: what is there is kept, what differs is changed.
 func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
 	// The plan is made while the clusters are: both take time and neither needs the other.
@@ -36,6 +36,9 @@ func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
 		return nil, err
 	}
 	if err := r.dropLeftOver(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	pctx, cancel := context.WithCancel(ctx)

@@ -43,7 +43,7 @@ func TestKindWhole(t *testing.T) {
 		}
 		return used["flow-index"] > 0 && used["flow-metrics-kafka"] > 0 && used["flow-metrics-datacenter"] > 0, fmt.Sprint(used)
 	})
-	for _, f := range must[[]preflight.Finding](t)(r.Preflight(ctx, nil)) {
+	for _, f := range must[[]preflight.Finding](t)(r.Preflight(ctx)) {
 		if f.Level == preflight.Fail {
 			t.Errorf("preflight of a machine that carries the clusters: %+v", f)
 		}

@@ -4,39 +4,69 @@ package kind
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
+	"triad/internal/kube"
+	"triad/internal/manifests"
 	"triad/internal/preflight"
 )
 
-// Preflight looks whether this machine can carry the clusters of the options with the images of a plan. A nil plan asks for the node
-// image alone. Ports that Triad's own clusters hold are not in the way.
-func (r *Runtime) Preflight(ctx context.Context, p *Plan) ([]preflight.Finding, error) {
-	profile, err := r.chooseProfile(ctx)
+// PreflightError says why this machine cannot carry the clusters, each finding with the command that makes it good.
+type PreflightError struct{ Findings []preflight.Finding }
+
+// Error prints a line for each finding, and one for its command.
+func (e *PreflightError) Error() string {
+	var b strings.Builder
+	b.WriteString("this machine cannot carry the clusters yet:")
+	for _, f := range e.Findings {
+		fmt.Fprintf(&b, "\n  %s: %s\n    %s", f.Check, f.Detail, f.Fix)
+	}
+	b.WriteString("\nno clusters are needed with --runtime embedded")
+	return b.String()
+}
+
+// Preflight looks whether this machine can carry the clusters of the options with the images of their image set. Ports that Triad's own
+// clusters hold are not in the way.
+func (r *Runtime) Preflight(ctx context.Context) ([]preflight.Finding, error) {
+	need, _, err := r.needs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	nodes := 0
+	return preflight.Run(ctx, need), nil
+}
+
+// needs are what the clusters ask of the machine, and whether all of their nodes run already.
+func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool, err error) {
+	profile, err := r.chooseProfile(ctx)
+	if err != nil {
+		return need, false, err
+	}
+	nodes, up, node := 0, 0, ""
 	held := map[int]bool{}
-	need := preflight.Needs{}
 	for _, c := range r.hosts() {
 		cfg, err := r.clusterConfig(c, profile)
 		if err != nil {
-			return nil, err
+			return need, false, err
 		}
 		nodes += len(cfg.Nodes)
 		there, err := r.Nodes(ctx, c)
 		if err != nil {
-			return nil, err
+			return need, false, err
 		}
 		for _, n := range there {
-			if n.Owned && n.Elsewhere == "" && n.State == "running" && need.Node == "" {
-				need.Node = n.Name
+			if !n.Owned || n.Elsewhere != "" {
+				continue
+			}
+			if n.State == "running" {
+				node = n.Name
+				up++
 			}
 			for _, addr := range n.HostPorts {
-				if _, port, err := net.SplitHostPort(addr); err == nil && n.Owned && n.Elsewhere == "" {
+				if _, port, err := net.SplitHostPort(addr); err == nil {
 					if v, err := strconv.Atoi(port); err == nil {
 						held[v] = true
 					}
@@ -44,21 +74,57 @@ func (r *Runtime) Preflight(ctx context.Context, p *Plan) ([]preflight.Finding, 
 			}
 		}
 	}
-	running := need.Node
 	need = preflight.DefaultNeeds(nodes)
-	need.Node, need.HeldPorts, need.NodeImage = running, held, r.opts.NodeImage
+	need.Node, need.HeldPorts, need.NodeImage = node, held, r.opts.NodeImage
 	if need.Ports, err = r.HostPorts(); err != nil {
-		return nil, err
+		return need, false, err
 	}
-	if p != nil {
-		for _, refs := range p.Images {
-			for _, ref := range refs {
-				if src := p.sources[ref]; src != "" && !slices.Contains(need.Images, src) {
-					need.Images = append(need.Images, src)
-				}
-			}
+	need.Images, need.Built, err = r.images()
+	return need, up == nodes, err
+}
+
+// images are the references that have to be in the engine, and how those are made that are in no registry.
+func (r *Runtime) images() (refs []string, built map[string]string, err error) {
+	list, err := manifests.Pinned(r.opts.Manifests)
+	if err != nil {
+		return nil, nil, err
+	}
+	built = map[string]string{}
+	for c, ref := range list.References() {
+		to, swapped := r.opts.Images.Images[c]
+		switch {
+		case c == ownComponent || slices.Contains(r.opts.Images.Absent, c):
+			continue
+		case swapped:
+			ref = to
+		case list.Images[c].Built != "":
+			built[ref] = list.Images[c].Built
 		}
-		slices.Sort(need.Images)
+		refs = append(refs, ref)
 	}
-	return preflight.Run(ctx, need), nil
+	slices.Sort(refs)
+	return slices.Compact(refs), built, nil
+}
+
+// ready is the preflight of clusters that are to be made or started. Where every node runs nothing is asked: the machine carries them.
+func (r *Runtime) ready(ctx context.Context) error {
+	need, running, err := r.needs(ctx)
+	if err != nil || running {
+		return err
+	}
+	r.progress("preflight", kube.StateStart, "")
+	findings := preflight.Run(ctx, need)
+	if bad := preflight.Bad(findings); len(bad) > 0 {
+		err := &PreflightError{bad}
+		r.progress("preflight", kube.StateFail, fmt.Sprintf("%d of %d findings", len(bad), len(findings)))
+		return err
+	}
+	text := fmt.Sprintf("%d findings", len(findings))
+	for _, f := range findings {
+		if !f.OK {
+			text += fmt.Sprintf("; %s: %s (%s)", f.Check, f.Detail, f.Fix)
+		}
+	}
+	r.progress("preflight", kube.StateDone, text)
+	return nil
 }
