@@ -163,7 +163,7 @@ func TestKindFaults(t *testing.T) {
 	})
 	for name, reject := range map[string]bool{"cut by drop": false, "cut by reject": true} {
 		t.Run(name, func(t *testing.T) {
-			f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka}, reject, faultLast))
+			f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, Ports: []int{30094, 30100, 30101, 30102}, Way: Both}, reject, faultLast))
 			bites(t, f)
 			if _, err := r.sh(ctx, f.Nodes[len(f.Nodes)-1], "timeout 3 bash -c '</dev/tcp/"+firstAddress(t, r, Kafka)+"/30094'"); err == nil {
 				t.Error("the link carries a connection while it is cut")
@@ -176,14 +176,14 @@ func TestKindFaults(t *testing.T) {
 		})
 	}
 	t.Run("cut ends by itself", func(t *testing.T) {
-		f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, OneWay: true}, false, time.Second))
+		f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, Way: Forward}, false, time.Second))
 		bites(t, f)
 		goneWithin(t, f, 20*time.Second)
 	})
 	t.Run("slow", func(t *testing.T) {
-		f := must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, Shape{BytesPerSecond: 100_000}, faultLast))
+		f := must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, Shape{BytesPerSecond: 100_000}, faultLast))
 		bites(t, f)
-		if _, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, Shape{BytesPerSecond: 1000}, faultLast); err == nil {
+		if _, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, Shape{BytesPerSecond: 1000}, faultLast); err == nil {
 			t.Error("a second slow link on the same node: no error")
 		}
 		if p, err := f.Hits(ctx); err != nil || p.Hits == 0 {
@@ -196,7 +196,7 @@ func TestKindFaults(t *testing.T) {
 	})
 	t.Run("delay is refused without netem", func(t *testing.T) {
 		can := must[bool](t)(r.CanDelay(ctx, "triad-kafka-control-plane"))
-		f, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring}, Shape{Delay: 10 * time.Millisecond}, faultLast)
+		f, err := r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Both}, Shape{Delay: 10 * time.Millisecond}, faultLast)
 		if can {
 			if err != nil {
 				t.Fatal(err)
@@ -248,7 +248,7 @@ func TestKindFaults(t *testing.T) {
 	})
 	t.Run("through the API", func(t *testing.T) { apiFaults(t, testEnv(t, r, plan)) })
 	t.Run("heal all", func(t *testing.T) {
-		cut := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka}, false, time.Minute))
+		cut := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, Way: Both}, false, time.Minute))
 		stop := must[*Fault](t)(r.Stop(ctx, broker, time.Minute))
 		must[*Fault](t)(r.FreezeCluster(ctx, Monitoring, time.Minute))
 		healed := must[[]Healed](t)(r.HealAll(ctx))

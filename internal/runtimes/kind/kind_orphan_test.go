@@ -33,8 +33,8 @@ func TestKindHelperProcess(t *testing.T) {
 	}
 	ctx := t.Context()
 	broker := Container{Kafka, Kafka, "triad-broker-2", "kafka"}
-	must[*Fault](t)(r.Cut(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, false, 5*time.Second))
-	must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, OneWay: true}, Shape{BytesPerSecond: 1_000_000}, 5*time.Second))
+	must[*Fault](t)(r.Cut(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, false, 5*time.Second))
+	must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, Shape{BytesPerSecond: 1_000_000}, 5*time.Second))
 	must[*Fault](t)(r.Stop(ctx, broker, 5*time.Second))
 	must[*Fault](t)(r.HoldDown(ctx, Container{Kafka, Kafka, "triad-broker-1", "kafka"}, 5*time.Second))
 	must[*Fault](t)(r.Noise(ctx, Kafka, noiseCPU, 1, 5*time.Second))

@@ -93,7 +93,7 @@ func covers(rule, addr string) bool {
 
 func TestCutScriptsUndoWhatTheyDo(t *testing.T) {
 	for _, reject := range []bool{true, false} {
-		inject, undo := cutScripts("abcd1234", testClusters()[Kafka], []int{30094}, "--dports", reject)
+		inject, undo := cutScripts("abcd1234", testClusters()[Kafka], []int{30094, 30100}, false, reject)
 		for _, hook := range []string{"FORWARD", "OUTPUT"} {
 			if !strings.Contains(inject, "-I "+hook+" 1 ") || !strings.Contains(undo, "-D "+hook+" ") {
 				t.Errorf("reject %v: %s is not both hooked and unhooked", reject, hook)
@@ -102,11 +102,17 @@ func TestCutScriptsUndoWhatTheyDo(t *testing.T) {
 		if !strings.Contains(undo, "-F TRIAD-CUT-abcd1234") || !strings.Contains(undo, "-X TRIAD-CUT-abcd1234") {
 			t.Errorf("the chain stays:\n%s", undo)
 		}
+		if strings.Count(inject, "--dport 30100 ") != 2 {
+			t.Errorf("not every port is cut on both nodes:\n%s", inject)
+		}
+		if answers, _ := cutScripts("abcd1234", testClusters()[Kafka], []int{30094}, true, reject); strings.Count(answers, "--ctdir REPLY --ctorigdstport 30094 ") != 2 {
+			t.Errorf("answers are not known by what was asked:\n%s", answers)
+		}
 		if strings.Contains(inject, "tcp-reset") != reject || strings.Contains(inject, "-j DROP") == reject {
 			t.Errorf("reject %v:\n%s", reject, inject)
 		}
 	}
-	if inject, _ := cutScripts("abcd1234", testClusters()[Kafka], nil, "--dports", true); strings.Count(inject, "-j DROP") != 2 {
+	if inject, _ := cutScripts("abcd1234", testClusters()[Kafka], nil, false, true); strings.Count(inject, "-j DROP") != 2 {
 		t.Errorf("without ports everything else has to vanish, on both nodes:\n%s", inject)
 	}
 }
@@ -158,5 +164,27 @@ func TestMentions(t *testing.T) {
 func TestParseUnix(t *testing.T) {
 	if got := parseUnix("1700000000.5\n"); !got.Equal(time.Unix(1700000000, 500_000_000)) {
 		t.Errorf("time %s", got)
+	}
+}
+
+// A link is what one cluster opens to another, and none of what the other opens.
+func TestLinkPorts(t *testing.T) {
+	set, err := manifests.Open("../../../manifests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flows, err := set.Flows("observer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for link, want := range map[[2]string][]int{
+		{Datacenter, Kafka}: {30094, 30100, 30101, 30102}, {Monitoring, Kafka}: {30094, 30100, 30101, 30102}, {Kafka, Monitoring}: {30909}, {Datacenter, Monitoring}: {30909},
+	} {
+		if got, err := linkPorts(flows, link[0], link[1]); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v: %v, %v", link, got, err)
+		}
+	}
+	if got, err := linkPorts(flows, Kafka, Datacenter); err == nil {
+		t.Errorf("a link that is not there: %v", got)
 	}
 }

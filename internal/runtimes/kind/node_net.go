@@ -226,27 +226,70 @@ func countRules(table string) []RuleCount {
 	return out
 }
 
-// Link is the way from one cluster to another. Packets of one direction are treated on the nodes of the sender.
+// Way is one of the two ways of a link, or both.
+type Way string
+
+// The ways.
+const (
+	Both    Way = "both"
+	Forward Way = "forward" // what From sends
+	Back    Way = "back"    // what To answers
+)
+
+// Link is what one cluster has open to another. Packets of either way are treated on the nodes of the sender.
 type Link struct {
 	From, To string
-	// Ports limits it to connections to these ports of To's nodes; empty takes everything. With OneWay unset, answers from these
-	// ports are treated too.
+	// Ports limits it to connections to these ports of To's nodes. Empty takes everything that goes from one to the other, whoever opened it.
 	Ports []int
-	// OneWay treats only what From sends; the other direction stays whole.
-	OneWay bool
+	Way   Way
 }
 
-// String returns "from -> to", or "from <-> to".
-func (l Link) String() string {
-	arrow := "<->"
-	if l.OneWay {
-		arrow = "->"
+// linkPorts are the ports of a link: of the flows from one cluster to the other, not of those that the other opens.
+func linkPorts(flows []manifests.Flow, from, to string) ([]int, error) {
+	var out []int
+	for _, f := range flows {
+		if f.From.Cluster == from && f.To.Cluster == to {
+			out = append(out, f.On(overlay)...)
+		}
 	}
+	slices.Sort(out)
+	if out = slices.Compact(out); len(out) == 0 {
+		return nil, fmt.Errorf("no flow leads from %s to %s (manifests/flows.yaml)", from, to)
+	}
+	return out, nil
+}
+
+// String returns "from -> to", "from <- to" or "from <-> to".
+func (l Link) String() string {
+	arrow := map[Way]string{Both: "<->", Forward: "->", Back: "<-"}[l.Way]
 	s := l.From + " " + arrow + " " + l.To
 	if len(l.Ports) > 0 {
 		s += fmt.Sprintf(" ports %v", l.Ports)
 	}
 	return s
+}
+
+// way is one way of a link: who sends it to whom, and whether that is answers.
+type way struct {
+	senders, receivers []Node
+	answers            bool
+}
+
+// ways are the ways of a link that are treated, and the nodes that send them.
+func (r *Runtime) ways(ctx context.Context, l Link) (out []way, senders []string, err error) {
+	from, to, err := r.linkEnds(ctx, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.Way != Back {
+		out = append(out, way{from, to, false})
+		senders = append(senders, names(from)...)
+	}
+	if l.Way != Forward {
+		out = append(out, way{to, from, true})
+		senders = append(senders, names(to)...)
+	}
+	return out, senders, nil
 }
 
 // Cut cuts a link for a time by packet filter rules on the sender's nodes, for established connections too: reject answers with a
@@ -256,33 +299,23 @@ func (r *Runtime) Cut(ctx context.Context, l Link, reject bool, last time.Durati
 	if err != nil {
 		return nil, err
 	}
-	from, to, err := r.linkEnds(ctx, l)
+	ways, senders, err := r.ways(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("cut %s: %w", l, err)
 	}
-	f := &Fault{ID: id, Kind: "cut", Target: l.String()}
-	f.Nodes = names(from)
+	f := &Fault{ID: id, Kind: "cut", Target: l.String(), Nodes: senders}
 	f.heal = func(ctx context.Context) error { return r.disarmAll(ctx, f.Nodes, id) }
 	f.gone = func(ctx context.Context) (Proof, error) { return r.cutGone(ctx, f.Nodes, id) }
 	f.hits = func(ctx context.Context) (Proof, error) { return r.cutHits(ctx, f.Nodes, id) }
-	apply := func(senders, receivers []Node, portFlag string) error {
-		inject, undo := cutScripts(id, receivers, l.Ports, portFlag, reject)
-		for _, n := range senders {
+	for _, w := range ways {
+		inject, undo := cutScripts(id, w.receivers, l.Ports, w.answers, reject)
+		for _, n := range w.senders {
 			if err := r.armed(ctx, n.Name, id, inject, undo, last); err != nil {
-				return err
+				uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
+				defer cancel()
+				return nil, errors.Join(fmt.Errorf("cut %s: %w", l, err), f.heal(uctx))
 			}
 		}
-		return nil
-	}
-	err = apply(from, to, "--dports")
-	if err == nil && !l.OneWay {
-		f.Nodes = names(slices.Concat(from, to))
-		err = apply(to, from, "--sports")
-	}
-	if err != nil {
-		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
-		defer cancel()
-		return nil, errors.Join(fmt.Errorf("cut %s: %w", l, err), f.heal(uctx))
 	}
 	f.Started = time.Now()
 	f.Until = f.Started.Add(last)
@@ -302,26 +335,32 @@ func (r *Runtime) linkEnds(ctx context.Context, l Link) (from, to []Node, err er
 
 func cutChain(id string) string { return "TRIAD-CUT-" + id }
 
-// cutScripts returns what puts a cut in place on a sender's node, and what takes it away.
-func cutScripts(id string, receivers []Node, ports []int, portFlag string, reject bool) (inject, undo string) {
+// cutScripts returns what puts a cut in place on a sender's node, and what takes it away. Answers to a node port are known by what their
+// connection was opened to: in FORWARD they have the pod's own address and port still.
+func cutScripts(id string, receivers []Node, ports []int, answers, reject bool) (inject, undo string) {
 	chain := cutChain(id)
 	comment := "-m comment --comment '" + ruleMark + "cut-" + id + "'"
 	var in strings.Builder
 	fmt.Fprintf(&in, "iptables -w 5 -N %s\n", chain)
 	for _, n := range receivers {
 		match := "-d " + n.IPv4
-		tcp := match + " -p tcp"
+		tcps := []string{match + " -p tcp"}
 		if len(ports) > 0 {
-			list := make([]string, len(ports))
-			for i, p := range ports {
-				list[i] = strconv.Itoa(p)
+			tcps = nil
+			for _, p := range ports {
+				which := fmt.Sprintf("--dport %d", p)
+				if answers {
+					which = fmt.Sprintf("-m conntrack --ctdir REPLY --ctorigdstport %d", p)
+				}
+				tcps = append(tcps, match+" -p tcp "+which)
 			}
-			tcp += fmt.Sprintf(" -m multiport %s %s", portFlag, strings.Join(list, ","))
 		}
-		if reject {
-			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j REJECT --reject-with tcp-reset\n", chain, tcp, comment)
-		} else {
-			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j DROP\n", chain, tcp, comment)
+		for _, tcp := range tcps {
+			if reject {
+				fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j REJECT --reject-with tcp-reset\n", chain, tcp, comment)
+			} else {
+				fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j DROP\n", chain, tcp, comment)
+			}
 		}
 		if len(ports) == 0 {
 			fmt.Fprintf(&in, "iptables -w 5 -A %s %s %s -j DROP\n", chain, match, comment)

@@ -28,19 +28,19 @@ func (r *Runtime) CanDelay(ctx context.Context, node string) (bool, error) {
 }
 
 // Slow makes a link slow for a time: what the sender's nodes send to the other cluster's nodes is queued to the given bandwidth (htb)
-// and delayed (netem); all other traffic passes as before. Ports of the link are not looked at. One link at a time can be slow on a
+// and delayed (netem); all other traffic passes as before. One link at a time can be slow on a
 // node. The error wraps ErrNoDelay when a delay is asked for and the kernel has none. Hits counts packets that went through the slow
 // class.
 func (r *Runtime) Slow(ctx context.Context, l Link, s Shape, last time.Duration) (*Fault, error) {
 	if s.BytesPerSecond <= 0 && s.Delay <= 0 {
 		return nil, fmt.Errorf("slow %s: neither a bandwidth nor a delay", l)
 	}
-	from, to, err := r.linkEnds(ctx, l)
+	ways, senders, err := r.ways(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("slow %s: %w", l, err)
 	}
 	if s.Delay > 0 {
-		can, err := r.CanDelay(ctx, from[0].Name)
+		can, err := r.CanDelay(ctx, senders[0])
 		if err != nil {
 			return nil, fmt.Errorf("slow %s: %w", l, err)
 		}
@@ -52,18 +52,13 @@ func (r *Runtime) Slow(ctx context.Context, l Link, s Shape, last time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	f := &Fault{ID: id, Kind: "shape", Target: l.String(), Nodes: names(from)}
+	f := &Fault{ID: id, Kind: "shape", Target: l.String(), Nodes: senders}
 	f.heal = func(ctx context.Context) error { return r.disarmAll(ctx, f.Nodes, id) }
 	f.hits = func(ctx context.Context) (Proof, error) { return r.shapeHits(ctx, f.Nodes) }
 	f.gone = func(ctx context.Context) (Proof, error) { return r.shapeLeft(ctx, f.Nodes) }
-	sides := [][2][]Node{{from, to}}
-	if !l.OneWay {
-		sides = append(sides, [2][]Node{to, from})
-		f.Nodes = append(f.Nodes, names(to)...)
-	}
-	for _, side := range sides {
-		for _, n := range side[0] {
-			if err := r.armed(ctx, n.Name, id, shapeScript(id, side[1], s), shapeUndo(id), last); err != nil {
+	for _, w := range ways {
+		for _, n := range w.senders {
+			if err := r.armed(ctx, n.Name, id, shapeScript(id, w, l.Ports, s), shapeUndo(id), last); err != nil {
 				uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
 				defer cancel()
 				return nil, errors.Join(fmt.Errorf("slow %s: %w", l, err), f.heal(uctx))
@@ -83,8 +78,9 @@ func shapeUndo(id string) string {
 	return "if [ -f " + shapeMark(id) + " ]; then tc qdisc del dev eth0 root 2>/dev/null || true; fi"
 }
 
-// shapeScript makes two classes on the node's interface: everything, and what goes to the given nodes.
-func shapeScript(id string, to []Node, s Shape) string {
+// shapeScript makes two classes on the node's interface: everything, and what goes one way of the link. What answers a node port has its number
+// again when it is queued.
+func shapeScript(id string, w way, ports []int, s Shape) string {
 	rate := "10gbit"
 	if s.BytesPerSecond > 0 {
 		rate = strconv.FormatInt(s.BytesPerSecond*8, 10) + "bit"
@@ -101,8 +97,21 @@ func shapeScript(id string, to []Node, s Shape) string {
 		// A short queue: a slow line drops, it does not store seconds of traffic.
 		b.WriteString("tc qdisc add dev eth0 parent 1:10 handle 10: pfifo limit 100\n")
 	}
-	for _, n := range to {
-		fmt.Fprintf(&b, "tc filter add dev eth0 parent 1: protocol ip prio 1 u32 match ip dst %s/32 flowid 1:10\n", n.IPv4)
+	which := []string{""}
+	if len(ports) > 0 {
+		which = nil
+		side := "dport"
+		if w.answers {
+			side = "sport"
+		}
+		for _, p := range ports {
+			which = append(which, fmt.Sprintf(" match ip protocol 6 0xff match ip %s %d 0xffff", side, p))
+		}
+	}
+	for _, n := range w.receivers {
+		for _, match := range which {
+			fmt.Fprintf(&b, "tc filter add dev eth0 parent 1: protocol ip prio 1 u32 match ip dst %s/32%s flowid 1:10\n", n.IPv4, match)
+		}
 	}
 	return b.String()
 }

@@ -198,10 +198,11 @@ func (e *env) FreezeCluster(ctx context.Context, cluster string, d time.Duration
 
 // CutLink cuts a link on the nodes.
 func (e *env) CutLink(ctx context.Context, from, to, direction, mode string, d time.Duration) (fault.Active, error) {
-	l := Link{From: from, To: to, OneWay: direction != "both"}
-	if direction == "back" {
-		l.From, l.To = to, from
+	ports, err := linkPorts(e.plan.Flows, from, to)
+	if err != nil {
+		return nil, err
 	}
+	l := Link{From: from, To: to, Ports: ports, Way: Way(direction)}
 	f, err := e.Cut(ctx, l, mode == "reject", d)
 	if err != nil {
 		return nil, err
@@ -211,7 +212,11 @@ func (e *env) CutLink(ctx context.Context, from, to, direction, mode string, d t
 
 // ShapeLink makes a link slow. Without netem in the kernel a delay is not to be had.
 func (e *env) ShapeLink(ctx context.Context, from, to string, delay time.Duration, bandwidth int64, d time.Duration) (fault.Active, error) {
-	f, err := e.Slow(ctx, Link{From: from, To: to}, Shape{BytesPerSecond: bandwidth, Delay: delay}, d)
+	ports, err := linkPorts(e.plan.Flows, from, to)
+	if err != nil {
+		return nil, err
+	}
+	f, err := e.Slow(ctx, Link{From: from, To: to, Ports: ports, Way: Both}, Shape{BytesPerSecond: bandwidth, Delay: delay}, d)
 	if errors.Is(err, ErrNoDelay) {
 		return nil, &fault.UnavailableError{Kind: "slow-link", Why: err.Error()}
 	}
