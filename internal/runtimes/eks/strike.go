@@ -398,7 +398,10 @@ func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 		o := sets[i].DeepCopy()
 		o.SetAnnotations(map[string]string{rollRequest: "true"})
 		if err := c.Apply(ctx, []kube.Object{*o}, nil); err != nil {
-			return nil, errors.Join(c.Explain(err), r.Heal(context.WithoutCancel(ctx)))
+			// What was asked for already is taken back, and what failed may have been taken all the same.
+			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			return nil, errors.Join(c.Explain(err), c.Explain(c.Apply(back, r.sets, nil)))
 		}
 	}
 	e.gate.kind, e.gate.last = kind, r

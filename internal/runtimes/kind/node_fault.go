@@ -142,6 +142,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 	var healed []Healed
 	var errs []error
 	var all []Node
+	paused := false
 	own, err := r.ownClusters(ctx)
 	if err != nil {
 		return nil, err
@@ -160,6 +161,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 			if n.State == "paused" {
 				if _, err := r.engine.Run(ctx, "unpause", n.Name); err != nil {
 					errs = append(errs, err)
+					paused = true
 					continue
 				}
 				healed = append(healed, Healed{n.Name, "freeze"})
@@ -179,7 +181,9 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 			}
 		}
 	}
-	errs = append(errs, r.dropLeases())
+	if !paused { // else a watchdog has something to do still
+		errs = append(errs, r.dropLeases())
+	}
 	capped, err := r.healCaps(ctx, all)
 	healed, errs = append(healed, capped...), append(errs, err)
 	left, err := r.leftOver(ctx)

@@ -13,7 +13,12 @@ import (
 )
 
 // unfreezeScript unfreezes nodes: a frozen one cannot undo anything itself.
-const unfreezeScript = `for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1; done
+const unfreezeScript = `for try in 1 2 3 4 5 6 7 8 9 10; do
+  left=0
+  for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1 || left=1; done
+  if [ $left = 0 ] || ! "$engine" ps --filter status=paused --format '{{.Names}}' | grep -qxF "$(printf '%s\n' "$@")"; then break; fi
+  sleep 3
+done
 `
 
 // pauseGap is the time between two tries to pause a node.
@@ -50,10 +55,13 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 				errs = append(errs, err)
 			}
 		}
-		if err := os.Remove(lease); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
+		if err := errors.Join(errs...); err != nil {
+			return err // the watchdog has the lease still, and tries as well
 		}
-		return errors.Join(errs...)
+		if err := os.Remove(lease); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
 	}
 	paused := func(ctx context.Context) (Proof, error) {
 		now, err := r.Nodes(ctx, cluster)

@@ -3,6 +3,7 @@
 package kind
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -55,9 +56,10 @@ func (r *Runtime) lease(file string, longest time.Duration, undo string, args []
 			case <-done:
 				return
 			case <-time.After(leaseEvery):
-				if _, err := os.Stat(file); err != nil || renew() != nil {
+				if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 					return
 				}
+				_ = renew() // what fails once is tried again: two of three renewals may
 			}
 		}
 	}()
