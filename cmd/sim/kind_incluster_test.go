@@ -26,7 +26,8 @@ import (
 )
 
 // TestKindEKSInCluster sends the canary from a pod of the datacenter, with the objects of docs/production-safety.md. What is different here: its
-// names of clusters, and its way to the other API servers, which no flow declares. It stands in the node's network and goes through this test.
+// names of clusters, and its way to the other API servers, which no flow declares. It stands in the node's network and goes through this test. The
+// brokers are reached at the addresses of their Services, as they announce them, by a flow that is declared.
 func TestKindEKSInCluster(t *testing.T) {
 	l, ctx := newEKSLab(t, 15*time.Minute)
 	own := l.clients[kind.Datacenter]
@@ -47,7 +48,7 @@ func TestKindEKSInCluster(t *testing.T) {
 	files["eks.yaml"] = fmt.Appendf(nil, `apiVersion: triad/v1
 clusters:
   datacenter: {id: lab-datacenter, allow: [canary]}
-  kafka: {id: lab-kafka, kubeconfig: kafka.kubeconfig, context: %s, login: {user: canary, passwordFile: password, caFile: ca.crt}}
+  kafka: {id: lab-kafka, kubeconfig: kafka.kubeconfig, context: %s, address: "triad-kafka-control-plane:30094", login: {user: canary, passwordFile: password, caFile: ca.crt}}
   monitoring: {id: lab-monitoring, kubeconfig: monitoring.kubeconfig, context: %s, allow: [purge]}
 `, kind.Context(kind.Kafka), kind.Context(kind.Monitoring))
 	config := map[string]string{"prod-canary.yaml": string(read(l.root, "scenarios", "prod-canary.yaml")), "images.yaml": string(read(l.root, "manifests", "images.yaml"))}

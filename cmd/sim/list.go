@@ -114,9 +114,21 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		if s.Expect == "fail" {
 			title.WriteString(" (expected to fail: " + s.Because + ")")
 		}
-		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), s.Phases.LoadTime().String(), title.String()})
+		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), lasts(s), title.String()})
 	}
 	return head, rows, nil
+}
+
+// lasts is how long the load of a scenario is, without bringing up and draining, and how often it is run.
+func lasts(s *scenario.Scenario) string {
+	text := s.Phases.LoadTime().String()
+	switch {
+	case s.Search != nil:
+		text += fmt.Sprintf(" a try, at most %d", s.Search.Tries)
+	case s.Compare != nil:
+		text += fmt.Sprintf(" a run, %d of them", 2*s.Compare.Pairs)
+	}
+	return text
 }
 
 // noReason stands for a reason that a file does not give. The shipped scenarios give theirs.

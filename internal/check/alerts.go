@@ -122,6 +122,21 @@ func (h *alertHistory) blind(from, to time.Duration) string {
 	return ""
 }
 
+// blindTo says when nothing was read during the load although nothing kept the alerts from being read; empty when all of it was.
+func (j *judge) blindTo(h *alertHistory) string {
+	const back = time.Minute // until a server that was away answers again
+	for _, l := range h.lost {
+		if l.after >= j.s.Phases.LoadTime() || slices.ContainsFunc(j.faults, func(f *faultState) bool {
+			from, to, acted := f.active()
+			return acted && (f.Kind == "receiver-down" || f.Cluster == scenario.Monitoring) && l.after >= from && l.at <= to+back
+		}) {
+			continue
+		}
+		return h.blind(l.after, l.after+1)
+	}
+	return ""
+}
+
 // declared is one alert of the scenario with the fault that raises it.
 type declared struct {
 	scenario.Alert
@@ -194,8 +209,8 @@ func alertsCheck(j *judge) *judged {
 		j.judgeAlert(d, mine[i], &h, &v)
 	}
 	j.rulesEvaluated(&h, &v)
-	if why := h.blind(0, j.s.Phases.LoadTime()); why != "" && len(declared) == 0 {
-		v.unsure("%s", why)
+	if why := j.blindTo(&h); why != "" && len(v.unclear) == 0 {
+		v.unsure("%s, and what fired then was seen by nobody", why)
 	}
 	c.Value = new(float64(len(v.wrong)))
 	switch {

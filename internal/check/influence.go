@@ -313,8 +313,11 @@ func servicesCheck(j *judge) *judged {
 			lost += s.lostKafka.Len() + s.lostSearch.Len()
 		}
 	}
-	if lost > 0 && j.incomplete(evidence.PointKafka) == "" && (!j.hasStore() || j.incomplete(evidence.PointSearch) == "") {
+	switch open := j.unread(); {
+	case lost > 0 && open == "":
 		return c.set(Fail, "%d acknowledged records of services were lost; %s", lost, c.Detail)
+	case lost > 0 && c.Verdict == Pass:
+		return c.set(Inconclusive, "whether records of services were lost is not known: %s; %s", open, c.Detail)
 	}
 	return c
 }

@@ -22,6 +22,14 @@ var (
 	ledgerFiles = []string{"ledger/", evidence.EventsFile}
 )
 
+// unread says which point was not read whole, so that what is not known to be wrong need not be right; empty when all were.
+func (j *judge) unread() string {
+	if why := j.incomplete(evidence.PointKafka); why != "" || !j.hasStore() {
+		return why
+	}
+	return j.incomplete(evidence.PointSearch)
+}
+
 // delivery is the declared guarantee of a segment.
 func (j *judge) delivery(segment string) string {
 	for _, g := range j.s.Guarantees {
@@ -296,6 +304,8 @@ func corruptionCheck(j *judge) *judged {
 		return c.set(Inconclusive, "nothing arrived")
 	case doubt > 0:
 		return c.set(Inconclusive, "%d lines without a readable tag are in topics that miss records: they may be ours, damaged beyond recognition", doubt)
+	case j.unread() != "":
+		return c.set(Inconclusive, "%s", j.unread())
 	case other > 0:
 		return c.set(Pass, "every record that arrived has the checksum it was sent with; %d lines are another program's", other)
 	}
@@ -354,6 +364,8 @@ func isolationCheck(j *judge) *judged {
 			j.example(func(s *streamAccount) *stats.Set { return union(&s.kafka.foreign, &s.search.foreign) }), extra)
 	case j.total.SeenKafka == 0:
 		return c.set(Inconclusive, "nothing arrived")
+	case j.unread() != "":
+		return c.set(Inconclusive, "%s", j.unread())
 	}
 	return c.set(Pass, "every record is in its own topic and index%s", extra)
 }
@@ -376,6 +388,8 @@ func phantomCheck(j *judge) *judged {
 		return c.set(Inconclusive, "%d records arrived of streams of which no ledger says what was sent", untold)
 	case j.total.SeenKafka == 0:
 		return c.set(Inconclusive, "nothing arrived")
+	case j.unread() != "":
+		return c.set(Inconclusive, "%s", j.unread())
 	}
 	return c.set(Pass, "nothing arrived that was not sent")
 }

@@ -109,11 +109,20 @@ func metricsCheck(j *judge) *judged {
 			extra += fmt.Sprintf("; the faults lasted %s, the path bears %s (%s)", spanWords(to-from), spanWords(h), where)
 		}
 	}
+	var missing []string
+	for _, cluster := range j.r.Header.Agents() {
+		if j.ser.lostInc[cluster] == nil {
+			missing = append(missing, cluster)
+		}
+	}
 	switch {
 	case len(holes) > 0:
 		return c.set(Fail, "holes longer than %v: %s%s", limit, strings.Join(holes, ", "), extra)
 	case len(lost) > 0:
 		return c.set(Fail, "increments of the known counter never arrived: %s%s", strings.Join(lost, ", "), extra)
+	}
+	if len(missing) > 0 {
+		return c.set(Inconclusive, "the central Prometheus has no known counter of %s; those of %s have no hole longer than %v%s", strings.Join(missing, ", "), strings.Join(sortedKeys(j.ser.lostInc), ", "), limit, extra)
 	}
 	return c.set(Pass, "the known counters of %s have no hole longer than %v%s", strings.Join(sortedKeys(j.ser.lostInc), ", "), limit, extra)
 }

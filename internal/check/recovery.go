@@ -306,9 +306,12 @@ func (rec *recovery) firstGood(x *faultRecovery, arrivals *line) {
 func (rec *recovery) drained(j *judge, x *faultRecovery, before scenario.Window) {
 	relief := x.relief
 	b, lost := rec.backlog[segLedgerKafka], j.segs[1].Lost+j.segs[1].Unknown
+	if j.incomplete(evidence.PointKafka) != "" {
+		lost = 0 // not proven: the backlog has to go, or it is not known when it went
+	}
 	if x.point == evidence.PointSearch {
 		b, lost = rec.backlog[segKafkaSearch], j.total.DeadLettered
-		if j.hasStore() {
+		if j.hasStore() && j.incomplete(evidence.PointSearch) == "" {
 			lost += j.segs[2].Lost
 		}
 	}

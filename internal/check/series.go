@@ -111,6 +111,8 @@ type series struct {
 	gaps     map[string][]reading
 	lostInc  map[string]map[string]float64 // by cluster and instance: the last value
 	tracks   map[string]*track             // what the check trend looks at, by series and whose it is
+	away     map[string][]Span             // when an instance did not answer, by process
+	silent   map[string]time.Duration      // since when one does not
 	restarts map[string]*restarts          // by process
 	any      bool
 	end      time.Duration // of the last sample
@@ -119,7 +121,7 @@ type series struct {
 func newSeries(r *evidence.Run) *series {
 	s := &series{
 		step: r.Header.PulseEvery, pulses: map[string]map[string]*line{}, counters: newCounters(r.Header.Created), cpu: map[string][]reading{}, cpuTotal: map[[2]string][]reading{},
-		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, restarts: map[string]*restarts{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
+		query: map[string][]reading{}, gaps: map[string][]reading{}, tracks: map[string]*track{}, away: map[string][]Span{}, silent: map[string]time.Duration{}, restarts: map[string]*restarts{}, lostInc: map[string]map[string]float64{}, buffers: make([]gauge, len(r.Header.Buffers)),
 	}
 	p := r.Scenario.Phases
 	for (p.LoadTime()+p.Drain.D())/s.step > maxBins {
@@ -149,7 +151,22 @@ func newSeries(r *evidence.Run) *series {
 		return nil
 	})
 	s.counters.batch(at, batch)
+	for process, from := range s.silent {
+		s.away[process] = append(s.away[process], Span{from, forever})
+	}
 	return s
+}
+
+// answered notes since when an instance does not answer, or that it does again. Only changes are written.
+func (s *series) answered(at time.Duration, process string, up bool) {
+	from, silent := s.silent[process]
+	switch {
+	case !up && !silent:
+		s.silent[process] = at
+	case up && silent:
+		delete(s.silent, process)
+		s.away[process] = append(s.away[process], Span{from, at})
+	}
 }
 
 // own takes the series that Triad itself writes.

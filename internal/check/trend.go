@@ -58,7 +58,10 @@ var tracked = map[string]trendKind{
 	evidence.FilesSeries:            {"open files", "files", filesStep},
 	evidence.EvidenceSeries:         {"evidence", "bytes", 0},
 	evidence.LagSeries:              {"lag of the sink", "records", 0},
-	evidence.HeldSeries:             {"held", "bytes", 0}, // not judged: it is allowed to the memory
+	// Not judged by themselves: what is held is allowed to the memory, and a document takes its share of the store's bytes.
+	evidence.HeldSeries:           {"held", "bytes", 0},
+	evidence.StoreBytesSeries:     {"disk", "bytes", 0},
+	evidence.StoreDocumentsSeries: {"documents", "", 0},
 	// What forwarders hold on disk, and what brokers do: chunks that nobody sends any more, logs beyond what was written.
 	"fluentbit_storage_fs_chunks":              {"buffer", "chunks", chunkStep},
 	"fluentd_output_status_buffer_total_bytes": {"buffer", "bytes", bufferStep},
@@ -128,6 +131,10 @@ func trackOf(series, who string) string { return series + " " + who }
 func (s *series) track(at time.Duration, x evidence.Sample) {
 	if starts[x.Name] {
 		s.begun(at, processOf(x.Labels), x.Value)
+		return
+	}
+	if x.Name == evidence.UpSeries {
+		s.answered(at, processOf(x.Labels), x.Value != 0)
 		return
 	}
 	if _, ok := tracked[x.Name]; !ok {
@@ -250,7 +257,8 @@ func newTrends(j *judge) []Trend {
 	held := j.held(spans, step)
 	for _, key := range slices.Sorted(maps.Keys(j.ser.tracks)) {
 		t := j.ser.tracks[key]
-		if t.name == evidence.HeldSeries {
+		switch t.name {
+		case evidence.HeldSeries, evidence.StoreBytesSeries, evidence.StoreDocumentsSeries:
 			continue
 		}
 		kind := tracked[t.name]
@@ -258,6 +266,9 @@ func newTrends(j *judge) []Trend {
 		if n := len(j.gaps); n > 0 && t.who == "harness" && t.name != evidence.EvidenceSeries {
 			// A harness that went on is another process, whose memory begins anew and finds its size once more.
 			in = without(in, 0, j.gaps[n-1].To+time.Duration(trendHead*float64(j.s.Phases.LoadTime()-j.gaps[n-1].To)))
+		}
+		for _, away := range j.ser.away[t.process] {
+			in = without(in, away.From, away.To) // its last figures are no figures of that time
 		}
 		restarted, was := "", 0.0
 		if r := j.ser.restarts[t.process]; r != nil && r.before > 0 {
@@ -317,6 +328,9 @@ func newTrends(j *judge) []Trend {
 		}
 		out = append(out, x)
 	}
+	if x, ok := j.storeTrend(spans, step); ok {
+		out = append(out, x)
+	}
 	for _, seg := range []string{segLedgerKafka, segKafkaSearch} {
 		l := j.rec.backlog[seg]
 		if l == nil {
@@ -327,6 +341,41 @@ func newTrends(j *judge) []Trend {
 		out = append(out, j.unlessSpoilt(x.judge(xs, ys, behind)))
 	}
 	return out
+}
+
+// storeTrend judges what a document takes on the store's disk: segments that are never merged, or are kept when nothing needs them any more,
+// let it grow, documents do not. False where the store was not asked.
+func (j *judge) storeTrend(spans []Span, step time.Duration) (Trend, bool) {
+	bytes, documents := map[float64]float64{}, map[float64]float64{}
+	for _, t := range j.ser.tracks {
+		sum := bytes
+		switch t.name {
+		case evidence.StoreDocumentsSeries:
+			sum = documents
+		case evidence.StoreBytesSeries:
+		default:
+			continue
+		}
+		xs, ys := points(&t.line, spans, step, true)
+		for i, x := range xs {
+			sum[x] += ys[i]
+		}
+	}
+	var xs, ys []float64
+	for _, x := range slices.Sorted(maps.Keys(documents)) {
+		if documents[x] > 0 {
+			xs, ys = append(xs, x), append(ys, bytes[x]/documents[x])
+		}
+	}
+	if len(xs) == 0 {
+		return Trend{}, false
+	}
+	return Trend{What: "disk for each document", Of: "store", Unit: "bytes"}.judge(xs, ys, func(level, span float64) float64 {
+		if span < growsUp.Seconds() {
+			return shortFactor * trendShare * level
+		}
+		return trendShare * level
+	}), true
 }
 
 // beyondWritten takes what was written since the first point away from the size of a broker's logs, and gives back what went in one piece: a

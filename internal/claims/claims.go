@@ -161,11 +161,11 @@ func prove(r Run, claim string) (Proof, bool) {
 	return p, true
 }
 
-// worst is the worst verdict of a claim's own checks.
+// worst is the worst verdict of a claim's own checks, and of those that all claims rest on.
 func worst(res *check.Result, claim string) (check.Verdict, string) {
 	v, detail := check.Pass, "the checks of this claim passed; others of the run did not"
 	for _, c := range res.Checks {
-		if c.Claim == claim && (c.Verdict == check.Invalid || c.Verdict == check.Inconclusive && v != check.Invalid) {
+		if (c.Claim == claim || c.Claim == "" || c.Gate) && (c.Verdict == check.Invalid || c.Verdict == check.Inconclusive && v != check.Invalid) {
 			v, detail = c.Verdict, c.Name+": "+c.Detail
 		}
 	}

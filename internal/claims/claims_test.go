@@ -71,6 +71,7 @@ func TestVerdicts(t *testing.T) {
 		{"skipped checks prove nothing", []Run{run(1, "smoke", "kind", check.Pass, []string{"C3"}, skip)}, "C3", Inconclusive, []string{"r1"}, "skipped"},
 		{"a failed check counts in any run", []Run{run(1, "smoke", "kind", check.Fail, nil, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail, Detail: "2 astray"})}, "C4", Failed, []string{"r1"}, "2 astray"},
 		{"another claim's fail is not this one's", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail})}, "C3", Proven, []string{"r1"}, ""},
+		{"and what every claim rests on is looked at all the same", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail}, check.Check{Name: "faults", Verdict: check.Invalid, Detail: "did not bite"})}, "C3", Invalid, []string{"r1"}, "did not bite"},
 		{"a failed threshold is", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "lost == 0", Gate: true, Verdict: check.Fail})}, "C3", Failed, []string{"r1"}, "summary of smoke"},
 		{"a documented weakness is said and not held against it", []Run{weak, run(1, "smoke", "embedded", check.Pass, []string{"C3"}, loss)}, "C3", OnTheModel, []string{"r9", "r1"}, "documented weakness"},
 		{"a documented weakness alone proves nothing", []Run{weak}, "C3", Unproven, []string{"r9"}, ""},

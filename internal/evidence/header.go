@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"slices"
 	"time"
 
 	"triad/internal/scenario"
@@ -119,6 +120,17 @@ type MetricsPath struct {
 	AgentReason    string        `json:"agent_reason,omitempty"`
 	ReceiverWindow time.Duration `json:"receiver_window_ns"`
 	ScrapeInterval time.Duration `json:"scrape_interval_ns"`
+}
+
+// Agents are the clusters from which an agent sends metrics to another.
+func (h Header) Agents() []string {
+	var out []string
+	for _, c := range h.Components {
+		if c.Name == "prometheus" && c.Cluster != scenario.Monitoring && c.Fidelity != Absent && !slices.Contains(out, c.Cluster) {
+			out = append(out, c.Cluster)
+		}
+	}
+	return out
 }
 
 // Seal is closed.json: the last file written. A run without it was cut short.

@@ -38,6 +38,10 @@ const (
 	EvidenceSeries = "triad_evidence_bytes"
 	// LagSeries is the backlog that the Kafka observer read: label group or topic.
 	LagSeries = "triad_consumer_lag"
+	// StoreBytesSeries is what the store keeps of a topic on its disk, in bytes, each shard once; StoreDocumentsSeries is how many documents that
+	// is, searchable, whosoever they are. Label topic.
+	StoreBytesSeries     = "triad_store_bytes"
+	StoreDocumentsSeries = "triad_store_documents"
 	// QuerySeries is the time of one probe search in the store, in seconds; label cluster.
 	QuerySeries = "triad_query_seconds"
 	// UpSeries is 1 when a scrape or probe of a component succeeded, else 0; labels cluster, component, instance.

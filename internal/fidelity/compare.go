@@ -484,12 +484,17 @@ func (r *Row) judge(both bool) {
 		r.Agreement, r.Detail = Differs, "never seen on embedded"
 	case k.N == 0:
 		r.Agreement, r.Detail = Differs, "never seen on kind"
+	case s.mostlyUnseen() != k.mostlyUnseen():
+		r.Agreement, r.Detail = Differs, fmt.Sprintf("never seen in %d of %d runs on embedded, in %d of %d on kind", s.Unseen, s.N+s.Unseen, k.Unseen, k.N+k.Unseen)
 	case k.N < enoughReal:
 		r.Agreement = TooFew
 	default:
 		r.compare()
 	}
 }
+
+// mostlyUnseen says whether what is measured did not come about in most of the runs.
+func (i *Interval) mostlyUnseen() bool { return i.Unseen > i.N }
 
 // compare holds interval against interval, each wider by what its figures are known to, and then median against median.
 func (r *Row) compare() {

@@ -93,6 +93,7 @@ func TestAgreement(t *testing.T) {
 		{"never seen on either side is no data", []float64{-1}, []float64{-1, -1, -1, -1, -1}, "no data"},
 		{"never seen on kind", []float64{1}, []float64{-1, -1, -1, -1, -1}, "differs: never seen on kind"},
 		{"never seen on embedded", []float64{-1}, []float64{1, 1, 1, 1, 1}, "differs: never seen on embedded"},
+		{"seen in one of four on embedded", []float64{1, -1, -1, -1}, []float64{1, 1, 1, 1, 1}, "differs: never seen in 3 of 4 runs on embedded, in 0 of 5 on kind"},
 		{"seen in four of five", []float64{1}, []float64{1, 1, 1, 1, -1}, "too few"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

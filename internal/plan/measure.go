@@ -19,6 +19,7 @@ import (
 	"triad/internal/evidence"
 	"triad/internal/manifests"
 	"triad/internal/scenario"
+	"triad/internal/stats"
 )
 
 // Names of measurements.
@@ -32,6 +33,7 @@ const (
 	Judged         = "judge"               // records that one core observes, writes and judges in a second
 	Merged         = "merge"               // seconds of one shard's run that are brought into the evidence in a second
 	Cores          = "cores."              // with a cluster or "harness", "search": processors that were busy at a rate
+	StoreBytes     = "store.bytes"         // bytes of a document on the store's disk, each shard once
 	Drained        = "drained"             // records/s that went from a backlog into the store
 	Capacity       = "capacity"            // records/s of the whole path, from a search that ended at a gate
 )
@@ -199,9 +201,17 @@ func readRun(dir string) ([]Measurement, error) {
 	rate, size := loadOf(r.Scenario, res)
 	with := partsOf(dir)
 	used := map[string]*span{}
+	kept := map[string]*keeping{}
 	r.Series(func(at time.Duration, x evidence.Sample) error {
 		key := x.Labels["part"]
 		switch {
+		case x.Name == evidence.StoreBytesSeries || x.Name == evidence.StoreDocumentsSeries:
+			topic := x.Labels["topic"]
+			if kept[topic] == nil {
+				kept[topic] = &keeping{}
+			}
+			kept[topic].add(x)
+			return nil
 		case x.Name != evidence.CPUTotalSeries:
 			return nil
 		case key == "nodes":
@@ -230,6 +240,10 @@ func readRun(dir string) ([]Measurement, error) {
 			out = append(out, Measurement{Name: Cores + key, Value: (x.last - x.first) / (x.to - x.from).Seconds(), Unit: "cores", Bytes: size, Rate: rate, With: with, Source: source + unreal})
 		}
 	}
+	if m, ok := documentSize(kept); ok {
+		m.Bytes, m.Source = size, source+notReal(r.Header.Components, scenario.Monitoring)
+		out = append(out, m)
+	}
 	source += notReal(r.Header.Components, "")
 	if d, p := res.Recovery.DrainRate, res.Recovery.PeakRate; d != nil && p != nil && res.Verdict != check.Invalid {
 		// A backlog that was gone within one step of the pulses has a rate of drain that nothing carried for a second: the peak has.
@@ -242,6 +256,45 @@ func readRun(dir string) ([]Measurement, error) {
 		return nil, errors.New(source + ": has none of the figures that a plan is made of")
 	}
 	return out, nil
+}
+
+// keeping is what the store was seen to keep of one topic.
+type keeping struct {
+	first, last, bytes float64 // documents, and the bytes that were read last
+	read               bool
+	each               []float64
+}
+
+// add takes a reading: the bytes come before the documents.
+func (k *keeping) add(x evidence.Sample) {
+	if x.Name == evidence.StoreBytesSeries {
+		k.bytes = x.Value
+		return
+	}
+	if !k.read {
+		k.first, k.read = x.Value, true
+	}
+	if k.last = x.Value; x.Value > 0 && k.bytes > 0 {
+		k.each = append(k.each, k.bytes/x.Value)
+	}
+}
+
+// fewDocuments is below what number what an index takes by itself is a good part of its size.
+const fewDocuments = 10_000
+
+// documentSize is what a document took of the topic that got the most: the median of the readings, because a merge of segments keeps both for a
+// moment. What was in the index before is in it.
+func documentSize(kept map[string]*keeping) (Measurement, bool) {
+	var most *keeping
+	for _, k := range kept {
+		if most == nil || k.last-k.first > most.last-most.first {
+			most = k
+		}
+	}
+	if most == nil || most.last-most.first <= 0 || most.last < fewDocuments || len(most.each) == 0 {
+		return Measurement{}, false
+	}
+	return Measurement{Name: StoreBytes, Value: stats.Median(most.each), Unit: "bytes/document"}, true
 }
 
 // notReal names what was not the real program in a cluster, or in all: what was carried, was carried by these.

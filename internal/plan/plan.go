@@ -81,6 +81,7 @@ const (
 	// comes with 125 MiB/s and 3,000 IOPS. The storage class of overlays/eks sets neither.
 	gp3Throughput = 125 << 20
 	gp3Source     = "assumption: a gp3 volume takes 125 MiB/s unless more is paid for (Amazon EBS User Guide, General Purpose SSD volumes); the storage class sets none"
+	day           = 86400 // seconds
 	// mostBeyond is how far a slope over rates is followed. Further out nothing says that it still holds.
 	mostBeyond = 1000
 )
@@ -304,7 +305,11 @@ func (m *maker) sink() {
 	m.carried(part, "nodes of Elasticsearch", "nodes")
 	m.cores(part, "monitoring", "processors of monitoring", 0, "")
 	m.limit("The index has %d primary shard(s): so many nodes index at a time, whatever the number of nodes (%d in the manifests).", s.Shards, s.Nodes)
-	m.unknown(part, "bytes in the store", "bytes", "nothing measures how large an indexed record is on disk")
+	if x := m.best(StoreBytes, 1); x != nil {
+		m.add(one(part, "bytes in the store", m.Rate*x.Value*day, "bytes", Measured, fmt.Sprintf("of a day, each shard once: rate x %.0f bytes a document; copies come on top", x.Value), sized(x, m.Bytes)))
+	} else {
+		m.unknown(part, "bytes in the store", "bytes", "no run on real clusters says how large a document is on disk: --from one that indexed 10,000 records or more")
+	}
 }
 
 // buffers says how long every buffer lasts when nothing leaves it.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -206,11 +208,9 @@ func clockStep(from, to time.Time) time.Duration {
 	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
 }
 
-// syntheticCounter increases by exactly one each second wherever a generator or agent runs, so holes and lost
-// increments in the central Prometheus can be told from the values alone.
-const syntheticCounter = "triad_synthetic_total"
-
-// metricsGaps asks the central Prometheus, after the run, for the synthetic counter and writes its holes.
+// metricsGaps asks the central Prometheus, after the run, for a counter that increases by exactly one each second, so that holes and lost
+// increments can be told from the values alone, and writes its holes: the synthetic counter, and of clusters in which nothing of Triad's has one
+// the clock of their nodes.
 func (r *runner) metricsGaps(after context.Context) {
 	p := r.env.Prometheus()
 	m := r.w.Header().Metrics
@@ -233,14 +233,25 @@ func (r *runner) metricsGaps(after context.Context) {
 	// The warm-up is not judged: agents that started with the run have their first samples in it.
 	start := r.start.Add(r.Scenario.Phases.WarmUp.D())
 	c := promapi.Client{Base: p.URL, HTTP: p.Client}
-	series, err := c.Raw(ctx, syntheticCounter, start, end)
+	series, err := c.Raw(ctx, promapi.SyntheticCounter, start, end)
 	if err != nil {
 		r.note(evidence.EventSkip, "metrics-continuity", fmt.Sprintf("the central Prometheus could not be asked: %v", err))
 		return
 	}
 	if len(series) == 0 {
-		r.note(evidence.EventSkip, "metrics-continuity", "the central Prometheus has no sample of "+syntheticCounter)
+		r.note(evidence.EventSkip, "metrics-continuity", "the central Prometheus has no sample of "+promapi.SyntheticCounter)
 		return
+	}
+	without := r.w.Header().Agents()
+	without = slices.DeleteFunc(without, func(cluster string) bool {
+		return slices.ContainsFunc(series, func(s promapi.Series) bool { return s.Labels["cluster"] == cluster })
+	})
+	if len(without) > 0 {
+		clocks, err := c.Raw(ctx, promapi.NodeClock+"{cluster=~\""+strings.Join(without, "|")+"\"}", start, end)
+		if err != nil {
+			r.Logger.Warn("clocks of nodes in the central Prometheus", "error", err) // judging misses the cluster
+		}
+		series = append(series, clocks...)
 	}
 	for _, s := range series {
 		cov := promapi.Gaps(s, promapi.Window{Start: start, End: end, Step: m.ScrapeInterval})

@@ -105,8 +105,14 @@ func (h *Hist) Merge(o *Hist) {
 	h.sum += o.sum
 }
 
-// Reset empties h and keeps its memory.
+// resetMost is how many buckets a histogram keeps the memory of: a map that was large once stays so.
+const resetMost = 256
+
+// Reset empties h and keeps its memory, unless that is a lot.
 func (h *Hist) Reset() {
+	if len(h.counts) > resetMost {
+		h.counts = nil
+	}
 	clear(h.counts)
 	h.total, h.min, h.max, h.sum = 0, 0, 0, 0
 }

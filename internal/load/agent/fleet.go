@@ -173,13 +173,17 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 	for _, s := range f.shares {
 		err := s.Fetch(ctx, f.run, w)
 		f.mu.Lock()
-		why := f.lost[s.Name]
+		why, own := f.lost[s.Name], f.last[s.Name].Error
 		f.mu.Unlock()
 		if why == "" && err != nil && s.Gone != nil && s.Gone(ctx) {
 			why = "its pod is gone"
 		}
-		if why == "" {
+		if why == "" && own == "" {
 			errs = append(errs, err)
+			continue
+		}
+		if why == "" {
+			errs = append(errs, err, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: own}))
 			continue
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,11 +195,61 @@ func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
 		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
 		o.mu.Unlock()
 	}
+	behind := o.readOn(context.WithoutCancel(ctx))
 	stop()
 	wg.Wait()
 	o.client.Close()
 	o.admin.Close()
-	return errors.Join(o.flush(true))
+	return errors.Join(behind, o.flush(true))
+}
+
+// endTime is for reading what was in the partitions when the observer was told to stop.
+const endTime = 5 * time.Second
+
+// readOn reads every partition to where it ends now, and returns which could not be read so far: what is behind there was seen by nobody. Where
+// the brokers do not say where partitions end nothing is known of that; that they were away is known otherwise.
+func (o *Observer) readOn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	topics := map[string]bool{}
+	for p := range o.at {
+		topics[p.topic] = true
+	}
+	ends, err := o.admin.ListEndOffsets(ctx, slices.Collect(maps.Keys(topics))...)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	why := map[partition]error{}
+	for {
+		var behind []string
+		ends.Each(func(l kadm.ListedOffset) {
+			p := partition{l.Topic, l.Partition}
+			if at, ours := o.at[p]; ours && l.Err == nil && at.next < l.Offset {
+				text := fmt.Sprintf("%s/%d to %d of %d", p.topic, p.id, at.next, l.Offset)
+				if why[p] != nil {
+					text += fmt.Sprintf(" (%v)", why[p])
+				}
+				behind = append(behind, text)
+			}
+		})
+		if len(behind) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			slices.Sort(behind)
+			return fmt.Errorf("partitions were not read to their end: %s", strings.Join(behind, ", "))
+		}
+		fetches := o.client.PollRecords(ctx, 5000)
+		now := o.cfg.Evidence.Now()
+		fetches.EachError(func(topic string, id int32, err error) {
+			if ctx.Err() == nil {
+				why[partition{topic, id}] = err
+			}
+		})
+		o.mu.Lock()
+		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
+		o.mu.Unlock()
+	}
 }
 
 type partition struct {

@@ -25,6 +25,9 @@ const (
 // SyntheticCounter is the name of the counter that every inputgen increases by exactly 1 each second.
 const SyntheticCounter = "triad_synthetic_total"
 
+// NodeClock is the node exporter's clock, which increases by 1 each second as well.
+const NodeClock = "node_time_seconds"
+
 // Error is an answer of the API with status "error".
 type Error struct {
 	Status int    // HTTP status

@@ -274,6 +274,7 @@ func TestAbortConditions(t *testing.T) {
 		acked, inKafka uint64
 		lag, sent      float64
 		err            error
+		lost           func(due int) uint64 // of the records due before a step; nil: it is not told
 	}
 	at := func(i int) time.Time { return time.Unix(1_000_000, 0).Add(time.Duration(i) * 2 * time.Second) }
 	for _, tc := range []struct {
@@ -282,36 +283,40 @@ func TestAbortConditions(t *testing.T) {
 		want string           // empty: it goes on
 		by   int              // no later than this step
 	}{
-		{"all is well", func(i int) step { return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * i), nil} }, "", 0},
+		{"all is well", func(i int) step { return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * i), nil, nil} }, "", 0},
 		{"a lag that goes again", func(i int) step {
 			lag := 100.0
 			if i > 25 && i < 38 {
 				lag = 5000
 			}
-			return step{uint64(20 * i), uint64(20 * i), lag, float64(200 * i), nil}
+			return step{uint64(20 * i), uint64(20 * i), lag, float64(200 * i), nil, nil}
 		}, "", 0},
 		{"a lag that stays", func(i int) step {
 			lag := 100.0
 			if i > 25 {
 				lag = 5000
 			}
-			return step{uint64(20 * i), uint64(20 * i), lag, float64(200 * i), nil}
+			return step{uint64(20 * i), uint64(20 * i), lag, float64(200 * i), nil, nil}
 		}, "the sink is 5000 records behind", 42},
-		{"records that do not come", func(i int) step { return step{uint64(20 * i), uint64(min(20*i, 500)), 100, float64(200 * i), nil} }, "% of the canary's", 42},
-		{"records that come late, in time", func(i int) step { return step{uint64(20 * i), uint64(max(20*(i-14), 0)), 100, float64(200 * i), nil} }, "", 0},
-		{"the sink stands still", func(i int) step { return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * min(i, 22)), nil} }, "records/s over the last 30s, 13 % of the 100.0/s before the first fault", 35},
+		{"records that do not come", func(i int) step { return step{uint64(20 * i), uint64(min(20*i, 500)), 100, float64(200 * i), nil, nil} }, "% of the canary's", 42},
+		{"one of twenty does not come, and newer ones do", func(i int) step {
+			lost := func(due int) uint64 { return uint64(max(due-20, 0)) }
+			return step{uint64(20 * i), uint64(20*i) - lost(i), 100, float64(200 * i), nil, lost}
+		}, "% of the canary's", 50},
+		{"records that come late, in time", func(i int) step { return step{uint64(20 * i), uint64(max(20*(i-14), 0)), 100, float64(200 * i), nil, nil} }, "", 0},
+		{"the sink stands still", func(i int) step { return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * min(i, 22)), nil, nil} }, "records/s over the last 30s, 13 % of the 100.0/s before the first fault", 35},
 		{"the sink is slower, and keeps up more than half", func(i int) step {
-			return step{uint64(20 * i), uint64(20 * i), 100, float64(200*min(i, 22) + 120*max(i-22, 0)), nil}
+			return step{uint64(20 * i), uint64(20 * i), 100, float64(200*min(i, 22) + 120*max(i-22, 0)), nil, nil}
 		}, "", 0},
 		{"the sink's task begins anew", func(i int) step {
 			sent := float64(200 * i)
 			if i > 30 {
 				sent = float64(200 * (i - 30))
 			}
-			return step{uint64(20 * i), uint64(20 * i), 100, sent, nil}
+			return step{uint64(20 * i), uint64(20 * i), 100, sent, nil, nil}
 		}, "", 0},
 		{"workers that do not answer", func(i int) step {
-			s := step{uint64(20 * i), uint64(20 * i), 100, float64(200 * i), nil}
+			s := step{uint64(20 * i), uint64(20 * i), 100, float64(200 * i), nil, nil}
 			if i > 30 {
 				s.err = errors.New("connection refused")
 			}
@@ -322,7 +327,14 @@ func TestAbortConditions(t *testing.T) {
 		why, step := "", 0
 		for i := 0; i < 60 && why == ""; i++ {
 			s := tc.of(i)
-			why, step = w.add(vitals{at: at(i), acked: s.acked, inKafka: s.inKafka}, sink(s.lag, s.sent), s.err), i
+			v := vitals{at: at(i), acked: s.acked, inKafka: s.inKafka}
+			if s.lost != nil {
+				v.due = func(before time.Time) uint64 {
+					step := int(before.Sub(at(0)) / (2 * time.Second))
+					return uint64(20*step) - s.lost(step)
+				}
+			}
+			why, step = w.add(v, sink(s.lag, s.sent), s.err), i
 			if i == 20 {
 				if u := w.unfit(); u != "" {
 					t.Fatalf("%s: %s", tc.name, u)
