@@ -217,7 +217,7 @@ func (o *Observer) readOn(ctx context.Context) error {
 	}
 	ends, err := o.admin.ListEndOffsets(ctx, slices.Collect(maps.Keys(topics))...)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	why := map[partition]error{}
 	for {

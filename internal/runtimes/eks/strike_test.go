@@ -303,8 +303,12 @@ func TestAbortConditions(t *testing.T) {
 			lost := func(due int) uint64 { return uint64(max(due-20, 0)) }
 			return step{uint64(20 * i), uint64(20*i) - lost(i), 100, float64(200 * i), nil, lost}
 		}, "% of the canary's", 50},
-		{"records that come late, in time", func(i int) step { return step{uint64(20 * i), uint64(max(20*(i-14), 0)), 100, float64(200 * i), nil, nil} }, "", 0},
-		{"the sink stands still", func(i int) step { return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * min(i, 22)), nil, nil} }, "records/s over the last 30s, 13 % of the 100.0/s before the first fault", 35},
+		{"records that come late, in time", func(i int) step {
+			return step{uint64(20 * i), uint64(max(20*(i-14), 0)), 100, float64(200 * i), nil, nil}
+		}, "", 0},
+		{"the sink stands still", func(i int) step {
+			return step{uint64(20 * i), uint64(20 * i), 100, float64(200 * min(i, 22)), nil, nil}
+		}, "records/s over the last 30s, 13 % of the 100.0/s before the first fault", 35},
 		{"the sink is slower, and keeps up more than half", func(i int) step {
 			return step{uint64(20 * i), uint64(20 * i), 100, float64(200*min(i, 22) + 120*max(i-22, 0)), nil, nil}
 		}, "", 0},

@@ -116,15 +116,15 @@ func (r *Runtime) ready(ctx context.Context) error {
 	findings := preflight.Run(ctx, need)
 	if bad := preflight.Bad(findings); len(bad) > 0 {
 		err := &PreflightError{bad}
-		r.progress("preflight", kube.StateFail, fmt.Sprintf("%d of %d findings", len(bad), len(findings)))
+		r.progress("preflight", kube.StateFail, fmt.Sprintf("%d of %d things are not as they have to be", len(bad), len(findings)))
 		return err
 	}
-	text := fmt.Sprintf("%d findings", len(findings))
+	said := []string{fmt.Sprintf("%d things looked at", len(findings))}
 	for _, f := range findings {
 		if !f.OK {
-			text += fmt.Sprintf("; %s: %s (%s)", f.Check, f.Detail, f.Fix)
+			said = append(said, fmt.Sprintf("%s: %s (%s)", f.Check, f.Detail, f.Fix))
 		}
 	}
-	r.progress("preflight", kube.StateDone, text)
+	r.progress("preflight", kube.StateDone, strings.Join(said, "; "))
 	return nil
 }
