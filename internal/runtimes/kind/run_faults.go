@@ -250,16 +250,22 @@ func (e *env) strike(ctx context.Context, cluster, selector string, hold time.Du
 	if err != nil {
 		return nil, err
 	}
-	var f *Fault
-	if hold > 0 {
-		f, err = e.HoldDown(ctx, c, hold)
-	} else {
-		f, err = e.Kill(ctx, c)
+	if hold == 0 {
+		f, err := e.Kill(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return &nodeFault{f: f}, nil
 	}
+	f, err := e.HoldDown(ctx, c, hold)
 	if err != nil {
 		return nil, err
 	}
-	return &nodeFault{f: f}, nil
+	// Let go it is not back yet: a kubelet may wait for minutes before it starts what has died so often. The pod may be another by then.
+	return &nodeFault{f: f, gone: func(ctx context.Context) (bool, error) {
+		pods, err := e.clients[cluster].List(ctx, "v1", "Pod", cluster, selector)
+		return len(pods) > 0 && !slices.ContainsFunc(pods, func(p kube.Object) bool { return !kube.PodReady(&p) }), err
+	}}, nil
 }
 
 // KillForwarder kills fluent-bit or fluentd.
