@@ -60,7 +60,7 @@ func TestKindScenarios(t *testing.T) {
 	if os.Getenv("TRIAD_KIND_TESTS") == "" {
 		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine and takes half an hour")
 	}
-	names := []string{"smoke", "broker-failover", "metrics-outage", "partition", "monitoring-outage", "broker-loss", "datacenter-outage", "forwarder-restart", "es-throttle", "connect-task-failure", "connect-pause", "es-restart", "es-disk-full", "add-cluster", "rollback", "forwarder-buffer-overflow"}
+	names := []string{"smoke", "broker-failover", "metrics-outage", "partition", "partition-metrics", "monitoring-outage", "broker-loss", "datacenter-outage", "forwarder-restart", "es-throttle", "connect-task-failure", "connect-pause", "es-restart", "es-disk-full", "add-cluster", "rollback", "forwarder-buffer-overflow"}
 	if only := strings.Fields(os.Getenv("TRIAD_KIND_SCENARIOS")); len(only) > 0 {
 		names = only
 	}
@@ -78,7 +78,7 @@ func TestKindScenarios(t *testing.T) {
 				verdictIs(t, res, "faults", check.Pass)
 			}
 			// What these are about does not rest on the machine's speed either.
-			if c := map[string]string{"add-cluster": "scalability", "rollback": "rollback"}[name]; c != "" {
+			if c := map[string]string{"add-cluster": "scalability", "rollback": "rollback", "partition-metrics": "metrics-continuity"}[name]; c != "" {
 				verdictIs(t, res, c, check.Pass)
 			}
 			if res.Totals.Acknowledged == 0 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged {

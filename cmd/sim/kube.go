@@ -117,6 +117,11 @@ next sim up makes it anew, sim down removes it.`
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
+		unlock, err := rt.LockRun(c.Context())
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		defer unlock()
 		plan, err := rt.Up(c.Context(), kind.DeployOptions{})
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}

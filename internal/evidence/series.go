@@ -30,6 +30,9 @@ const (
 	// ResidentSeries is the resident memory of a process of the harness in bytes, without pages that a file backs; label part (harness).
 	// In the embedded runtime the whole system is in it, but for documents and logs, which are in files.
 	ResidentSeries = "triad_process_resident_bytes"
+	// MemorySeries is what of it the Go runtime has for what, in bytes, as runtime/metrics names it: objects that live, heap that is free, stacks,
+	// spans and caches, the rest; labels part, class.
+	MemorySeries = "triad_process_memory_bytes"
 	// HeldSeries is how much of that the system needs and cannot but need, the more the longer it runs; label part.
 	HeldSeries = "triad_process_held_bytes"
 	// FilesSeries is the number of its open file descriptors; label part.

@@ -118,6 +118,7 @@ func (r *runner) sizes() {
 	if n, ok := residentBytes(); ok {
 		samples = append(samples, evidence.Sample{Name: evidence.ResidentSeries, Labels: own, Value: n})
 	}
+	samples = append(samples, memoryClasses()...)
 	if h, ok := r.env.(holder); ok {
 		samples = append(samples, evidence.Sample{Name: evidence.HeldSeries, Labels: own, Value: float64(h.Held())})
 	}
@@ -129,6 +130,25 @@ func (r *runner) sizes() {
 		r.Logger.Debug("witness", "error", err)
 	}
 }
+
+// memoryClasses says what the runtime has the harness's memory for, so that a slope can be told to be of live objects or of the runtime's own.
+func memoryClasses() []evidence.Sample {
+	read := make([]metrics.Sample, len(classes))
+	for i, c := range classes {
+		read[i].Name = "/memory/classes/" + c + ":bytes"
+	}
+	metrics.Read(read)
+	var out []evidence.Sample
+	for i, x := range read {
+		if x.Value.Kind() == metrics.KindUint64 {
+			out = append(out, evidence.Sample{Name: evidence.MemorySeries, Labels: evidence.Labels{"part": "harness", "class": classes[i]}, Value: float64(x.Value.Uint64())})
+		}
+	}
+	return out
+}
+
+// classes are those of runtime/metrics that the resident memory is made of; what of heap/free was given back is heap/released.
+var classes = []string{"heap/objects", "heap/unused", "heap/free", "heap/stacks", "metadata/mspan/inuse", "metadata/other", "os-stacks", "other", "profiling/buckets"}
 
 // residentBytes is the resident memory of this process that no file backs: the second figure of statm without the third, in pages. The
 // program's text is not of interest, and the documents of the embedded store are mapped from a file: they are the system's, and the kernel

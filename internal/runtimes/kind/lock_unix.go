@@ -22,8 +22,8 @@ func (r *Runtime) lock(ctx context.Context) (unlock func(), err error) {
 	return r.hold(ctx, "lock", lockWait, "another sim is working on these clusters")
 }
 
-// lockRun keeps a second run away from clusters on which one is under way: each would remove the other's pods.
-func (r *Runtime) lockRun(ctx context.Context) (unlock func(), err error) {
+// LockRun keeps a second run away from clusters on which one is under way: each would remove the other's pods.
+func (r *Runtime) LockRun(ctx context.Context) (unlock func(), err error) {
 	return r.hold(ctx, runLock, 0, "another run is under way on these clusters; wait for it")
 }
 

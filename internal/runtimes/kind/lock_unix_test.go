@@ -11,21 +11,21 @@ import (
 func TestOneRunAtATime(t *testing.T) {
 	r, other := &Runtime{opts: Options{StateDir: t.TempDir()}}, &Runtime{}
 	other.opts = r.opts
-	unlock, err := r.lockRun(t.Context())
+	unlock, err := r.LockRun(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.lockRun(t.Context()); err == nil || !strings.Contains(err.Error(), "another run is under way") {
+	if _, err := other.LockRun(t.Context()); err == nil || !strings.Contains(err.Error(), "another run is under way") {
 		t.Errorf("a second run: %v", err)
 	}
-	// Bringing up and taking down are not kept away.
+	// Taking down is not kept away.
 	free, err := other.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	free()
 	unlock()
-	again, err := other.lockRun(t.Context())
+	again, err := other.LockRun(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

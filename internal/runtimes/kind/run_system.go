@@ -110,7 +110,7 @@ func (s *System) prepare(ctx context.Context, session runtimes.Session) (_ *Runt
 		return nil, err
 	}
 	if s.unlock == nil {
-		if s.unlock, err = rt.lockRun(ctx); err != nil {
+		if s.unlock, err = rt.LockRun(ctx); err != nil {
 			return nil, err
 		}
 	}
