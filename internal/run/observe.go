@@ -34,7 +34,7 @@ type kafkaObserver interface {
 	// Run reads until ctx ends; then everything that was seen is in the evidence.
 	Run(ctx context.Context, known *observe.Known) error
 	Seen() uint64
-	// SeenDue is Seen of the records that were due before a place on the time line, by the second.
+	// SeenDue is Seen of the records that were due before a place on the time line, or in the rest of its second.
 	SeenDue(before time.Duration) uint64
 	DeadLettered() uint64
 }

@@ -164,12 +164,13 @@ func (o *Observer) countDue(due time.Duration) {
 	o.bySec[i]++
 }
 
-// SeenDue is Seen of the records that were due before a place on the time line, by the second.
+// SeenDue is Seen of the records that were due before a place on the time line, or in the rest of its second.
 func (o *Observer) SeenDue(before time.Duration) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.early
-	for _, c := range o.bySec[:min(max(int(before/time.Second), 0), len(o.bySec))] {
+	seconds := (max(before, 0) + time.Second - 1) / time.Second
+	for _, c := range o.bySec[:min(int(seconds), len(o.bySec))] {
 		n += uint64(c)
 	}
 	return n
