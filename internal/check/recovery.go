@@ -419,6 +419,9 @@ func recoveryCheck(j *judge) *judged {
 	if !j.rec.known {
 		return c.set(Inconclusive, "recovery cannot be told: %s", j.rec.why)
 	}
+	if why := j.incomplete(evidence.PointKafka); why != "" {
+		return c.set(Inconclusive, "recovery cannot be told: %s", why) // what nobody saw arrive looks like what did not arrive
+	}
 	worst, n := j.rec.worst(), 0
 	by := map[Verdict]int{}
 	for _, x := range j.rec.faults {

@@ -30,6 +30,7 @@ const (
 	connectTime = 3 * time.Minute
 	assumeTime  = 30 * time.Second
 	closeTime   = 30 * time.Second
+	envTime     = time.Minute // pods of three clusters end in it
 	reconTime   = 5 * time.Minute
 	// hurryTime is what an interrupted run has, from the interruption, for all that it still waits for: ten seconds are
 	// promised, and closing and judging come behind it.
@@ -164,12 +165,12 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
 }
 
-// closeEnv closes the environment, if there is one, and waits no longer than closeTime: one that hangs must not keep the evidence open.
+// closeEnv closes the environment, if there is one, and waits no longer than envTime: one that hangs must not keep the evidence open.
 func (r *runner) closeEnv(ctx context.Context) {
 	if r.env == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), envTime)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- r.env.Close(ctx) }()

@@ -250,11 +250,15 @@ func (e *env) endShards(ctx context.Context) error {
 	if e.session.GoesOn && !e.generated {
 		return nil // it can be tried again
 	}
-	var errs []error
-	for cluster, jobs := range e.jobs {
-		errs = append(errs, e.clients[cluster].Delete(ctx, jobs, shardTime))
+	errs := make(chan error, len(e.jobs))
+	for cluster, jobs := range e.jobs { // at once: where one API server is slow, the others' have been told all the same
+		go func() { errs <- e.clients[cluster].Delete(ctx, jobs, shardTime) }()
 	}
-	return errors.Join(errs...)
+	var all error
+	for range e.jobs {
+		all = errors.Join(all, <-errs)
+	}
+	return all
 }
 
 // Kafka's internal listener and the store, as pods of their clusters reach them.
