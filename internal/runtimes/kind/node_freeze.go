@@ -47,22 +47,7 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 		return nil, fmt.Errorf("freeze %s: %w", cluster, err)
 	}
 	f := &Fault{ID: id, Kind: "freeze", Target: cluster, Nodes: names(nodes)}
-	f.heal = func(ctx context.Context) error {
-		stop()
-		var errs []error
-		for _, n := range f.Nodes {
-			if _, err := r.engine.Run(ctx, "unpause", n); err != nil && !strings.Contains(err.Error(), "is not paused") {
-				errs = append(errs, err)
-			}
-		}
-		if err := errors.Join(errs...); err != nil {
-			return err // the watchdog has the lease still, and tries as well
-		}
-		if err := os.Remove(lease); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
+	f.heal = r.unfreeze(f.Nodes, lease, stop)
 	paused := func(ctx context.Context) (Proof, error) {
 		now, err := r.Nodes(ctx, cluster)
 		count := int64(0)
@@ -84,6 +69,26 @@ func (r *Runtime) FreezeCluster(ctx context.Context, cluster string, last time.D
 	f.Started = time.Now()
 	f.Until = f.Started.Add(last)
 	return f, nil
+}
+
+// unfreeze unpauses nodes and takes the watchdog's lease away: not before all of them go on, for else the watchdog tries as well.
+func (r *Runtime) unfreeze(nodes []string, lease string, stop func()) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		stop()
+		var errs []error
+		for _, n := range nodes {
+			if _, err := r.engine.Run(ctx, "unpause", n); err != nil && !strings.Contains(err.Error(), "is not paused") {
+				errs = append(errs, err)
+			}
+		}
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		if err := os.Remove(lease); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 }
 
 // pause pauses a node. A cgroup of version 1 freezes only when each of its threads gets to a place where it can stop, and the engine gives

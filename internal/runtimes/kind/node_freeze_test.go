@@ -3,7 +3,9 @@
 package kind
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,5 +37,51 @@ esac
 	tries, err := os.ReadFile(filepath.Join(dir, "tries"))
 	if want := "busy\nbusy\nbusy\ngone\n"; err != nil || string(tries) != want {
 		t.Errorf("tried %q, want %q (%v)", tries, want, err)
+	}
+}
+
+// The watchdog tries again while a node is paused still, and a heal that could not unpause one leaves the watchdog its lease.
+func TestUnfreezeTriesAgain(t *testing.T) {
+	dir := t.TempDir()
+	engine := filepath.Join(dir, "docker")
+	script := `#!/bin/sh
+case "$1" in
+unpause) echo "$2" >> "` + dir + `/tries"; [ "$2" = awake ] || [ "$(grep -c asleep "` + dir + `/tries")" -ge 3 ] ;;
+ps) [ "$(grep -c asleep "` + dir + `/tries")" -ge 3 ] || echo asleep ;;
+esac
+`
+	if err := os.WriteFile(engine, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := &Runtime{engine: images.Engine{Bin: engine}, opts: Options{StateDir: dir}}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(unfreezeScript, "sleep 3", "sleep 0.01"), "triad-watchdog", "awake", "asleep")
+	cmd.Env = append(os.Environ(), "engine="+engine)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	tries, err := os.ReadFile(filepath.Join(dir, "tries"))
+	if want := strings.Repeat("awake\nasleep\n", 3); err != nil || string(tries) != want {
+		t.Errorf("tried %q, want %q (%v)", tries, want, err)
+	}
+
+	if err := os.Remove(filepath.Join(dir, "tries")); err != nil {
+		t.Fatal(err)
+	}
+	lease := filepath.Join(dir, "lease")
+	if err := os.WriteFile(lease, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	heal := r.unfreeze([]string{"asleep"}, lease, func() {})
+	if err := heal(t.Context()); err == nil {
+		t.Error("a node that stays paused: no error")
+	}
+	if _, err := os.Stat(lease); err != nil {
+		t.Errorf("the watchdog has lost its lease: %v", err)
+	}
+	for range 2 { // the third try unpauses it
+		err = heal(t.Context())
+	}
+	if _, gone := os.Stat(lease); err != nil || !errors.Is(gone, os.ErrNotExist) {
+		t.Errorf("healed: %v, lease: %v", err, gone)
 	}
 }
