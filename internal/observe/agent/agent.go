@@ -205,5 +205,8 @@ func (a *Agent) stop() error {
 	if a.done == done {
 		a.done = nil
 	}
+	if errors.Is(a.err, errStopped) {
+		return nil // as it was told
+	}
 	return a.err
 }

@@ -22,6 +22,9 @@ type ReadPlan struct {
 	Slice    elastic.Slice     `json:"slice"`
 }
 
+// errStopped is of a slice that was not read to its end because somebody said so.
+var errStopped = errors.New("it was stopped before the slice was read")
+
 // read begins to read a slice.
 func (a *Agent) read(ctx context.Context, p ReadPlan) error {
 	a.mu.Lock()
@@ -52,7 +55,7 @@ func (a *Agent) read(ctx context.Context, p ReadPlan) error {
 		defer a.mu.Unlock()
 		a.cancel()
 		if ctx.Err() != nil {
-			err = nil // it was told to stop, and nobody wants what it read
+			err = errStopped
 		}
 		a.saw, a.err, a.done = saw, err, nil
 	}()
