@@ -454,6 +454,43 @@ func (b *bulk) flush() {
 	b.body.Reset()
 }
 
+// slicesAreAll reads the same in three slices of one point in time as in one piece.
+func slicesAreAll(t *testing.T, client *elastic.Client, prefix string) {
+	t.Helper()
+	indices := []string{"service-topic", "system-auth-topic"}
+	var all, parts []string
+	into := func(list *[]string) func(elastic.Hit) error {
+		return func(h elastic.Hit) error {
+			*list = append(*list, h.Index+"/"+h.ID)
+			return nil
+		}
+	}
+	if err := client.All(t.Context(), indices, prefix, into(&all)); err != nil {
+		t.Fatal(err)
+	}
+	pit, err := client.Open(t.Context(), indices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range 3 {
+		before := len(parts)
+		if err := client.Read(t.Context(), elastic.Slice{PIT: pit, K: k, N: 3}, prefix, into(&parts)); err != nil {
+			t.Fatal(err)
+		}
+		if len(parts) == before {
+			t.Errorf("slice %d is empty", k)
+		}
+	}
+	if err := client.Close(t.Context(), pit); err != nil {
+		t.Error(err)
+	}
+	slices.Sort(all)
+	slices.Sort(parts)
+	if !slices.Equal(all, parts) {
+		t.Errorf("%d documents in slices, %d in one piece", len(parts), len(all))
+	}
+}
+
 // TestContainersElasticsearch: polling sees what is refreshed and nothing else, and the final reading is exact over pages,
 // refreshes and what is written while it reads.
 func TestContainersElasticsearch(t *testing.T) {
@@ -566,6 +603,7 @@ func TestContainersElasticsearch(t *testing.T) {
 
 	// What is written and refreshed while it reads is not in it, and nothing comes twice.
 	prefix := strings.TrimSuffix(string(record.AppendID(nil, runNumber, 0, 0)), "0_0")
+	slicesAreAll(t, client, prefix)
 	ids, once := map[string]bool{}, sync.Once{}
 	if err := client.All(t.Context(), []string{"service-topic", "system-auth-topic"}, prefix, func(h elastic.Hit) error {
 		once.Do(func() {
@@ -805,7 +843,7 @@ func TestContainersConnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Reconcile(t.Context(), 3); err != nil {
+	if err := e.Reconcile(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	want := account{}
