@@ -116,10 +116,14 @@ func (h *alertHistory) alert(e evidence.Event, open map[string]int) {
 func (h *alertHistory) blind(from, to time.Duration) string {
 	for _, l := range h.lost {
 		if l.after < to && l.at > from {
-			return fmt.Sprintf("alerts could not be read from %.0f s on", l.after.Seconds())
+			return blindFrom(l)
 		}
 	}
 	return ""
+}
+
+func blindFrom(l between) string {
+	return fmt.Sprintf("alerts could not be read from %.0f s on", l.after.Seconds())
 }
 
 // blindTo says when nothing was read during the load although nothing kept the alerts from being read; empty when all of it was.
@@ -132,7 +136,7 @@ func (j *judge) blindTo(h *alertHistory) string {
 		}) {
 			continue
 		}
-		return h.blind(l.after, l.after+1)
+		return blindFrom(l)
 	}
 	return ""
 }

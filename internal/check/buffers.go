@@ -332,10 +332,7 @@ func horizonCheck(j *judge) *judged {
 	}
 	text := fmt.Sprintf("%s lasted %s; at the measured rate the path bears %s, and the first record is lost %s", worst.Name, spanWords(outage), spanWords(horizon), place)
 	near := math.Abs(outage.Seconds()-horizon.Seconds()) <= horizonSlack*horizon.Seconds()
-	open := j.incomplete(evidence.PointKafka)
-	if open == "" && j.hasStore() {
-		open = j.incomplete(evidence.PointSearch)
-	}
+	open := j.unread()
 	switch {
 	case open != "":
 		return c.set(Inconclusive, "%s; what was lost is not known: %s", text, open)

@@ -17,9 +17,8 @@ const (
 // storeSizes writes how much the store keeps of each topic, from before the load until after it. One that
 // does not say at the beginning is noted; later it may be what a fault struck.
 func (r *runner) storeSizes(ctx context.Context, c *elastic.Client) {
-	t := time.NewTicker(storeSizeEvery)
-	defer t.Stop()
-	for first, last := true, false; ; first = false {
+	first := true
+	err := readEvery(ctx, storeSizeEvery, func() error {
 		at := r.w.Now()
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeSizeTime)
 		sizes, err := c.Sizes(ask, r.topics())
@@ -27,6 +26,7 @@ func (r *runner) storeSizes(ctx context.Context, c *elastic.Client) {
 		if err != nil && first {
 			r.note(evidence.EventNote, "size of the store", err.Error())
 		}
+		first = false
 		var samples []evidence.Sample
 		for topic, s := range sizes {
 			labels := evidence.Labels{"topic": topic}
@@ -34,19 +34,12 @@ func (r *runner) storeSizes(ctx context.Context, c *elastic.Client) {
 				evidence.Sample{Name: evidence.StoreBytesSeries, Labels: labels, Value: float64(s.Bytes)},
 				evidence.Sample{Name: evidence.StoreDocumentsSeries, Labels: labels, Value: float64(s.Documents)})
 		}
-		if len(samples) > 0 {
-			if err := r.w.Series.Add(at, samples...); err != nil {
-				r.Logger.Debug("size of the store", "error", err)
-				return
-			}
+		if len(samples) == 0 {
+			return nil
 		}
-		if last {
-			return
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			last = true
-		}
+		return r.w.Series.Add(at, samples...)
+	})
+	if err != nil {
+		r.Logger.Debug("size of the store", "error", err)
 	}
 }

@@ -67,11 +67,25 @@ const (
 	meterTime  = 15 * time.Second
 )
 
-// measure writes what the system and the harness used, once more when ctx has ended.
-func (r *runner) measure(ctx context.Context, m meter) {
-	t := time.NewTicker(meterEvery)
+// readEvery reads at once, at every tick, and once more when ctx has ended, as long as a reading can be written.
+func readEvery(ctx context.Context, every time.Duration, read func() error) error {
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for last := false; ; {
+		if err := read(); err != nil || last {
+			return err
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			last = true
+		}
+	}
+}
+
+// measure writes what the system and the harness used, once more when ctx has ended.
+func (r *runner) measure(ctx context.Context, m meter) {
+	err := readEvery(ctx, meterEvery, func() error {
 		ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), meterTime)
 		readings, err := m.CPU(ask)
 		cancel()
@@ -85,18 +99,10 @@ func (r *runner) measure(ctx context.Context, m meter) {
 		for _, x := range readings {
 			samples = append(samples, evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": x.Part, "cluster": x.Cluster}, Value: x.Used.Seconds()})
 		}
-		if err := r.w.Series.Add(r.w.Now(), samples...); err != nil {
-			r.Logger.Debug("processor time", "error", err)
-			return
-		}
-		if last {
-			return
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			last = true
-		}
+		return r.w.Series.Add(r.w.Now(), samples...)
+	})
+	if err != nil {
+		r.Logger.Debug("processor time", "error", err)
 	}
 }
 

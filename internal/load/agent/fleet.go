@@ -178,18 +178,17 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 		if why == "" && err != nil && s.Gone != nil && s.Gone(ctx) {
 			why = "its pod is gone"
 		}
-		if why == "" && own == "" {
+		switch {
+		case why == "":
 			errs = append(errs, err)
-			continue
+			why = own
+		case err != nil:
+			why += ", and its ledger with it: the outcome of what it sent is not known"
+		default:
+			why += "; its ledger was there still"
 		}
 		if why == "" {
-			errs = append(errs, err, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: own}))
 			continue
-		}
-		if err != nil {
-			why += ", and its ledger with it: the outcome of what it sent is not known"
-		} else {
-			why += "; its ledger was there still"
 		}
 		errs = append(errs, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: why}))
 	}

@@ -45,7 +45,7 @@ func (a *Agent) read(ctx context.Context, p ReadPlan) error {
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	done := make(chan struct{})
-	a.run, a.w, a.saw, a.err, a.done = p.Header.Run, w, elastic.Saw{}, nil, done
+	a.run, a.saw, a.err, a.done = p.Header.Run, elastic.Saw{}, nil, done
 	known := observe.NewKnown(&p.Scenario, p.Header.Run, p.Start)
 	go func() {
 		defer close(done)

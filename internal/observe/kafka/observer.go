@@ -191,10 +191,7 @@ func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
 		if fetches.IsClientClosed() {
 			break
 		}
-		now := o.cfg.Evidence.Now()
-		o.mu.Lock()
-		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
-		o.mu.Unlock()
+		o.take(fetches)
 	}
 	behind := o.readOn(context.WithoutCancel(ctx))
 	stop()
@@ -241,16 +238,21 @@ func (o *Observer) readOn(ctx context.Context) error {
 			return fmt.Errorf("partitions were not read to their end: %s", strings.Join(behind, ", "))
 		}
 		fetches := o.client.PollRecords(ctx, 5000)
-		now := o.cfg.Evidence.Now()
 		fetches.EachError(func(topic string, id int32, err error) {
 			if ctx.Err() == nil {
 				why[partition{topic, id}] = err
 			}
 		})
-		o.mu.Lock()
-		fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
-		o.mu.Unlock()
+		o.take(fetches)
 	}
+}
+
+// take sees every record of what was fetched, now.
+func (o *Observer) take(fetches kgo.Fetches) {
+	now := o.cfg.Evidence.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fetches.EachRecord(func(r *kgo.Record) { o.see(r, now) })
 }
 
 type partition struct {
