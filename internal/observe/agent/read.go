@@ -53,10 +53,10 @@ func (a *Agent) read(ctx context.Context, p ReadPlan) error {
 		err = errors.Join(err, w.Close(""))
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.cancel()
 		if ctx.Err() != nil {
 			err = errStopped
 		}
+		a.cancel()
 		a.saw, a.err, a.done = saw, err, nil
 	}()
 	return nil

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +62,20 @@ func store(t *testing.T, s *scenario.Scenario, start time.Time) elastic.Access {
 	return elastic.Access{URL: server.URL}
 }
 
+// counted counts the slices that a pod has read.
+type counted struct {
+	elastic.Reader
+	n *atomic.Int32
+}
+
+func (c counted) Read(ctx context.Context, s elastic.Slice) (elastic.Saw, error) {
+	saw, err := c.Reader.Read(ctx, s)
+	if err == nil {
+		c.n.Add(1)
+	}
+	return saw, err
+}
+
 // TestSlices: one reader, several slices in one process, pods, and pods of which one is gone read the same out of the store.
 func TestSlices(t *testing.T) {
 	r := newRig(t)
@@ -69,12 +85,13 @@ func TestSlices(t *testing.T) {
 		name         string
 		slices, pods int
 		gone         bool
+		byPods       int32
 		ledgers      string
 	}{
-		{"one", 0, 0, false, "search"},
-		{"seven slices", 7, 0, false, "search-0 search-1 search-2 search-3 search-4 search-5 search-6"},
-		{"pods", 3, 3, false, "search-0 search-1 search-2"},
-		{"a pod is gone", 3, 3, true, "search-0 search-1 search-2"},
+		{"one", 0, 0, false, 0, "search"},
+		{"seven slices", 7, 0, false, 0, "search-0 search-1 search-2 search-3 search-4 search-5 search-6"},
+		{"pods", 3, 3, false, 3, "search-0 search-1 search-2"},
+		{"a pod is gone", 3, 3, true, 2, "search-0 search-1 search-2"},
 	} {
 		w := r.writer()
 		if err := w.Begin(r.start); err != nil {
@@ -92,8 +109,9 @@ func TestSlices(t *testing.T) {
 		}
 		pods, kill := serve(t, c.pods, Config{Store: access})
 		var readers []elastic.Reader
+		var byPods atomic.Int32
 		for _, p := range pods {
-			readers = append(readers, Reader{p, *r.s, w})
+			readers = append(readers, counted{Reader{p, *r.s, w}, &byPods})
 		}
 		if c.gone {
 			kill(1)
@@ -103,6 +121,9 @@ func TestSlices(t *testing.T) {
 		}
 		if err := w.Close(""); err != nil {
 			t.Fatal(err)
+		}
+		if n := byPods.Load(); n != c.byPods {
+			t.Errorf("%s: %d slices were read by pods, want %d", c.name, n, c.byPods)
 		}
 		got, ledgers := sightings(t, w.Dir)
 		if ledgers != c.ledgers {
