@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"triad/internal/check"
 	"triad/internal/kube"
@@ -263,31 +266,29 @@ func (l *eksLab) brokers(ctx context.Context) map[string]string {
 }
 
 // TestKindEKSFaults loses a broker of clusters that are known by contexts alone: not without limits, once when everything holds, with a verdict,
-// and once with a limit that no traffic holds, which has to end it.
+// and once with a sink that is paused then, which has to end it.
 func TestKindEKSFaults(t *testing.T) {
 	l, ctx := newEKSLab(t, 25*time.Minute)
 	l.confirm = append(l.confirm, "--yes-production", "lab-kafka")
-	reports := t.TempDir()
 	before := l.brokers(ctx)
-	run := func() (res check.Result, code int) {
-		t.Helper()
+	run := func(reports string) (res check.Result, code int) {
 		out, code := l.sim(ctx, append([]string{"run", "prod-broker-failover", "--reports", reports, "--output", "json"}, l.confirm...)...)
 		if code != exitUsage {
 			if err := json.Unmarshal([]byte(out), &res); err != nil {
-				t.Fatalf("exit %d: %v", code, err)
+				t.Errorf("exit %d: %v", code, err)
 			}
 		}
 		return res, code
 	}
 
-	if _, code := run(); code != exitUsage {
+	if _, code := run(t.TempDir()); code != exitUsage {
 		t.Errorf("without limits: exit %d", code)
 	}
 	if now := l.brokers(ctx); !maps.Equal(before, now) {
 		t.Errorf("a broker was struck by a run that was refused: %v, %v", before, now)
 	}
 	l.limits(openWindow("60s", 0.05))
-	res, _ := run()
+	res, _ := run(t.TempDir())
 	for _, name := range []string{"evidence", "faults", "loss", "corruption", "phantom", "purge"} {
 		verdictIs(t, res, name, check.Pass)
 	}
@@ -304,21 +305,67 @@ func TestKindEKSFaults(t *testing.T) {
 		t.Errorf("%d brokers were replaced, want 1", changed)
 	}
 
-	// A rate that no traffic keeps up to the last record: it is given up while the broker is away. What is flushed every five seconds is even over
-	// ten, so the limit is held against seven.
-	l.limits(openWindow("7s", 0.999))
-	res, code := run()
+	// The sink stands still as soon as a broker was struck: the run is given up, and takes out what had come by then. What comes when the sink
+	// goes on is what `sim down` is for.
+	l.limits(openWindow("10s", 0.3))
+	docs := l.documents(ctx)
+	reports, ended := t.TempDir(), make(chan error, 1)
+	var code int
+	go func() {
+		res, code = run(reports)
+		ended <- errors.New("the run has ended")
+	}()
+	awaitEvent(t, reports, `"state":"injected"`, ended, &bytes.Buffer{})
+	t.Cleanup(func() { l.sinkState(context.WithoutCancel(ctx), "running") })
+	l.sinkState(ctx, "paused")
+	<-ended //nolint:errcheck // it is what was waited for
 	if code != exitInvalid || !strings.Contains(strings.Join(res.Reasons, "\n"), "given up: the sink sent") {
 		t.Errorf("a rate below the limit: exit %d, %v", code, res.Reasons)
 	}
 	if len(res.Faults) != 1 || res.Faults[0].HealedAt == nil {
 		t.Errorf("faults of a run that was given up: %+v", res.Faults)
 	}
+	if out, _ := l.sim(ctx, "status"); strings.Contains(out, "nothing is left") {
+		t.Errorf("status of a run that was given up with records on their way: %s", out)
+	}
+	l.sinkState(ctx, "running")
+	late := int(res.Totals.Acknowledged) - int(res.Totals.Seen) //nolint:gosec // thousands
+	if late <= 0 {
+		t.Errorf("nothing was on its way: %+v", res.Totals)
+	}
+	for range 120 {
+		if l.documents(ctx) >= docs+late {
+			break
+		}
+		time.Sleep(time.Second)
+	}
 	if out, _ := l.sim(ctx, append([]string{"down"}, l.confirm[:4]...)...); strings.Contains(out, "under way") {
 		t.Errorf("down: %s", out)
 	}
 	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
 		t.Errorf("status after down: %s", out)
+	}
+	if n := l.documents(ctx); n != docs {
+		t.Errorf("%d documents are in the index, there were %d", n, docs)
+	}
+}
+
+// sinkState says in the sink's resource what its connector is to do.
+func (l *eksLab) sinkState(ctx context.Context, state string) {
+	l.t.Helper()
+	ref := kube.Ref{APIVersion: "kafka.strimzi.io/v1", Kind: "KafkaConnector", Namespace: kind.Monitoring, Name: "logs-to-elasticsearch"}
+	o, err := l.clients[kind.Monitoring].Get(ctx, ref)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	delete(o.Object, "status")
+	o.SetManagedFields(nil)
+	o.SetResourceVersion("")
+	if err := unstructured.SetNestedField(o.Object, state, "spec", "state"); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.clients[kind.Monitoring].Apply(ctx, []kube.Object{*o}, nil); err != nil {
+		l.t.Fatal(err)
 	}
 }
 

@@ -40,7 +40,9 @@ func (r *runner) drive(ctx, after context.Context) error {
 	for i := range r.Scenario.Faults {
 		r.faults.Go(func() { r.fault(ctx, after, i) })
 	}
-	err = gen.Wait(ctx)
+	if err = gen.Wait(ctx); err != nil {
+		r.abort(err) // phases and faults that were still to come do not come
+	}
 	why := ""
 	if ctx.Err() != nil {
 		why = "interrupted"

@@ -149,7 +149,7 @@ func (r *runner) note(kind, name, detail string) {
 func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		took, ok := r.scrape(ctx, t)
+		took, ok := r.scrape(ctx, &t)
 		if !ok {
 			break
 		}
@@ -160,12 +160,12 @@ func (r *runner) scrapeLoop(ctx context.Context, t runtimes.Target) {
 		case <-time.After(time.Until(next)):
 		}
 	}
-	r.scrape(context.WithoutCancel(ctx), t) // the last records were counted after the reading before
+	r.scrape(context.WithoutCancel(ctx), &t) // the last records were counted after the reading before
 }
 
 // scrape reads one endpoint once and returns how long its beans took, where it says so; false ends the loop. The first reading comes before
-// the load, so that it is an exact base of every counter.
-func (r *runner) scrape(ctx context.Context, t runtimes.Target) (took time.Duration, ok bool) {
+// the load, so that it is an exact base of every counter. One that did not answer is looked for: what took its place is read the next time.
+func (r *runner) scrape(ctx context.Context, t *runtimes.Target) (took time.Duration, ok bool) {
 	labels := evidence.Labels{"cluster": t.Cluster, "component": t.Component, "instance": t.Instance}
 	at := r.w.Now()
 	ask, cancel := context.WithTimeout(ctx, scrapeEvery-50*time.Millisecond)
@@ -177,6 +177,7 @@ func (r *runner) scrape(ctx context.Context, t runtimes.Target) (took time.Durat
 	up := evidence.Sample{Name: evidence.UpSeries, Labels: labels, Value: 1}
 	if err != nil {
 		up.Value = 0
+		r.locate(ctx, t)
 	}
 	if took = scrape.Beans(got); took > 0 {
 		r.beans.Add(int64(took))
@@ -196,6 +197,21 @@ func (r *runner) scrape(ctx context.Context, t runtimes.Target) (took time.Durat
 		return 0, false
 	}
 	return took, true
+}
+
+// locate looks for an endpoint that did not answer. Where it cannot be found, it stays where it was.
+func (r *runner) locate(ctx context.Context, t *runtimes.Target) {
+	if t.Locate == nil {
+		return
+	}
+	ask, cancel := context.WithTimeout(ctx, scrapeEvery)
+	defer cancel()
+	url, err := t.Locate(ask)
+	if err != nil {
+		r.Logger.Debug("metrics endpoint", "component", t.Component, "instance", t.Instance, "error", err)
+		return
+	}
+	t.URL = url
 }
 
 // maxClockStep is what the wall clock may gain or lose on the monotonic one before a run counts as stepped. Slewing moves

@@ -184,6 +184,8 @@ type Target struct {
 	scrape.Target
 	Client *http.Client
 	Every  time.Duration // between two readings; 0: a second
+	// Locate, where the endpoint may be another one's in time, says where it is now; it is asked when the endpoint does not answer.
+	Locate func(ctx context.Context) (url string, err error)
 }
 
 // CPUReading is the processor time that a part of the system has used since some fixed moment; parts as

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,7 +134,8 @@ func (f *Fleet) ask(ctx context.Context, s Share) (running bool) {
 	return st.Running
 }
 
-// Wait returns when every agent is done; when ctx ends, they are told to stop.
+// Wait returns when every agent is done; when ctx ends, they are told to stop. When every agent is lost before the
+// schedule is over, nothing more will be sent: that is an error.
 func (f *Fleet) Wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { f.wg.Wait(); close(done) }()
@@ -141,6 +144,7 @@ func (f *Fleet) Wait(ctx context.Context) error {
 	var errs []error
 	select {
 	case <-done:
+		errs = append(errs, f.deserted())
 	case <-limit.C:
 		errs = append(errs, errors.New("agents did not say that they are done"))
 	case <-ctx.Done():
@@ -153,6 +157,20 @@ func (f *Fleet) Wait(ctx context.Context) error {
 	f.cancel()
 	<-done
 	return errors.Join(errs...)
+}
+
+// deserted is the error of a load that is not over and that nobody sends any more, because every agent is lost.
+func (f *Fleet) deserted() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lost) < len(f.shares) || !time.Now().Before(f.end) {
+		return nil
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(f.lost)) {
+		errs = append(errs, fmt.Errorf("generator %s: %s", name, f.lost[name]))
+	}
+	return fmt.Errorf("nobody sends the load any more: %w", errors.Join(errs...))
 }
 
 // Progress adds what the agents said last.

@@ -258,3 +258,40 @@ func TestFleetLosesAShard(t *testing.T) {
 		t.Errorf("%v", acked)
 	}
 }
+
+// TestFleetIsGone: where every agent is lost, nobody waits for the end of the schedule.
+func TestFleetIsGone(t *testing.T) {
+	s, err := scenario.Parse("gone.yaml", []byte("apiVersion: triad/v1\nname: gone\ntitle: x\nphases: {before: 1h, drain: 1s}\nload: [{source: service, rate: 2/s, streams: 2, parallelism: 2}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var agents []*process
+	var remotes []Remote
+	for _, name := range []string{"crashes", "goes"} {
+		a := newProcess(t, &lines{})
+		agents = append(agents, a)
+		remotes = append(remotes, Remote{
+			Name: name, URL: a.url(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+			Gone: func(context.Context) bool { return a.gone.Load() },
+		})
+	}
+	whole := Plan{Scenario: *s, Run: 7, Start: time.Now().Add(time.Second), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
+	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Launch(t.Context(), whole, shares)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agents[0].kill()
+	agents[0].start(t)
+	agents[1].kill()
+	agents[1].gone.Store(true)
+	err = f.Wait(t.Context())
+	for _, want := range []string{"nobody sends the load any more", "generator crashes: it was started anew in the middle of its plan", "generator goes: its pod is gone"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}

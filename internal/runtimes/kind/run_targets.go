@@ -8,6 +8,9 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"triad/internal/evidence"
 	"triad/internal/kube"
 	"triad/internal/manifests"
@@ -51,8 +54,16 @@ func (e *env) findTargets(ctx context.Context) error {
 			if component == "kafka-connect" {
 				component = "connect" // what judging calls its counters
 			}
-			url := kube.PodURL(pods[i].GetName(), cluster, ep.port) + ep.path
-			e.targets = append(e.targets, runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName(), URL: url}, Client: c.HTTP(5 * time.Second), Every: readEvery})
+			t := runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName()}, Client: c.HTTP(5 * time.Second), Every: readEvery}
+			t.URL = kube.PodURL(t.Instance, cluster, ep.port) + ep.path
+			if node, ok := daemonOf(&pods[i]); ok {
+				t.Instance = node
+				t.Locate = func(ctx context.Context) (string, error) {
+					name, err := daemonPod(ctx, c, cluster, component, node)
+					return kube.PodURL(name, cluster, ep.port) + ep.path, err
+				}
+			}
+			e.targets = append(e.targets, t)
 		}
 	}
 	slices.SortFunc(e.targets, func(a, b runtimes.Target) int {
@@ -62,6 +73,29 @@ func (e *env) findTargets(ctx context.Context) error {
 		return 1
 	})
 	return nil
+}
+
+// daemonOf says on which node a DaemonSet runs a pod. Its counters are the node's: the pod that takes its place has another name.
+func daemonOf(pod *kube.Object) (node string, ok bool) {
+	if !slices.ContainsFunc(pod.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.Kind == "DaemonSet" }) {
+		return "", false
+	}
+	node, _, err := unstructured.NestedString(pod.Object, "spec", "nodeName")
+	return node, err == nil && node != ""
+}
+
+// daemonPod finds the pod that a DaemonSet runs on a node now; one that is being deleted is not it.
+func daemonPod(ctx context.Context, c *kube.Client, cluster, component, node string) (string, error) {
+	pods, err := c.List(ctx, "v1", "Pod", cluster, "triad.dev/component="+component)
+	if err != nil {
+		return "", err
+	}
+	for i := range pods {
+		if on, ok := daemonOf(&pods[i]); ok && on == node && pods[i].GetDeletionTimestamp() == nil {
+			return pods[i].GetName(), nil
+		}
+	}
+	return "", fmt.Errorf("no pod of %s is on %s", component, node)
 }
 
 // connectPort is that of Connect's REST interface.
