@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ import (
 func (a *app) checkCommand() *cobra.Command {
 	var whole bool
 	c := &cobra.Command{
-		Use:     "check [FILE...]",
+		Use:     "check [NAME|FILE...]",
 		Example: "  sim check\n  sim check scenarios/burst.yaml my-own.yaml",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
@@ -27,7 +28,7 @@ func (a *app) checkCommand() *cobra.Command {
 Without arguments: every scenario, every manifest on both overlays, flows, images,
 the difference between kind and EKS, and the Terraform of the clusters (with
 --terraform by its own program too, which takes minutes). With arguments: these
-scenario files.
+scenarios, by name or file.
 Everything wrong is printed, with file:line:column, what is allowed and the
 nearest spelling.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,16 +40,22 @@ nearest spelling.`,
 				}
 			}
 			var errs []error
+			read := 0
 			for _, f := range files {
-				s, err := scenario.Load(f)
+				f, err := a.findScenario(f)
+				var s *scenario.Scenario
 				if err == nil {
-					err = a.checkAlerts(s)
+					s, err = scenario.Load(f)
 				}
-				if err != nil {
-					errs = append(errs, err)
+				if !errors.Is(err, fs.ErrNotExist) {
+					read++
 				}
+				if err == nil {
+					err = a.checkFits(s)
+				}
+				errs = append(errs, err)
 			}
-			fmt.Fprintf(a.stdout, "%d scenario files\n", len(files))
+			fmt.Fprintf(a.stdout, "%d scenario files\n", read)
 			if len(args) == 0 {
 				set, err := manifests.Open(filepath.Join(a.root, "manifests"))
 				if err != nil {

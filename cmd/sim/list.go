@@ -167,7 +167,7 @@ func (a *app) scenarioFiles() ([]string, error) {
 
 // findScenario finds a scenario by file or by name.
 func (a *app) findScenario(arg string) (string, error) {
-	if strings.ContainsAny(arg, "/\\") || strings.HasSuffix(arg, ".yaml") {
+	if strings.ContainsAny(arg, "/\\") || strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") {
 		return arg, nil
 	}
 	files, err := a.scenarioFiles()

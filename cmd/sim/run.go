@@ -173,7 +173,7 @@ refused. On eks --contexts is given again, and everything is asked again.`,
 			}
 			s, err := scenario.Load(file)
 			if err == nil {
-				err = a.checkAlerts(s)
+				err = a.checkFits(s)
 			}
 			if err != nil {
 				return usage(err)

@@ -208,6 +208,12 @@ func labelWords(t scenario.Threshold) string {
 	return s.String()
 }
 
+// seenAt are the points at which the records of a count are seen: without them there is no figure.
+var seenAt = map[string][]string{
+	"duplicates": {evidence.PointKafka, evidence.PointSearch},
+	"misordered": {evidence.PointKafka},
+}
+
 // count is a number of records. What an incomplete observer did not see may still be there.
 func (j *judge) count(t scenario.Threshold) measure {
 	var n, hidden uint64
@@ -263,6 +269,14 @@ func (j *judge) count(t scenario.Threshold) measure {
 	}
 	if !some {
 		return none("nothing was sent%s", labelWords(t))
+	}
+	for _, p := range seenAt[t.Metric.Name] {
+		if x := t.Labels["point"]; x != "" && x != p || p == evidence.PointSearch && !j.hasStore() {
+			continue
+		}
+		if why := j.incomplete(p); why != "" {
+			return none("%s", why)
+		}
 	}
 	m := measure{lo: float64(n), hi: float64(n + hidden), ok: true, files: ledgerFiles}
 	if t.Metric.Name == "unknown" || t.Metric.Name == "dropped" {

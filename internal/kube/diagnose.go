@@ -47,11 +47,11 @@ type suspicion struct {
 	more []string
 }
 
-// Diagnose looks at the pods and events of a namespace and says what keeps it from being ready. It never fails: what cannot be read
-// becomes evidence.
-func (c *Client) Diagnose(ctx context.Context, namespace string) Diagnosis {
+// Diagnose looks at the pods of a namespace that a selector takes, "" for all, and at its events, and says what keeps them from being ready. It
+// never fails: what cannot be read becomes evidence.
+func (c *Client) Diagnose(ctx context.Context, namespace, selector string) Diagnosis {
 	var found []suspicion
-	pods, err := c.List(ctx, "v1", "Pod", namespace, "")
+	pods, err := c.List(ctx, "v1", "Pod", namespace, selector)
 	if err != nil {
 		return Diagnosis{Cause: "the API server does not answer", Evidence: []string{err.Error()}}
 	}
@@ -84,7 +84,7 @@ func (c *Client) Diagnose(ctx context.Context, namespace string) Diagnosis {
 		d.Evidence = append(d.Evidence, "event: "+e.String())
 	}
 	if d.Cause == "" && len(pods) == 0 {
-		d.Cause = "there are no pods in " + namespace
+		d.Cause = strings.TrimSpace("there are no pods in " + namespace + " " + selector)
 	}
 	return d
 }

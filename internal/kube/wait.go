@@ -140,7 +140,7 @@ func (c *Client) notReady(ctx context.Context, pending map[Ref]string, after tim
 	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnoseTimeout)
 	defer cancel()
 	for ns := range namespaces {
-		d := c.Diagnose(dctx, ns)
+		d := c.Diagnose(dctx, ns, "")
 		if e.Cause == "" {
 			e.Cause = d.Cause
 		}

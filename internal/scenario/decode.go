@@ -1,13 +1,16 @@
 package scenario
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -46,6 +49,9 @@ type decoder struct {
 // path.
 func DecodeStrict(file string, data []byte, out any) (map[string]Position, error) {
 	d := &decoder{file: file, at: map[string]Position{}}
+	if at, ok := notUTF8(data); ok {
+		return nil, &Error{file, at, "", "not UTF-8: save the file as UTF-8"}
+	}
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
@@ -76,7 +82,30 @@ func (d *decoder) syntax(err error) error {
 			}
 		}
 	}
+	if strings.Contains(msg, "cannot start any token") {
+		msg += "; YAML is indented with spaces, not with tabs"
+	}
 	return &Error{d.file, Position{line, 1}, "", "not YAML: " + msg}
+}
+
+// notUTF8 is the first place of a text that is not UTF-8. What a byte order mark says to be UTF-16 is left to the decoder.
+func notUTF8(data []byte) (Position, bool) {
+	if utf8.Valid(data) || bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return Position{}, false
+	}
+	at := Position{1, 1}
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		at.Column++
+		if r == '\n' {
+			at = Position{at.Line + 1, 1}
+		}
+		data = data[n:]
+	}
+	return at, true
 }
 
 func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
@@ -85,6 +114,9 @@ func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	d.at[path] = Position{n.Line, n.Column}
+	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+		d.at[path] = Position{n.Line, n.Column + 1} // of the text: a message may count on from there
+	}
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		d.fail(n, path, "anchors and aliases are not allowed")
 		return
@@ -153,7 +185,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		v.SetUint(u)
 	case reflect.Float64:
 		var f float64
-		f, err = strconv.ParseFloat(n.Value, 64)
+		if f, err = strconv.ParseFloat(n.Value, 64); err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
+			err = strconv.ErrRange
+		}
 		v.SetFloat(f)
 	default:
 		err = fmt.Errorf("cannot hold a value")

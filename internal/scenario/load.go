@@ -3,8 +3,10 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -37,19 +39,22 @@ func Parse(file string, data []byte) (*Scenario, error) {
 		return nil, err
 	}
 	s.File = file
+	v := &validator{file: file, at: at, said: map[string]bool{}}
+	v.keys(reflect.ValueOf(s).Elem(), "")
 	s.setDefaults()
-	v := &validator{file: file, at: at}
 	v.scenario(s)
 	if len(v.errs) > 0 {
 		return nil, errors.Join(v.errs...)
 	}
-	for i := range s.Thresholds {
-		s.ThresholdAt = append(s.ThresholdAt, v.where(fmt.Sprintf("thresholds[%d]", i)))
-	}
-	for i := range s.Alerts {
-		s.AlertAt = append(s.AlertAt, v.where(fmt.Sprintf("alerts[%d].name", i)))
-	}
+	s.places = v.at
 	return s, nil
+}
+
+// At is the mistake of a path of the file, as alerts[0].name, that only somebody else could find.
+func (s *Scenario) At(path, format string, args ...any) error {
+	v := validator{file: s.File, at: s.places}
+	v.fail(path, format, args...)
+	return v.errs[0]
 }
 
 // YAML returns s with its defaults filled in, as a file that Parse accepts.
@@ -150,6 +155,40 @@ type validator struct {
 	file string
 	at   map[string]Position
 	errs []error
+	said map[string]bool // paths at which a key is missing or 0: nothing more is said of them
+}
+
+// keys reports keys that have to be there and are not, and a 0 that is written where it would mean the default. It comes before the defaults.
+func (v *validator) keys(val reflect.Value, path string) {
+	switch {
+	case val.Kind() == reflect.Pointer && !val.IsNil():
+		v.keys(val.Elem(), path)
+	case val.Kind() == reflect.Slice:
+		for i := range val.Len() {
+			v.keys(val.Index(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+	case val.Kind() == reflect.Struct:
+		for i := range val.NumField() {
+			f := val.Type().Field(i)
+			name, rest, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if name == "-" || name == "" {
+				continue
+			}
+			at, doc := join(path, name), f.Tag.Get("doc")
+			switch _, there := v.at[at]; {
+			case !there && !strings.Contains(rest, "omitempty"):
+				v.fail(at, "missing: %s", doc)
+			case there && val.Field(i).IsZero() && strings.Contains(doc, "; default ") && !strings.Contains(doc, "; default 0"):
+				v.fail(at, "0 is not possible here; leave it out for the default: %s", doc)
+			case there:
+				v.keys(val.Field(i), at)
+				continue
+			default:
+				continue
+			}
+			v.said[at] = true
+		}
+	}
 }
 
 // where is the place of path, or of the nearest enclosing path that stood in the file.
@@ -167,6 +206,9 @@ func (v *validator) where(path string) Position {
 }
 
 func (v *validator) fail(path, format string, args ...any) {
+	if v.said[path] {
+		return
+	}
 	v.errs = append(v.errs, &Error{v.file, v.where(path), path, fmt.Sprintf(format, args...)})
 }
 
@@ -231,7 +273,7 @@ func (v *validator) scenario(s *Scenario) {
 	v.faults(s)
 	v.rotation(s)
 	for i, t := range s.Thresholds {
-		v.threshold(fmt.Sprintf("thresholds[%d]", i), t)
+		v.threshold(s, fmt.Sprintf("thresholds[%d]", i), t)
 	}
 	v.alerts(s)
 	v.rest(s)
@@ -294,6 +336,9 @@ func (v *validator) phases(s *Scenario) {
 	if s.Phases.LoadTime() > maxLength {
 		v.fail("phases", "%v of load is above the limit of %v", s.Phases.LoadTime(), maxLength)
 	}
+	if s.Phases.Drain.D() > maxLength {
+		v.fail("phases.drain", "%v is above the limit of %v", s.Phases.Drain, maxLength)
+	}
 	if len(s.Faults) > 0 && s.Phases.During <= 0 {
 		v.fail("phases.during", "must be > 0 in a scenario with faults")
 	}
@@ -349,6 +394,9 @@ func (v *validator) load(s *Scenario) {
 			v.fail("cap.total", "the load sends up to %d records in %v, above the cap of %d", most, s.Phases.LoadTime(), c.Total)
 		}
 	}
+	if s.Cap == nil && slices.Contains(s.Runtimes, "eks") {
+		v.fail("cap", "missing: on eks nothing is sent without the most that it may be")
+	}
 	if total > maxStreams {
 		v.fail("load", "%d streams are above the limit of %d", total, maxStreams)
 	}
@@ -373,8 +421,39 @@ func (v *validator) faults(s *Scenario) {
 		} else if at+f.For.D() > end {
 			v.fail(p+".for", "ends at %v, after the end of the load at %v", at+f.For.D(), end)
 		}
+		v.overlap(s, i)
+		v.possible(s, p, row)
 	}
 }
+
+// overlap refuses two faults of a kind that last, on the same thing and at the same time: the first that is healed would end both.
+func (v *validator) overlap(s *Scenario, i int) {
+	what := func(f Fault) [7]string { return [7]string{f.Kind, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode} }
+	f := s.Faults[i]
+	from := s.Phases.Resolve(f.At)
+	for k, g := range s.Faults[:i] {
+		if at := s.Phases.Resolve(g.At); f.For > 0 && g.For > 0 && what(f) == what(g) && from < at+g.For.D() && at < from+f.For.D() && s.Rotate == 0 {
+			v.fail(fmt.Sprintf("faults[%d].at", i), "it is on while faults[%d] (%s) is, and does the same to the same: whichever is healed first would end both", k, g.Name)
+		}
+	}
+}
+
+// possible refuses a fault that none of the runtimes of the scenario can do.
+func (v *validator) possible(s *Scenario, path string, row FaultKind) {
+	able := map[string]bool{"embedded": row.Embedded, "kind": row.Kind, "eks": row.EKS}
+	if len(s.Runtimes) > 0 && !slices.ContainsFunc(s.Runtimes, func(r string) bool { return able[r] }) {
+		v.fail(path+".kind", "%s is not possible on %s: see sim list faults", row.Name, strings.Join(s.Runtimes, ", "))
+	}
+}
+
+// brokerTarget is what a fault of one broker may be aimed at.
+var brokerTarget = regexp.MustCompile(`^(leader|controller|leader:[a-zA-Z0-9._-]+/[0-9]+|[0-9]+)$`)
+
+// maxBusy bounds the busy loops of a noisy neighbour.
+const maxBusy = 256
+
+// diskFullTime is the least that es-disk-full may last: the server looks at its disk every so often.
+const diskFullTime = 40 * time.Second
 
 // rotation judges faults that strike in turn.
 func (v *validator) rotation(s *Scenario) {
@@ -441,7 +520,19 @@ func (v *validator) faultFields(p string, f Fault, row FaultKind) {
 	if f.Kind == "roll-out" && f.Target != "" && (!strings.HasPrefix(f.Target, "rev:") || f.Target == "rev:") {
 		v.fail(p+".target", "%q: want rev:REVISION, or none for the component roll-forward", f.Target)
 	}
-	if f.Kind == "forwarder-kill" {
+	if strings.HasPrefix(f.Kind, "broker-") && f.Target != "" && !brokerTarget.MatchString(f.Target) {
+		v.fail(p+".target", "%q: want leader, controller, leader:TOPIC/PARTITION or a broker's id", f.Target)
+	}
+	if f.From != "" && f.From == f.To {
+		v.fail(p+".to", "%s is both ends: a link is between two clusters", f.To)
+	}
+	if f.Count < 0 || f.Count > maxBusy {
+		v.fail(p+".count", "%d is outside 1 to %d", f.Count, maxBusy)
+	}
+	if f.Kind == "es-disk-full" && f.For > 0 && f.For.D() < diskFullTime {
+		v.fail(p+".for", "%v is shorter than %v, in which the store would not notice", f.For, diskFullTime)
+	}
+	if f.Kind == "forwarder-kill" && f.Target != "" {
 		v.oneOf(p+".target", "forwarder", f.Target, []string{"fluent-bit", "fluentd"})
 	}
 }
@@ -481,6 +572,12 @@ func (v *validator) rest(s *Scenario) {
 		v.fail(fmt.Sprintf("requires[%d]", i), "security-isolation is judged by probes, and the scenario has none; add probes: [%s]", strings.Join(ProbeNames, ", "))
 	}
 	if s.Isolation != nil {
+		if len(s.Isolation.Victims) == 0 {
+			v.fail("isolation.victims", "empty: which clusters must not get worse")
+		}
+		if t := s.Isolation.Tolerance; t < 0 || t > 10 {
+			v.fail("isolation.tolerance", "%v is outside 0 to 10", t)
+		}
 		v.oneOf("isolation.fault", "cluster", s.Isolation.Fault, ClusterNames)
 		for i, c := range s.Isolation.Victims {
 			v.oneOf(fmt.Sprintf("isolation.victims[%d]", i), "cluster", c, ClusterNames)
@@ -489,6 +586,9 @@ func (v *validator) rest(s *Scenario) {
 	if c := s.Compare; c != nil {
 		if c.Pairs < 1 || c.Pairs > 50 {
 			v.fail("compare.pairs", "%d is outside 1 to 50", c.Pairs)
+		}
+		if c.Tolerance < 0 || c.Tolerance > 10 {
+			v.fail("compare.tolerance", "%v is outside 0 to 10", c.Tolerance)
 		}
 		if c.CPUs <= 0 || c.Memory <= 0 {
 			v.fail("compare", "needs cpus and memory: without caps the two topologies cannot be compared")
@@ -505,22 +605,41 @@ func (v *validator) rest(s *Scenario) {
 // SegmentNames are the segments between observation points, in order.
 var SegmentNames = []string{"generate", "ledger-kafka", "kafka-search"}
 
-func (v *validator) threshold(path, text string) {
-	if _, err := ParseThreshold(text); err != nil {
-		if te, ok := errors.AsType[*ThresholdError](err); ok {
-			p := v.where(path)
-			p.Column += te.Offset + quoteShift(text)
-			v.errs = append(v.errs, &Error{v.file, p, path, te.Msg})
-			return
-		}
-		v.fail(path, "%v", err)
+func (v *validator) threshold(s *Scenario, path, text string) {
+	t, err := ParseThreshold(text)
+	if err == nil {
+		v.measurable(s, path, t)
+		return
 	}
+	te, ok := errors.AsType[*ThresholdError](err)
+	if !ok {
+		v.fail(path, "%v", err)
+		return
+	}
+	p := v.where(path)
+	p.Column += te.Offset
+	v.errs = append(v.errs, &Error{v.file, p, path, te.Msg})
 }
 
-// quoteShift is 1 when the text has to be quoted in YAML, so that columns point into the text.
-func quoteShift(text string) int {
-	if strings.ContainsAny(text, "{}:#,") {
-		return 1
+// measurable refuses a threshold for which the scenario would have no figure, which a whole run would be needed to find out.
+func (v *validator) measurable(s *Scenario, path string, t Threshold) {
+	sources, topics, phases := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, l := range s.Load {
+		src, ok := FindSource(l.Source)
+		if !ok {
+			return // it is said already
+		}
+		sources[src.Name], topics[src.Topic] = true, true
 	}
-	return 0
+	for _, w := range s.Phases.Windows() {
+		phases[w.Name] = true
+	}
+	for label, there := range map[string]map[string]bool{"source": sources, "topic": topics, "phase": phases} {
+		if x := t.Labels[label]; x != "" && !there[x] {
+			v.fail(path, "no data: the scenario has no %s %s; it has: %s", label, x, strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+		}
+	}
+	if slices.Contains([]string{"noticed", "first_good", "drained", "in_band"}, t.Metric.Name) && len(s.Faults) == 0 {
+		v.fail(path, "no data: %s is about a fault, and the scenario has none", t.Metric.Name)
+	}
 }

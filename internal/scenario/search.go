@@ -77,7 +77,7 @@ func (v *validator) search(s *Scenario) {
 	}
 	for i, t := range c.Gate {
 		path := fmt.Sprintf("search.gate[%d]", i)
-		v.threshold(path, t)
+		v.threshold(s, path, t)
 		g, err := ParseThreshold(t)
 		if err != nil {
 			continue

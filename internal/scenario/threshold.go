@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,7 +126,7 @@ func (p *thresholdParser) labels(t *Threshold) error {
 		p.space()
 		at = p.i
 		v := p.word()
-		if err := p.labelValue(at, k, v); err != nil {
+		if err := p.labelValue(at, t.Metric.Name, k, v); err != nil {
 			return err
 		}
 		t.Labels[k] = v
@@ -140,7 +141,7 @@ func (p *thresholdParser) labels(t *Threshold) error {
 	return nil
 }
 
-func (p *thresholdParser) labelValue(at int, k, v string) error {
+func (p *thresholdParser) labelValue(at int, metric, k, v string) error {
 	var allowed []string
 	switch k {
 	case "phase":
@@ -154,7 +155,10 @@ func (p *thresholdParser) labelValue(at int, k, v string) error {
 	case "cluster":
 		allowed = ClusterNames
 	case "point":
-		allowed = []string{"ledger", "kafka", "search", "dead-letter"}
+		allowed = []string{"ledger", "kafka", "search"}
+		if metric == "duplicates" {
+			allowed = allowed[1:] // nobody looks for them where records are sent
+		}
 	default:
 		if v == "" {
 			return p.fail(at, "label %q has no value", k)
@@ -187,7 +191,7 @@ func (p *thresholdParser) aggregation(t *Threshold) error {
 	p.space()
 	at = p.i
 	f, err := strconv.ParseFloat(p.word(), 64)
-	if err != nil || f <= 0 || f > 100 {
+	if err != nil || !(f > 0 && f <= 100) {
 		return p.fail(at, "want a percentile above 0 and up to 100")
 	}
 	t.Percentile = f
@@ -223,7 +227,7 @@ func (p *thresholdParser) limit(t *Threshold) error {
 		t.Limit = float64(n)
 	default:
 		t.Limit, err = strconv.ParseFloat(text, 64)
-		if err != nil {
+		if err != nil || math.IsNaN(t.Limit) || math.IsInf(t.Limit, 0) {
 			err = fmt.Errorf("%q is not a number; metric %s counts %s and takes no unit", text, t.Metric.Name, unit)
 		}
 	}

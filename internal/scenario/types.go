@@ -65,8 +65,8 @@ type Scenario struct {
 	Dashboards  *Time       `yaml:"dashboards,omitempty" json:"dashboards,omitempty" doc:"when every query of every dashboard is asked, for one-view; nothing is broken then"`
 	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
 	File        string      `yaml:"-" json:"-"`
-	ThresholdAt []Position  `yaml:"-" json:"-"`
-	AlertAt     []Position  `yaml:"-" json:"-"`
+
+	places map[string]Position // of every path of the file
 }
 
 // Phases are the lengths of the phases; a scenario without faults may leave during and after away.

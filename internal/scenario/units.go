@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -26,21 +27,34 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return err
 }
 
-// ParseDuration reads Go durations and whole or decimal days (2d, 1.5d).
+// The most that a file may say of a time, a rate and a size. What is larger is a typing error, and sums of it would overflow.
+const (
+	maxDuration = 366 * 24 * time.Hour
+	maxRate     = 1e9     // a second
+	maxBytes    = 1 << 50 // 1 PiB
+)
+
+// ParseDuration reads Go durations and whole or decimal days (2d, 1.5d), up to 366 days.
 func ParseDuration(s string) (time.Duration, error) {
+	const day = float64(24 * time.Hour)
+	var v time.Duration
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		f, err := strconv.ParseFloat(days, 64)
-		if err != nil || f < 0 {
+		if err != nil || math.IsNaN(f) {
 			return 0, fmt.Errorf("%q is not a duration; write 90s, 1h30m, 250ms or 2d", s)
 		}
-		return time.Duration(f * float64(24*time.Hour)), nil
+		v = time.Duration(min(max(f*day, -day), float64(maxDuration)+day))
+	} else {
+		var err error
+		if v, err = time.ParseDuration(s); err != nil {
+			return 0, fmt.Errorf("%q is not a duration; write 90s, 1h30m, 250ms or 2d", s)
+		}
 	}
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a duration; write 90s, 1h30m, 250ms or 2d", s)
-	}
-	if v < 0 {
+	switch {
+	case v < 0:
 		return 0, fmt.Errorf("%q is negative", s)
+	case v > maxDuration:
+		return 0, fmt.Errorf("%q is longer than 366d", s)
 	}
 	return v, nil
 }
@@ -59,8 +73,11 @@ func (r *Rate) UnmarshalText(b []byte) error {
 	num, unit, ok := strings.Cut(string(b), "/")
 	f, err := strconv.ParseFloat(strings.TrimSpace(num), 64)
 	per := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
-	if !ok || err != nil || per == 0 || f < 0 {
+	if !ok || err != nil || per == 0 || !(f >= 0) {
 		return fmt.Errorf("%q is not a rate; write 500/s, 30/m or 1000/h", b)
+	}
+	if f/per > maxRate {
+		return fmt.Errorf("%q is above %g/s", b, maxRate)
 	}
 	*r = Rate(f / per)
 	return nil
@@ -122,6 +139,9 @@ func ParseSize(t string) (int64, error) {
 	if i > 0 {
 		f, err := strconv.ParseFloat(t[:i], 64)
 		if u := units[strings.TrimSpace(t[i:])]; err == nil && u > 0 {
+			if f*u > maxBytes {
+				return 0, fmt.Errorf("%q is above 1048576GiB", t)
+			}
 			return int64(f * u), nil
 		}
 	}

@@ -58,6 +58,14 @@ type Assessment struct {
 	Nodes     []Node
 }
 
+// foreign is the refusal of a cluster that is not Triad's; nil: it is, or is not there.
+func (a Assessment) foreign() error {
+	if a.Condition != Foreign {
+		return nil
+	}
+	return fmt.Errorf("cluster %s: %w: %s", a.Cluster, ErrForeign, a.Detail)
+}
+
 // engineContainer is the part of an engine's inspect answer that is read; Docker and Podman agree on it.
 type engineContainer struct {
 	Name   string

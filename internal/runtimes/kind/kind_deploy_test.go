@@ -81,7 +81,7 @@ func TestKindDeploy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := client.Diagnose(ctx, c); len(d.Evidence) > 0 && d.Cause != "" {
+			if d := client.Diagnose(ctx, c, ""); len(d.Evidence) > 0 && d.Cause != "" {
 				t.Logf("%s: %s", c, d.Cause)
 			}
 		}

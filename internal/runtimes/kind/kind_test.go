@@ -194,6 +194,9 @@ func TestKindForeignClusterIsRefused(t *testing.T) {
 	defer func() {
 		_, _ = r.engine.Run(context.WithoutCancel(ctx), "rm", "-f", "-v", "triad-kafka-control-plane")
 	}()
+	if _, err := r.Preflight(ctx); !errors.Is(err, ErrForeign) {
+		t.Errorf("preflight: %v, want ErrForeign", err)
+	}
 	if err := r.EnsureClusters(ctx); !errors.Is(err, ErrForeign) {
 		t.Errorf("up: %v, want ErrForeign", err)
 	}

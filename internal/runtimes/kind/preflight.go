@@ -39,13 +39,14 @@ func (r *Runtime) Preflight(ctx context.Context) ([]preflight.Finding, error) {
 	return preflight.Run(ctx, need), nil
 }
 
-// needs are what the clusters ask of the machine, and whether all of their nodes run already.
+// needs are what the clusters ask of the machine, and whether all of them run already. A cluster of the same name that is somebody else's is an
+// error: what it holds of the machine is not what is in the way.
 func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool, err error) {
 	profile, err := r.chooseProfile(ctx)
 	if err != nil {
 		return need, false, err
 	}
-	nodes, up, node := 0, 0, ""
+	nodes, node, running := 0, "", true
 	held := map[int]bool{}
 	for _, c := range r.hosts() {
 		cfg, err := r.clusterConfig(c, profile)
@@ -53,17 +54,17 @@ func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool
 			return need, false, err
 		}
 		nodes += len(cfg.Nodes)
-		there, err := r.Nodes(ctx, c)
+		a, err := r.assess(ctx, c, "", 0)
+		if err == nil {
+			err = a.foreign()
+		}
 		if err != nil {
 			return need, false, err
 		}
-		for _, n := range there {
-			if !n.Owned || n.Elsewhere != "" {
-				continue
-			}
+		running = running && a.Condition == Running && len(a.Nodes) == len(cfg.Nodes)
+		for _, n := range a.Nodes {
 			if n.State == "running" {
 				node = n.Name
-				up++
 			}
 			for _, addr := range n.HostPorts {
 				if _, port, err := net.SplitHostPort(addr); err == nil {
@@ -80,7 +81,7 @@ func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool
 		return need, false, err
 	}
 	need.Images, need.Built, err = r.images()
-	return need, up == nodes, err
+	return need, running, err
 }
 
 // images are the references that have to be in the engine, and how those are made that are in no registry.

@@ -339,7 +339,7 @@ func podEnds(ctx context.Context, c *kube.Client, ref kube.Ref) (phase string, e
 		select {
 		case <-time.After(podPoll):
 		case <-ctx.Done():
-			return "", fmt.Errorf("%w (it is %s; %s)", context.Cause(ctx), last, c.Diagnose(context.WithoutCancel(ctx), ref.Namespace).Cause)
+			return "", fmt.Errorf("%w (it is %s; %s)", context.Cause(ctx), last, c.Diagnose(context.WithoutCancel(ctx), ref.Namespace, "").Cause)
 		}
 	}
 }

@@ -109,11 +109,11 @@ func (e *env) makePods(ctx context.Context, cluster string, job *kube.Object, n 
 
 // awaitPods waits until a Job has a ready pod for each index, and returns them in this order.
 func (e *env) awaitPods(ctx context.Context, cluster, job string, n int) ([]pod.Remote, error) {
-	c := e.clients[cluster]
+	c, selector := e.clients[cluster], "batch.kubernetes.io/job-name="+job
 	limited, cancel := context.WithTimeoutCause(ctx, shardTime, fmt.Errorf("not ready within %v", shardTime))
 	defer cancel()
 	for {
-		pods, err := c.List(limited, "v1", "Pod", cluster, "batch.kubernetes.io/job-name="+job)
+		pods, err := c.List(limited, "v1", "Pod", cluster, selector)
 		out, ready := make([]pod.Remote, n), 0
 		for i := range pods {
 			k, err := strconv.Atoi(pods[i].GetLabels()[shardIndex])
@@ -129,7 +129,7 @@ func (e *env) awaitPods(ctx context.Context, cluster, job string, n int) ([]pod.
 		case <-time.After(300 * time.Millisecond):
 		case <-limited.Done():
 			if err == nil {
-				err = errors.New(c.Diagnose(context.WithoutCancel(ctx), cluster).Cause)
+				err = errors.New(c.Diagnose(context.WithoutCancel(ctx), cluster, selector).Cause)
 			}
 			return nil, fmt.Errorf("%d of %d pods of Job %s: %w (%w)", ready, n, job, context.Cause(limited), err)
 		}

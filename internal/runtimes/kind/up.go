@@ -108,9 +108,10 @@ func (r *Runtime) prepareCluster(ctx context.Context, name string, profile Profi
 	if err != nil {
 		return clusterJob{}, err
 	}
+	if err := a.foreign(); err != nil {
+		return clusterJob{}, err
+	}
 	switch {
-	case a.Condition == Foreign:
-		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s", name, ErrForeign, a.Detail)
 	case a.Condition == Different && !r.opts.Recreate:
 		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s (allow it to be made anew, or take it down first)", name, ErrDifferent, a.Detail)
 	case a.Condition == Absent:
