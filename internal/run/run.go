@@ -134,7 +134,7 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 	ctx, abort := context.WithCancelCause(user)
 	defer abort(nil)
 	r.abort = abort
-	after, cancelAfter := outlive(ctx)
+	after, cancelAfter := outlive(user) // a run that ends itself has the time that it takes to leave nothing
 	defer cancelAfter()
 	err = r.steps(ctx, after, session)
 	switch {

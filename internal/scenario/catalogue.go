@@ -72,7 +72,7 @@ var notEmbedded = map[string]string{
 var Faults = []FaultKind{
 	{"broker-kill", Kafka, nil, []string{"target"}, "leader (of service-topic, default), controller, leader:TOPIC/PARTITION or a broker id", false, true, true, true, []string{"C3"}, "kill -9 of one broker, which restarts"},
 	{"broker-down", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, true, []string{"C3"}, "kill -9 of one broker, held down until healed"},
-	{"broker-roll", Kafka, nil, nil, "", false, true, true, true, []string{"C3"}, "graceful restart of every broker, one after another"},
+	{"broker-roll", Kafka, nil, nil, "", false, true, true, false, []string{"C3"}, "graceful restart of every broker, one after another"},
 	{"broker-freeze", Kafka, []string{"for"}, []string{"target"}, "as broker-kill", true, true, true, false, []string{"C3"}, "SIGSTOP of one broker, SIGCONT when healed"},
 	{"cluster-freeze", "", []string{"cluster", "for"}, nil, "", true, true, true, false, []string{"C1", "C2", "C3"}, "every process of a cluster stops, and goes on when healed"},
 	{"link-cut", "", []string{"from", "to", "for"}, []string{"direction", "mode"}, "", true, true, true, false, []string{"C1", "C3"}, "the link between two clusters is cut, one or both directions"},

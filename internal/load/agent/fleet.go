@@ -30,9 +30,10 @@ type Fleet struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu   sync.Mutex
-	last map[string]Status
-	lost map[string]string // why an agent has no plan any more, by name
+	mu      sync.Mutex
+	last    map[string]Status
+	lost    map[string]string // why an agent has no plan any more, by name
+	writing bool              // an agent may write on: it could not be told to stop
 }
 
 // Launch tells every agent its plan. An agent that hears of its plan after the start is an error.
@@ -146,17 +147,55 @@ func (f *Fleet) Wait(ctx context.Context) error {
 	case <-done:
 		errs = append(errs, f.deserted())
 	case <-limit.C:
-		errs = append(errs, errors.New("agents did not say that they are done"))
+		errs = append(errs, errors.New("agents did not say that they are done"), f.stop(ctx))
 	case <-ctx.Done():
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		for _, s := range f.shares {
-			errs = append(errs, s.Stop(stop))
-		}
-		cancel()
+		errs = append(errs, f.stop(ctx))
 	}
 	f.cancel()
 	<-done
 	return errors.Join(errs...)
+}
+
+// stop tells every agent to stop, and keeps in mind whether one could not be told.
+func (f *Fleet) stop(ctx context.Context) error {
+	err := StopAll(ctx, f.shares)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writing = err != nil
+	return err
+}
+
+// Writing reports that an agent may write on though the load is over, because it could not be told to stop.
+func (f *Fleet) Writing() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writing
+}
+
+// Agents are told to stop for so long, again and again: an API server that is busy lets a call through the next time.
+const (
+	stopTime  = 5 * time.Second
+	stopEvery = 500 * time.Millisecond
+)
+
+// StopAll tells all agents at once to stop, whatever became of ctx, and returns an error for each that could not be told within five seconds. One
+// that is gone writes nothing.
+func StopAll(ctx context.Context, shares []Share) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	return each(shares, func(s Share) error {
+		for {
+			err := s.Stop(ctx)
+			if err == nil || s.Gone != nil && s.Gone(ctx) {
+				return nil
+			}
+			select {
+			case <-time.After(stopEvery):
+			case <-ctx.Done():
+				return fmt.Errorf("stop: %w", err)
+			}
+		}
+	})
 }
 
 // deserted is the error of a load that is not over and that nobody sends any more, because every agent is lost.

@@ -295,3 +295,29 @@ func TestFleetIsGone(t *testing.T) {
 		}
 	}
 }
+
+// TestStopAll: all are told at once, and again until they have heard it; one that cannot be told is an error, and one that is gone is none.
+func TestStopAll(t *testing.T) {
+	var calls atomic.Int32
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) < 3 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		pod.Answer(w, struct{}{})
+	}))
+	defer busy.Close()
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	share := func(name, url string, gone bool) Share {
+		return Share{Remote: Remote{Name: name, URL: url, Client: &http.Client{Timeout: time.Second}, Gone: func(context.Context) bool { return gone }}}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := StopAll(ended, []Share{share("busy", busy.URL, false), share("gone", away.URL, true)}); err != nil || calls.Load() != 3 {
+		t.Errorf("%v, %d calls", err, calls.Load())
+	}
+	if err := StopAll(t.Context(), []Share{share("away", away.URL, false), share("busy", busy.URL, false)}); err == nil || calls.Load() != 4 {
+		t.Errorf("%v, %d calls", err, calls.Load())
+	}
+}

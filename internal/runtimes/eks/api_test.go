@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"triad/internal/kube"
 	"triad/internal/scenario"
 )
 
@@ -33,7 +32,6 @@ type api struct {
 	mu     sync.Mutex
 	pods   []*pod // beside components: those that a test strikes
 	leases map[string]map[string]any
-	asked  map[string]string // by set of pods: who asked for its restart; empty: nobody
 	writes []string          // "METHOD path", without reviews
 }
 
@@ -71,11 +69,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api":
 		fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
 	case r.URL.Path == "/apis":
-		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}},{"name":"core.strimzi.io","versions":[{"groupVersion":"core.strimzi.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"core.strimzi.io/v1","version":"v1"}}]}`)
-	case r.URL.Path == "/apis/core.strimzi.io/v1":
-		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"core.strimzi.io/v1","resources":[{"name":"strimzipodsets","namespaced":true,"kind":"StrimziPodSet","verbs":["list","patch"]}]}`)
-	case strings.Contains(r.URL.Path, "/strimzipodsets"):
-		a.podSets(w, r)
+		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}}]}`)
 	case r.URL.Path == "/api/v1":
 		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list","delete"]}]}`)
 	case r.URL.Path == "/apis/coordination.k8s.io/v1":
@@ -209,29 +203,6 @@ func (a *api) listLeases(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer(w, http.StatusOK, map[string]any{"apiVersion": leaseAPI, "kind": "LeaseList", "items": items})
-}
-
-// podSets lists those whose names are in asked. Applying one without the request takes back what Triad has asked for, and nobody else's.
-func (a *api) podSets(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPatch {
-		name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-		o := decode(a.t, r)
-		meta, _ := o["metadata"].(map[string]any)
-		if meta["annotations"] == nil && a.asked[name] == "triad" {
-			a.asked[name] = ""
-		}
-		answer(w, http.StatusOK, o)
-		return
-	}
-	items := []any{}
-	for name, who := range a.asked {
-		meta := map[string]any{"name": name, "namespace": "kafka"}
-		if who != "" {
-			meta["annotations"] = map[string]any{rollRequest: "true"}
-		}
-		items = append(items, map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSet", "metadata": meta})
-	}
-	answer(w, http.StatusOK, map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSetList", "items": items})
 }
 
 // written are the requests that would have changed something.

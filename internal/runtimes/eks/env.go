@@ -50,8 +50,11 @@ type env struct {
 	readers    map[string]*http.Client // of metrics, by role
 	watch      *watch
 	gate       gate
-	generated  bool // the generator was told to write
-	purged     bool // and nothing of it is left
+	generated  bool          // the generator was told to write
+	writing    func() bool   // it may write on, because it could not be told to stop
+	purged     bool          // nothing of what it wrote is left
+	late       uint64        // records that were acknowledged and had not come when the rest was taken out
+	kept       time.Duration // how long they may come still
 }
 
 var _ runtimes.Env = (*env)(nil)
@@ -139,7 +142,7 @@ func (e *env) look(ctx context.Context) error {
 		}
 		for i := range pods {
 			o := &pods[i]
-			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil {
+			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil && kube.PodReady(o) {
 				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: kube.PodURL(o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
 			}
 			e.describe(role, o)
@@ -147,7 +150,7 @@ func (e *env) look(ctx context.Context) error {
 	}
 	app, there := agent.Application("canary"), e.contexts.Clusters[scenario.Datacenter].Namespace
 	if len(e.generators) == 0 {
-		return fmt.Errorf("no pod of %s runs in %s: the manifests there are older than this program", app, there)
+		return fmt.Errorf("no pod of %s is ready in %s: it fails, or the manifests there are older than this program", app, there)
 	}
 	for _, l := range e.session.Scenario.Load {
 		if l.Parallelism > len(e.generators) {
@@ -251,6 +254,11 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if err != nil {
 		return nil, err
 	}
+	if !p.GoesOn { // what came before took its time
+		if err := e.contexts.permit(e.session.Scenario, p.Start, time.Time{}); err != nil {
+			return nil, err
+		}
+	}
 	e.generated = true
 	begin := agent.Launch
 	if p.GoesOn {
@@ -259,14 +267,12 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
 		// One of several may have begun. One that has another plan by now is left to whoever told it.
-		stop := context.WithoutCancel(ctx)
-		for _, s := range shares {
-			if !p.GoesOn || s.UnderWay(stop, whole.Run) == nil {
-				err = errors.Join(err, s.Stop(stop))
-			}
-		}
-		return nil, err
+		ours := slices.DeleteFunc(slices.Clone(shares), func(s agent.Share) bool { return p.GoesOn && s.UnderWay(context.WithoutCancel(ctx), whole.Run) != nil })
+		stopped := agent.StopAll(ctx, ours)
+		e.writing = func() bool { return stopped != nil }
+		return nil, errors.Join(err, stopped)
 	}
+	e.writing = fleet.Writing
 	return fleet, nil
 }
 
@@ -274,25 +280,32 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 // take them away, because that right would let it delete the topic.
 func (e *env) Purge(ctx context.Context, acknowledged uint64, whole bool) (runtimes.Purged, error) {
 	p := runtimes.Purged{Keeps: maxKept}
-	var err error
-	if p.Removed, p.Left, err = e.store.purge(ctx, e.session.Run); err != nil {
+	out, err := e.store.purge(ctx, e.session.Run)
+	p.Removed, p.Left = out.removed, out.left
+	if acknowledged > out.records {
+		p.Late = acknowledged - out.records
+	}
+	e.late, e.kept = p.Late, maxKept
+	if err != nil {
 		return p, err
 	}
-	if acknowledged > p.Removed {
-		p.Late = acknowledged - p.Removed
-	}
-	if p.Kept, err = e.kept(ctx); err != nil {
+	if p.Kept, err = e.retention(ctx); err != nil {
 		p.Why = err.Error()
+	} else {
+		e.kept = p.Kept
 	}
 	e.purged = whole && p.Left == 0 && p.Late == 0
 	return p, nil
 }
 
+// maxLate bounds how long late records are waited for, where Kafka keeps them for ever.
+const maxLate = 24 * time.Hour
+
 // maxKept is the longest that Kafka may keep a canary's record: what the manifests declare.
 const maxKept = 2 * time.Hour
 
-// kept is the longest that a record stays in the topic: a segment is closed, and then deleted when its last record is old enough.
-func (e *env) kept(ctx context.Context) (time.Duration, error) {
+// retention is the longest that a record stays in the topic: a segment is closed, and then deleted when its last record is old enough.
+func (e *env) retention(ctx context.Context) (time.Duration, error) {
 	access := e.Kafka()
 	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(access.Brokers...)}, access.Opts...)...)
 	if err != nil {
@@ -340,8 +353,15 @@ func (e *env) Close(ctx context.Context) error {
 	if e.session.GoesOn && !e.generated {
 		return nil
 	}
-	if e.generated && !e.purged {
+	switch {
+	case e.writing != nil && e.writing():
+		e.logger.Warn("the canary's generator could not be told to stop and may write to the end of its plan; the run's mark stays until then", "mark", e.mark.Name)
+		return nil
+	case e.generated && !e.purged:
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)
+		if e.late > 0 {
+			e.mark.Late, e.mark.Until = e.late, time.Now().Add(min(e.kept, maxLate))
+		}
 		return e.end(ctx, e.mark)
 	}
 	return e.unmark(ctx, e.mark)

@@ -32,6 +32,9 @@ func (s *System) Allow(ctx context.Context, sc *scenario.Scenario, began time.Ti
 	if err := s.guard(ctx, s.contexts.running(sc, !began.IsZero())); err != nil {
 		return err
 	}
+	if err := s.contexts.permit(sc, time.Now(), began); err != nil { // people take their time to confirm
+		return err
+	}
 	s.allowed, s.began = sc, began
 	return nil
 }

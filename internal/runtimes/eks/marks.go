@@ -4,6 +4,7 @@ package eks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -23,6 +24,8 @@ const (
 	runLabel    = "triad.dev/run"
 	marked      = partOfLabel + "=triad," + runLabel
 	leaseAPI    = "coordination.k8s.io/v1"
+	lateNote    = "triad.dev/late"
+	untilNote   = "triad.dev/late-until"
 )
 
 // Mark is a run that may have left something behind.
@@ -33,6 +36,8 @@ type Mark struct {
 	Holder   string
 	Began    time.Time
 	Lasts    time.Duration // how long it may be under way
+	Late     uint64        // records that were acknowledged and had not come when it ended
+	Until    time.Time     // when the last of them can come: Kafka keeps none of them longer
 	ref      kube.Ref
 }
 
@@ -60,6 +65,8 @@ func (s *System) marks(ctx context.Context) ([]Mark, error) {
 		m.Began, _ = time.Parse(time.RFC3339Nano, at) // a time that cannot be read is long ago
 		seconds, _, _ := unstructured.NestedInt64(o.Object, "spec", "leaseDurationSeconds")
 		m.Lasts = time.Duration(seconds) * time.Second
+		m.Late, _ = strconv.ParseUint(o.GetAnnotations()[lateNote], 10, 64)
+		m.Until, _ = time.Parse(time.RFC3339, o.GetAnnotations()[untilNote])
 		out = append(out, m)
 	}
 	return out, nil
@@ -97,7 +104,13 @@ func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, erro
 	c := s.clients[scenario.Datacenter]
 	switch {
 	case !session.GoesOn:
-		return m, c.Explain(c.Create(ctx, m.lease()))
+		err := c.Create(ctx, m.lease())
+		if err != nil { // it may be there all the same
+			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkTime)
+			defer cancel()
+			err = errors.Join(c.Explain(err), s.unmark(back, m))
+		}
+		return m, err
 	case own == nil:
 		return m, fmt.Errorf("%w: its mark, Lease %s in %s, is there no more: sim down took out what it had left, or this is another cluster", evidence.ErrNotResumable, m.Name, ns)
 	}
@@ -107,12 +120,16 @@ func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, erro
 
 // lease is the mark as an object.
 func (m Mark) lease() *kube.Object {
+	notes := map[string]any{"triad.dev/scenario": m.Scenario}
+	if m.Late > 0 {
+		notes[lateNote], notes[untilNote] = strconv.FormatUint(m.Late, 10), m.Until.UTC().Format(time.RFC3339)
+	}
 	return &kube.Object{Object: map[string]any{
 		"apiVersion": leaseAPI, "kind": "Lease",
 		"metadata": map[string]any{
 			"namespace": m.ref.Namespace, "name": m.Name,
 			"labels":      map[string]any{partOfLabel: "triad", "app.kubernetes.io/managed-by": kube.FieldManager, runLabel: strconv.FormatUint(uint64(m.Run), 10)},
-			"annotations": map[string]any{"triad.dev/scenario": m.Scenario},
+			"annotations": notes,
 		},
 		"spec": map[string]any{"holderIdentity": m.Holder, "acquireTime": m.Began.Format("2006-01-02T15:04:05.000000Z"), "leaseDurationSeconds": max(int64(m.Lasts/time.Second), 1)},
 	}}
@@ -126,8 +143,26 @@ func (s *System) end(ctx context.Context, m Mark) error {
 	return c.Explain(c.Apply(ctx, []kube.Object{*m.lease()}, nil))
 }
 
-// unmark removes one mark, by its name.
+// A mark that cannot be removed at once is tried to be again, for so long at most.
+const (
+	unmarkTime  = 20 * time.Second
+	unmarkEvery = time.Second
+)
+
+// unmark removes one mark, by its name. One that stayed would keep the next run waiting for a run that is over.
 func (s *System) unmark(ctx context.Context, m Mark) error {
 	c := s.clients[scenario.Datacenter]
-	return c.Explain(c.Remove(ctx, m.ref))
+	ctx, cancel := context.WithTimeout(ctx, unmarkTime)
+	defer cancel()
+	for {
+		err := c.Remove(ctx, m.ref)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(unmarkEvery):
+		case <-ctx.Done():
+			return c.Explain(err)
+		}
+	}
 }

@@ -103,9 +103,6 @@ func (c *Contexts) striking(s *scenario.Scenario, goesOn bool) []action {
 		}
 		if goesOn {
 			a.what += "; not when it was due before the run goes on"
-			if f.Kind == "broker-roll" {
-				a.what += ", and what the operator was asked for then is taken back"
-			}
 		}
 		for _, r := range k.rights {
 			r.Namespace = c.Clusters[k.role].Namespace
@@ -229,6 +226,9 @@ func refuse(s *scenario.Scenario) error {
 		if src.Topic != canaryTopic || l.Enter != "file" {
 			no("load[%d]: source %s goes to %s; only the source canary, which has topic, routes, rights and an index of its own, may be sent", i, l.Source, src.Topic)
 		}
+		if l.Arrivals != "uniform" {
+			no("load[%d]: arrivals %s have no most: what may come is bounded for uniform ones alone", i, l.Arrivals)
+		}
 		if l.Size > maxBytes {
 			no("load[%d]: lines of %v; at most %v", i, l.Size, scenario.Size(maxBytes))
 		}
@@ -240,7 +240,7 @@ func refuse(s *scenario.Scenario) error {
 	case float64(s.Cap.Rate) > maxRate || s.Cap.Total > maxTotal:
 		no("its cap of %s and %d records is above what this program ever sends to clusters that are not its own: %g/s and %d", s.Cap.Rate, s.Cap.Total, maxRate, maxTotal)
 	}
-	if rate > maxRate || total > maxTotal {
+	if !(rate <= maxRate) || total < 0 || total > maxTotal {
 		no("it sends up to %g/s and %d records; at most %g/s and %d", rate, total, maxRate, maxTotal)
 	}
 	if s.Phases.LoadTime() > maxLength {

@@ -147,29 +147,6 @@ func TestFaultsOfAResumedRunNeedTheWindow(t *testing.T) {
 	}
 }
 
-// What a killed harness asked the operator for is taken back, when the scenario asks for that at all, and somebody else's request is not.
-func TestARestartOfAllBrokersIsTakenBack(t *testing.T) {
-	tr := newTrio(t)
-	k := tr[scenario.Kafka]
-	s, _ := tr.system(t, Options{}, nil)
-	if err := s.open(); err != nil {
-		t.Fatal(err)
-	}
-	sc := canary(t)
-	k.asked = map[string]string{"triad-broker": "triad", "triad-controller": "ann", "triad-other": ""}
-	if healed, err := s.takeBack(t.Context(), sc); err != nil || len(healed) > 0 || len(k.written()) > 0 {
-		t.Errorf("a run that asks for no restart: %v, %v, %v", healed, err, k.written())
-	}
-	sc.Faults = []scenario.Fault{{Kind: "broker-roll", Name: "roll"}}
-	healed, err := s.takeBack(t.Context(), sc)
-	if err != nil || len(healed) != 1 || k.asked["triad-broker"] != "" || k.asked["triad-controller"] != "ann" || len(k.written()) != 2 {
-		t.Errorf("%v, %v, %v, written %v", healed, err, k.asked, k.written())
-	}
-	if healed, err := s.takeBack(t.Context(), sc); err != nil || len(healed) > 0 {
-		t.Errorf("somebody else's request: %v, %v", healed, err)
-	}
-}
-
 // generator is one that has the plan of a run, and notes what it is told.
 type generator struct {
 	mu   sync.Mutex

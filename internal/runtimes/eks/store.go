@@ -89,31 +89,45 @@ func (st *store) documents(ctx context.Context, run uint32) ([]elastic.Hit, erro
 	return out, err
 }
 
-// purge takes the documents of a run out and reads again until none is found. left is what was there at the last reading.
-func (st *store) purge(ctx context.Context, run uint32) (removed, left uint64, err error) {
+// purged is what taking out has come to.
+type purged struct {
+	removed uint64 // documents
+	records uint64 // that they were: one that was indexed twice is two documents
+	left    uint64 // documents that were there at the last reading
+}
+
+// purge takes the documents of a run out and reads again until none is found.
+func (st *store) purge(ctx context.Context, run uint32) (p purged, err error) {
+	seen := map[[2]uint64]bool{}
 	for round := range purgeRounds {
 		docs, err := st.documents(ctx, run)
 		if err != nil {
-			return removed, 0, err
+			return p, err
 		}
-		if left = uint64(len(docs)); left == 0 {
-			return removed, 0, nil
+		if p.left = uint64(len(docs)); p.left == 0 {
+			return p, nil
 		}
 		if round == purgeRounds-1 {
 			break
 		}
 		n, err := st.client.Remove(ctx, docs)
-		removed += n
+		p.removed += n
 		if err != nil {
-			return removed, 0, err
+			return p, err
 		}
+		for _, h := range docs {
+			if tag, err := record.Parse([]byte(*h.Source.Log)); err == nil {
+				seen[[2]uint64{uint64(tag.Stream), tag.Seq}] = true
+			}
+		}
+		p.records = uint64(len(seen))
 		select {
 		case <-time.After(purgeGap):
 		case <-ctx.Done():
-			return removed, 0, context.Cause(ctx)
+			return p, context.Cause(ctx)
 		}
 	}
-	return removed, left, nil
+	return p, nil
 }
 
 // brokerDialTime is what connecting to a broker may take, with the way through an API server and TLS. A broker that starts accepts connections

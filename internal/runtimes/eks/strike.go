@@ -4,7 +4,6 @@ package eks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"k8s.io/apimachinery/pkg/types"
 
 	"triad/internal/fault"
 	"triad/internal/kube"
@@ -24,7 +22,7 @@ import (
 )
 
 // strike is a kind of fault that an API server can bring about, and that ends without the harness: a pod that is deleted is made again by its
-// owner, a roll comes to its end. Nothing that would have to be undone is done to clusters that are not Triad's.
+// owner. Nothing that would have to be undone is done to clusters that are not Triad's.
 type strike struct {
 	role, what string
 	rights     []kube.Right // without their namespace
@@ -36,7 +34,6 @@ var (
 	strikes   = map[string]strike{
 		"broker-kill":    {scenario.Kafka, "delete the pod of one broker, with a second's grace; its operator makes it again", []kube.Right{readPod, deletePod}},
 		"broker-down":    {scenario.Kafka, "delete the pod of one broker, again and again until the fault is over; its operator makes it again", []kube.Right{readPod, deletePod}},
-		"broker-roll":    {scenario.Kafka, "ask the operator to restart every broker, one after another", []kube.Right{readPod, {Group: "core.strimzi.io", Resource: "strimzipodsets", Verb: "list"}, {Group: "core.strimzi.io", Resource: "strimzipodsets", Verb: "patch"}}},
 		"forwarder-kill": {scenario.Datacenter, "delete the pod of one forwarder, with a second's grace; its owner makes it again", []kube.Right{readPod, deletePod}},
 		"connect-kill":   {scenario.Monitoring, "delete the pod of one Connect worker, with a second's grace; its operator makes it again", []kube.Right{readPod, deletePod}},
 	}
@@ -56,7 +53,6 @@ func strikesOf(role string) []string {
 
 var (
 	_ fault.BrokerKiller    = (*env)(nil)
-	_ fault.BrokerRoller    = (*env)(nil)
 	_ fault.ForwarderKiller = (*env)(nil)
 	_ fault.ConnectKiller   = (*env)(nil)
 )
@@ -84,7 +80,7 @@ func (e *env) may(ctx context.Context, kind string, last time.Duration) error {
 	if err := l.Window.holds(time.Now(), last); err != nil {
 		return no("%v", err)
 	}
-	if why := e.watch.unfit(); why != "" {
+	if why := e.watch.unfit(time.Now()); why != "" {
 		return no("%s", why)
 	}
 	if e.gate.last != nil {
@@ -92,8 +88,11 @@ func (e *env) may(ctx context.Context, kind string, last time.Duration) error {
 			return no("what %s struck has not come back: one thing at a time", e.gate.kind)
 		}
 	}
-	if err := e.whole(ctx, strikes[kind].role, ""); err != nil {
-		return no("the cluster is not whole, and is not struck before it is: %v", err)
+	// Whatever is struck, records wait in Kafka for it: it has to be whole as well.
+	for _, role := range slices.Compact([]string{strikes[kind].role, scenario.Kafka}) {
+		if err := e.whole(ctx, role, ""); err != nil {
+			return no("%s is not whole, and nothing is struck before it is: %v", role, err)
+		}
 	}
 	return nil
 }
@@ -254,6 +253,9 @@ func (e *env) strike(ctx context.Context, kind string, hold time.Duration, choos
 	if err != nil {
 		return nil, err
 	}
+	if err := e.may(ctx, kind, hold); err != nil { // again: finding out who leads may have taken long
+		return nil, err
+	}
 	s := &struck{e: e, role: role, pod: pod, pods: len(before), ended: make(chan struct{})}
 	e.watch.struck(time.Now())
 	if err := e.clients[role].Kill(ctx, pod); err != nil {
@@ -364,134 +366,4 @@ func (s *struck) Gone(ctx context.Context) (bool, error) {
 		}
 	}
 	return len(pods) >= s.pods && s.e.whole(ctx, s.role, "") == nil, nil
-}
-
-// rollRequest is how an administrator asks Strimzi for a rolling restart.
-const rollRequest = "strimzi.io/manual-rolling-update"
-
-// RollBrokers asks the operator for a rolling restart.
-func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
-	const kind = "broker-roll"
-	e.gate.mu.Lock()
-	defer e.gate.mu.Unlock()
-	if err := e.may(ctx, kind, 0); err != nil {
-		return nil, err
-	}
-	c := e.clients[scenario.Kafka]
-	sets, err := e.podSets(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	if len(sets) == 0 {
-		return nil, errors.New("no StrimziPodSet of the brokers")
-	}
-	r := &rolling{e: e, before: map[types.UID]bool{}, sets: sets}
-	brokers, err := e.pods(ctx, scenario.Kafka, "kafka")
-	if err != nil {
-		return nil, err
-	}
-	for i := range brokers {
-		r.before[brokers[i].GetUID()] = true
-	}
-	e.watch.struck(time.Now())
-	for i := range sets {
-		o := sets[i].DeepCopy()
-		o.SetAnnotations(map[string]string{rollRequest: "true"})
-		if err := c.Apply(ctx, []kube.Object{*o}, nil); err != nil {
-			// What was asked for already is taken back, and what failed may have been taken all the same.
-			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-			defer cancel()
-			return nil, errors.Join(c.Explain(err), c.Explain(c.Apply(back, r.sets, nil)))
-		}
-	}
-	e.gate.kind, e.gate.last = kind, r
-	return r, nil
-}
-
-// podSets are the brokers' sets of pods, or those alone of which the operator is still asked; each by its name alone, so that applying it takes
-// back what Triad has asked for.
-func (s *System) podSets(ctx context.Context, asked bool) ([]kube.Object, error) {
-	c, ns := s.clients[scenario.Kafka], s.contexts.Clusters[scenario.Kafka].Namespace
-	sets, err := c.List(ctx, kube.PodSetAPI, "StrimziPodSet", ns, "strimzi.io/cluster=triad")
-	if err != nil {
-		return nil, c.Explain(err)
-	}
-	var out []kube.Object
-	for i := range sets {
-		if !asked || sets[i].GetAnnotations()[rollRequest] == "true" {
-			out = append(out, kube.Object{Object: map[string]any{"apiVersion": kube.PodSetAPI, "kind": "StrimziPodSet", "metadata": map[string]any{"namespace": ns, "name": sets[i].GetName()}}})
-		}
-	}
-	return out, nil
-}
-
-// takeBack takes back what a harness that was killed has asked of the operator, because nobody watched what came of it: brokers that were not
-// reached yet stay. What somebody else has asked for stands.
-func (s *System) takeBack(ctx context.Context, sc *scenario.Scenario) ([]string, error) {
-	if !slices.ContainsFunc(sc.Faults, func(f scenario.Fault) bool { return f.Kind == "broker-roll" }) {
-		return nil, nil
-	}
-	sets, err := s.podSets(ctx, true)
-	if err != nil || len(sets) == 0 {
-		return nil, err
-	}
-	c := s.clients[scenario.Kafka]
-	if err := c.Apply(ctx, sets, nil); err != nil {
-		return nil, c.Explain(err)
-	}
-	stand, err := s.podSets(ctx, true)
-	if err != nil || len(stand) == len(sets) {
-		return nil, err
-	}
-	return []string{"kafka: the restart of every broker that the operator was asked for"}, nil
-}
-
-// rolling is a rolling restart by the operator.
-type rolling struct {
-	e      *env
-	before map[types.UID]bool // the brokers' pods
-	sets   []kube.Object      // without the request
-}
-
-// Target is every broker.
-func (r *rolling) Target() string { return "every broker, by the operator" }
-
-// left is how many of the pods are still those of before.
-func (r *rolling) left(ctx context.Context) (int, error) {
-	pods, err := r.e.pods(ctx, scenario.Kafka, "kafka")
-	n := 0
-	for i := range pods {
-		if r.before[pods[i].GetUID()] && pods[i].GetDeletionTimestamp() == nil {
-			n++
-		}
-	}
-	return n, err
-}
-
-// Hits is how many brokers were replaced.
-func (r *rolling) Hits(ctx context.Context) (uint64, string, error) {
-	n, err := r.left(ctx)
-	if err != nil {
-		return 0, "", err
-	}
-	return uint64(len(r.before) - n), fmt.Sprintf("%d of %d brokers were replaced", len(r.before)-n, len(r.before)), nil
-}
-
-// Heal does nothing to a roll that goes on by itself, but for a run that was given up: then the request is taken back, and the brokers that
-// were not reached yet stay.
-func (r *rolling) Heal(ctx context.Context) error {
-	if r.e.watch.unfit() == "" {
-		return nil
-	}
-	c := r.e.clients[scenario.Kafka]
-	return c.Explain(c.Apply(ctx, r.sets, nil))
-}
-
-// Gone reports whether every broker was replaced, or is left alone for good, and all are whole.
-func (r *rolling) Gone(ctx context.Context) (bool, error) {
-	n, err := r.left(ctx)
-	if err != nil || n > 0 && r.e.watch.unfit() == "" {
-		return false, err
-	}
-	return r.e.whole(ctx, scenario.Kafka, "") == nil, nil
 }

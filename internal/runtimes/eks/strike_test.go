@@ -57,7 +57,7 @@ func TestFaultsNeedTheFilesPermission(t *testing.T) {
 	}{
 		{name: "permitted", edit: allow("broker-kill", open()), confirmed: all},
 		{name: "no limits", edit: allow("broker-kill", ""), confirmed: all, want: "has no faults: a scenario that breaks something needs a maintenance window"},
-		{name: "another fault is permitted", edit: allow("broker-roll", open()), confirmed: all, want: "clusters.kafka does not allow broker-kill: fault broker-kill at during"},
+		{name: "another fault is permitted", edit: allow("broker-down", open()), confirmed: all, want: "clusters.kafka does not allow broker-kill: fault broker-kill at during"},
 		{name: "too early", edit: allow("broker-kill", limits(at(time.Minute), at(time.Hour), "30s", 0.02)), confirmed: all, want: "the maintenance window opens at"},
 		{name: "it would last beyond the window", edit: allow("broker-kill", limits(at(-time.Hour), at(time.Minute), "30s", 0.02)), confirmed: all, want: "the maintenance window closes at"},
 		{name: "the cluster that is struck is not confirmed", edit: allow("broker-kill", open()), confirmed: []string{"prod-datacenter", "prod-monitoring"}, want: "--yes-production prod-kafka"},
@@ -340,7 +340,7 @@ func TestAbortConditions(t *testing.T) {
 			}
 			why, step = w.add(v, sink(s.lag, s.sent), s.err), i
 			if i == 20 {
-				if u := w.unfit(); u != "" {
+				if u := w.unfit(at(i)); u != "" {
 					t.Fatalf("%s: %s", tc.name, u)
 				}
 				w.struck(at(i))
@@ -352,5 +352,69 @@ func TestAbortConditions(t *testing.T) {
 		if sum := w.summary(); !strings.Contains(sum, "limit 1000") {
 			t.Error(sum)
 		}
+	}
+}
+
+// What is watched has to be fresh and well at the moment of every strike, not of the first alone.
+func TestNothingIsStruckWhileTheSinkSuffers(t *testing.T) {
+	abort := Abort{Within: scenario.Duration(10 * time.Second), Overdue: 0.02, Lag: 1000, Ingestion: 0.5}
+	at := func(i int) time.Time { return time.Unix(1_000_000, 0).Add(time.Duration(i) * 2 * time.Second) }
+	for _, tc := range []struct {
+		name string
+		lag  float64
+		sent func(i int) float64
+		away int // from this step on the workers do not answer; 0: they do
+		now  int
+		want string
+	}{
+		{"well", 10, func(i int) float64 { return 100 * float64(i) }, 0, 20, ""},
+		{"nothing is sent", 10, func(int) float64 { return 7 }, 0, 20, "no real ingestion was seen"},
+		{"not read for a while", 10, func(i int) float64 { return 100 * float64(i) }, 17, 20, "were last read"},
+		{"a high lag", 2000, func(i int) float64 { return 100 * float64(i) }, 0, 4, "more than 1000 records behind"},
+	} {
+		w := newWatch(abort)
+		for i := range tc.now + 1 {
+			var err error
+			if tc.away > 0 && i >= tc.away {
+				err = errors.New("away")
+			}
+			lag := 10.0
+			if i >= tc.now-1 {
+				lag = tc.lag
+			}
+			if tc.now < 10 { // long enough to have a rate
+				w.add(vitals{at: at(i - 10)}, sink(10, tc.sent(i)), nil)
+			}
+			w.add(vitals{at: at(i)}, sink(lag, tc.sent(i+5)), err)
+		}
+		if got := w.unfit(at(tc.now)); (tc.want == "") != (got == "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+	w := newWatch(abort)
+	for i := range 20 {
+		w.add(vitals{at: at(i)}, sink(10, 100*float64(i)), nil)
+	}
+	w.struck(at(19))
+	for i := 20; i < 26; i++ {
+		w.add(vitals{at: at(i)}, sink(10, 1900+40*float64(i-19)), nil)
+	}
+	if got := w.unfit(at(25)); got == "" {
+		t.Error("a second fault may strike while the sink sends two fifths of what it did")
+	}
+}
+
+// A worker of Connect is not struck either while a broker's partitions are under-replicated: what the sink has not read waits there.
+func TestKafkaIsWholeWhateverIsStruck(t *testing.T) {
+	e, _, x := struckEnv(t, open())
+	x.set("triad-broker-2", 4)
+	e.contexts.Clusters[scenario.Monitoring] = Target{Namespace: "monitoring", Allow: []string{"connect-kill"}}
+	for _, p := range []string{"elasticsearch", "kafka-connect"} {
+		if pods, err := e.pods(t.Context(), scenario.Monitoring, p); err != nil || len(pods) == 0 {
+			t.Fatalf("%s: %d pods, %v", p, len(pods), err)
+		}
+	}
+	if _, err := e.KillConnect(t.Context()); err == nil || !strings.Contains(err.Error(), "triad-broker-2 leads 4 partitions") {
+		t.Error(err)
 	}
 }

@@ -71,17 +71,15 @@ func (s *System) Up(_ context.Context, session runtimes.Session) error {
 	return nil
 }
 
-// Rejoin finds the mark of a run that goes on, and lets go of what its killed harness had asked for. A pod that was held down nobody holds any
-// more, and its owner makes it again.
+// Rejoin finds the mark of a run that goes on. There is nothing to heal: a pod that was held down nobody holds any more, and its owner makes it
+// again.
 func (s *System) Rejoin(ctx context.Context, session runtimes.Session) ([]string, error) {
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
 	}
 	var err error
-	if s.found, err = s.mark(ctx, session); err != nil {
-		return nil, err
-	}
-	return s.takeBack(ctx, session.Scenario)
+	s.found, err = s.mark(ctx, session)
+	return nil, err
 }
 
 // CollectLogs collects nothing: logs of clusters that are not Triad's are not copied to where the harness runs.
@@ -143,18 +141,23 @@ func (s *System) Down(ctx context.Context) error {
 			fmt.Fprintf(s.out, "%s: still under way: left alone\n", l.Name)
 			continue
 		}
-		removed, remain, err := store.purge(ctx, l.Run)
+		out, err := store.purge(ctx, l.Run)
+		l.Late -= min(l.Late, out.records)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", l.Name, err))
-		case remain > 0:
-			errs = append(errs, fmt.Errorf("%s: %d documents came or stayed while they were taken out; its mark stays, try again", l.Name, remain))
+		case out.left > 0:
+			errs = append(errs, fmt.Errorf("%s: %d documents came or stayed while they were taken out; its mark stays, try again", l.Name, out.left))
+		case l.Late > 0 && time.Now().Before(l.Until):
+			err := s.end(ctx, l.Mark)
+			errs = append(errs, errors.Join(err, fmt.Errorf("%s: %d documents taken out; %d records of it are on their way still, and may come until %s: its mark stays, try again",
+				l.Name, out.removed, l.Late, l.Until.Format(time.RFC3339))))
 		default:
 			if err := s.unmark(ctx, l.Mark); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintf(s.out, "%s: %d documents taken out, mark removed\n", l.Name, removed)
+			fmt.Fprintf(s.out, "%s: %d documents taken out, mark removed\n", l.Name, out.removed)
 		}
 	}
 	return errors.Join(errs...)

@@ -57,15 +57,25 @@ func newWatch(a Abort) *watch {
 	return w
 }
 
-// unfit says why nothing may be struck now; empty: it may. Until real traffic was watched for a while nothing may.
-func (w *watch) unfit() string {
+// freshTime is how old the last figures of the sink's workers may be when something is struck.
+const freshTime = watchEvery + figuresTime
+
+// unfit says why nothing may be struck now; empty: it may. Until real traffic was watched for a while nothing may, nor while it suffers.
+func (w *watch) unfit(now time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	rate := w.rate()
 	switch {
 	case w.over != "":
 		return "the run was given up: " + w.over
-	case w.first.IsZero() && w.rate() == 0:
+	case rate == 0:
 		return fmt.Sprintf("no real ingestion was seen for %v: what is not watched is not struck", w.abort.Within)
+	case now.Sub(w.read) > freshTime:
+		return fmt.Sprintf("the sink's workers were last read %v ago: what is not watched is not struck", now.Sub(w.read).Round(time.Second))
+	case !w.highLag.IsZero():
+		return fmt.Sprintf("the sink is more than %.0f records behind", w.abort.Lag)
+	case !w.first.IsZero() && rate < w.abort.Ingestion*w.usual:
+		return fmt.Sprintf("the sink sends %.1f records/s, and %.1f/s before the first fault: it has not come back", rate, w.usual)
 	}
 	return ""
 }
@@ -208,7 +218,9 @@ func (e *env) Guard(ctx context.Context, arrived func() runtimes.Arrived) (saw s
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	for {
-		samples, failed := e.sink(ctx)
+		read, cancel := context.WithTimeoutCause(ctx, figuresTime, fmt.Errorf("no answer within %v", figuresTime))
+		samples, failed := e.sink(read)
+		cancel()
 		if ctx.Err() != nil {
 			return e.watch.summary(), nil
 		}
