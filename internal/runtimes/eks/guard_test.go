@@ -87,6 +87,7 @@ func TestOnlyACanaryMayRun(t *testing.T) {
 		{"a stage above the program's", func(s *scenario.Scenario) {
 			s.Load[0].Shape = []scenario.Stage{{At: scenario.Time{Phase: scenario.Before}, Rate: maxRate + 1}}
 		}, "it sends up to 51/s"},
+		{"arrivals that have no most", func(s *scenario.Scenario) { s.Load[0].Arrivals = "poisson" }, "arrivals poisson have no most"},
 		{"long lines", func(s *scenario.Scenario) { s.Load[0].Size = maxBytes + 1 }, "at most 1KiB"},
 		{"long", func(s *scenario.Scenario) { s.Phases.Before = scenario.Duration(time.Hour) }, "at most 15m0s"},
 		{"faults in turn", func(s *scenario.Scenario) { s.Rotate = scenario.Duration(time.Minute) }, "faults in turn are not counted"},

@@ -140,7 +140,7 @@ func (c *Contexts) permit(s *scenario.Scenario, now, began time.Time) error {
 func (c *Contexts) removing() []action {
 	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
 	return append(c.listing(),
-		action{scenario.Datacenter, allowCanary, "remove the marks of runs whose documents are gone", marking(dc, "delete")},
+		action{scenario.Datacenter, allowCanary, "remove the marks of runs whose documents are gone, and say in the others how many records are on their way still", marking(dc, "delete", "patch")},
 		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the documents of marked runs out of index %s, by their ids, and read again", canaryTopic), reading(m, true)},
 	)
 }
