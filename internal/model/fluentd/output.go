@@ -74,11 +74,14 @@ func clientOptions(cfg Output, o Options) ([]kgo.Opt, error) {
 		}
 	}
 	codec := map[string]kgo.CompressionCodec{
-		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "zstd": kgo.ZstdCompression(),
 	}
-	if c, ok := codec[cfg.Compression]; ok {
+	switch c, ok := codec[cfg.Compression]; {
+	case cfg.Compression == "lz4":
+		opts = append(opts, kgo.WithCompressor(newSmallBlocks()))
+	case ok:
 		opts = append(opts, kgo.ProducerBatchCompression(c))
-	} else {
+	default:
 		opts = append(opts, kgo.ProducerBatchCompression(kgo.NoCompression()))
 	}
 	if cfg.Partitioner == "murmur2" {
