@@ -20,6 +20,11 @@ var strimzis = map[string][]fronted{
 		map[string]string{"strimzi.io/cluster": "triad", "strimzi.io/kind": "Kafka", "strimzi.io/name": "triad-kafka", "strimzi.io/broker-role": "true", "strimzi.io/pool-name": "broker"},
 		[]int{9091, 9093},
 	}},
+	"monitoring": {{
+		"sink-connect-api", map[string]string{"strimzi.io/cluster": "sink", "strimzi.io/kind": "KafkaConnect", "strimzi.io/name": "sink-connect"},
+		map[string]string{"strimzi.io/cluster": "sink", "strimzi.io/kind": "KafkaConnect", "strimzi.io/name": "sink-connect"},
+		[]int{8083},
+	}},
 }
 
 // frontedBy finds the Services of rendered objects that have an address of their own.
@@ -85,6 +90,11 @@ func TestEgressReachesServices(t *testing.T) {
 		"kafka": {
 			"brokers-egress > triad-kafka-bootstrap:9091", "brokers-egress > triad-kafka-bootstrap:9093", "observer-pods > triad-kafka-bootstrap:9093",
 			"strimzi-cluster-operator > triad-kafka-bootstrap:9091", "strimzi-cluster-operator > triad-kafka-bootstrap:9093",
+		},
+		"monitoring": {
+			"elasticsearch > elasticsearch:9200", "grafana > alertmanager:9093", "grafana > central-prometheus:9090", "grafana > elasticsearch:9200",
+			"kafka-connect > elasticsearch:9200", "kafka-connect > sink-connect-api:8083", "kibana > elasticsearch:9200", "kibana > kibana:5601",
+			"observer-pods > elasticsearch:9200", "strimzi-cluster-operator > sink-connect-api:8083",
 		},
 	} {
 		objects := render(t, s, cluster, "eks", "observer").Objects
