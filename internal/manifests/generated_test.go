@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -177,6 +178,7 @@ func TestRemoteWriteSecretLetsTheAgentsIn(t *testing.T) {
 }
 
 func TestElasticSecrets(t *testing.T) {
+	var seen []string
 	passwords := map[string]string{}
 	for _, u := range ElasticUsers() {
 		passwords[u] = "p-" + u
@@ -215,6 +217,29 @@ func TestElasticSecrets(t *testing.T) {
 		if strings.HasPrefix(role, "triad_") && !strings.Contains(string(roles), "\n"+role+":") {
 			t.Errorf("role %s is nowhere defined", role)
 		}
+	}
+	// Names of Elasticsearch's own realm, which is asked first and answers for them alone.
+	for _, name := range []string{"elastic", "kibana", "kibana_system", "logstash_system", "beats_system", "apm_system", "remote_monitoring_user"} {
+		if slices.Contains(ElasticUsers(), name) {
+			t.Errorf("%s is a reserved name: the file realm is never asked for it", name)
+		}
+	}
+	// Who logs in does so by a name that has a password.
+	for _, o := range render(t, open(t), "monitoring", "eks").Objects {
+		b, err := o.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?:elasticsearch\.username|connection\.username|basicAuthUser): ([a-z]\S+)|name: ES_USER\s+value: (\S+)`).FindAllStringSubmatch(string(b), -1) {
+			if user := m[1] + m[2]; !slices.Contains(ElasticUsers(), user) {
+				t.Errorf("%s logs in as %s, users are %v", o, user, ElasticUsers())
+			} else {
+				seen = append(seen, user)
+			}
+		}
+	}
+	if slices.Sort(seen); !slices.Equal(slices.Compact(seen), []string{"connect", "grafana", "kibana-server", "people", "setup"}) {
+		t.Errorf("logged in as %v", seen)
 	}
 	delete(passwords, "connect")
 	if _, err := ElasticSecrets(passwords, nil, time.Now()); err == nil || !strings.Contains(err.Error(), "no password for connect") {
