@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -174,6 +176,34 @@ func TestRemoteWriteSecretLetsTheAgentsIn(t *testing.T) {
 	}
 	if _, err := Generated("monitoring", "kind", nil, Deployment{KibanaKey: "short"}); err == nil {
 		t.Error("a key that Kibana refuses must be refused here")
+	}
+}
+
+// Users and roles that eks.md has a platform make are those that kind makes; the harness is no user there.
+func TestElasticUsersInTheDocs(t *testing.T) {
+	b, err := os.ReadFile("../../docs/eks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(b), "| user | role | who |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	name := regexp.MustCompile("`([a-z_-]+)`")
+	got := map[string][]string{}
+	for line := range strings.SplitSeq(table, "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			t.Fatalf("not a row: %q", line)
+		}
+		for _, user := range name.FindAllStringSubmatch(cells[1], -1) {
+			for _, role := range name.FindAllStringSubmatch(cells[2], -1) {
+				got[user[1]] = append(got[user[1]], role[1])
+			}
+		}
+	}
+	want := maps.Clone(elasticUsers)
+	delete(want, "observer")
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("eks.md: %v, want %v", got, want)
 	}
 }
 
