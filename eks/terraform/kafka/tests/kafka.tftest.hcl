@@ -186,6 +186,14 @@ run "rights_suffice" {
     } == { "network-interface" = [], "security-group subnet" = ["ec2:Vpc"] }
     error_message = "The network add-on cannot make an interface, or makes it in another network."
   }
+
+  assert {
+    condition = length(setsubtract(
+      [for a in ["CreateSecret", "DeleteResourcePolicy", "DescribeSecret", "GetSecretValue", "PutSecretValue", "TagResource"] : "secretsmanager:${a}"],
+      flatten([for s in jsondecode(output.policies.secrets).Statement : s.Action])
+    )) == 0
+    error_message = "External Secrets cannot do all that it does when it hands a secret on."
+  }
 }
 
 run "isolation_is_enforced_and_seen" {
