@@ -202,8 +202,16 @@ func collect(rs []*Result, order []string, units map[string]string) (map[string]
 				add("throughput at "+x.Point+", "+x.Phase, "/s", x.Mean)
 			}
 		}
+		// A component may have several buffers in a hop, such as Fluentd one for each topic: the run's value is that of the first to fill.
+		least := map[string]*int64{}
 		for _, f := range r.Buffers {
-			seconds("survival horizon, "+f.Hop+", "+f.Component, f.Horizon)
+			name := "survival horizon, " + f.Hop + ", " + f.Component
+			if h := least[name]; f.Horizon != nil && (h == nil || *f.Horizon < *h) {
+				least[name] = f.Horizon
+			}
+		}
+		for _, name := range sortedKeys(least) {
+			seconds(name, least[name])
 		}
 	}
 	return out, order, units

@@ -81,6 +81,21 @@ func TestCompareSaysTooFew(t *testing.T) {
 	}
 }
 
+// Several buffers of a component in one run are one value: four of them in one run are not four runs.
+func TestCompareTakesOneValueOfARun(t *testing.T) {
+	a := like(1, "kind", func(int) int64 { return 1e6 })
+	for _, h := range []int64{40e9, 20e9, 30e9, 50e9} {
+		a[0].Buffers = append(a[0].Buffers, BufferFill{Hop: "forward", Component: "fluentd", Horizon: &h})
+	}
+	c, err := Compare(a, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := figure(c, "survival horizon, forward, fluentd"); f == nil || f.A.N != 1 || f.A.Median != 20 || f.Verdict != TooFew {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestCompareUnknownFigures(t *testing.T) {
 	a := like(4, "kind", func(int) int64 { return 1e6 })
 	b := like(4, "kind", func(int) int64 { return 1e6 })
