@@ -100,6 +100,31 @@ func Compare(a, b []*Result) (*Comparison, error) {
 	return c, nil
 }
 
+// Verdict says how B stands to A: Worse in one figure is worse, whatever else got better, and where no figure was tested nothing can
+// be told. Figures over all phases stand there by phase too.
+func (c *Comparison) Verdict() string {
+	tested, better := false, false
+	for _, f := range c.Figures {
+		switch {
+		case overAll(f.Name):
+		case f.Verdict == Worse:
+			return Worse
+		default:
+			tested, better = tested || f.P != nil, better || f.Verdict == Better
+		}
+	}
+	switch {
+	case !tested:
+		return NotClear
+	case better:
+		return Better
+	}
+	return NoDifference
+}
+
+// overAll says of which figures the parts stand there by phase.
+func overAll(name string) bool { return strings.Contains(name, ", "+PhaseAll+",") }
+
 func side(rs []*Result) Side {
 	var s Side
 	for _, r := range rs {

@@ -55,6 +55,10 @@ func TestCompareTells(t *testing.T) {
 	if err != nil || figure(back, "kafka_latency, during, p99").Verdict != Better {
 		t.Errorf("the other way round: %v", err)
 	}
+	same, err := Compare(a, a)
+	if err != nil || c.Verdict() != Worse || back.Verdict() != Better || same.Verdict() != NoDifference {
+		t.Errorf("on the whole: %s, %s, %s: %v", c.Verdict(), back.Verdict(), same.Verdict(), err)
+	}
 	if _, err := json.Marshal(c); err != nil {
 		t.Error(err)
 	}
@@ -67,8 +71,8 @@ func TestCompareSaysTooFew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := figure(c, "kafka_latency, during, p99"); f.Verdict != TooFew || f.P != nil {
-		t.Errorf("%+v", f)
+	if f := figure(c, "kafka_latency, during, p99"); f.Verdict != TooFew || f.P != nil || c.Verdict() != NotClear {
+		t.Errorf("%s: %+v", c.Verdict(), f)
 	}
 	notes := strings.Join(c.Notes, "\n")
 	for _, want := range []string{"no difference can be told from chance", "not Kafka's"} {
