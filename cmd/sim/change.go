@@ -103,12 +103,18 @@ func (a *app) compareRevisions(ctx context.Context, base, head string, f changeF
 	if err := a.printChange(c, lines, f.output, folder); err != nil {
 		return err
 	}
-	switch {
-	case interrupted:
+	if interrupted {
 		return &exitError{code: exitInterrupted, silent: true}
-	case c.Verdict == check.Worse:
+	}
+	return comparedCode(c.Verdict)
+}
+
+// comparedCode says by its exit code how one side stands to the other.
+func comparedCode(verdict string) error {
+	switch verdict {
+	case check.Worse:
 		return &exitError{code: exitFail, silent: true}
-	case c.Verdict == check.NotClear:
+	case check.NotClear:
 		return &exitError{code: exitInvalid, silent: true}
 	}
 	return nil

@@ -127,8 +127,11 @@ func TestCompareRevisions(t *testing.T) {
 		}
 		// What was run can be compared again, by the program as it is then.
 		again := sim(t, dir, "compare", filepath.Join(dir, "base"), filepath.Join(dir, "head"))
-		if err := again.Run(); err != nil || !strings.Contains(again.out.String(), "kafka_latency, before, p50") {
-			t.Errorf("%v\n%s", err, again.text())
+		if err := again.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if code := again.codeWithin(t, 5*time.Minute); code != exitFail || !strings.Contains(again.out.String(), "kafka_latency, before, p50") {
+			t.Errorf("exit code %d\n%s", code, again.text())
 		}
 	})
 	t.Run("same", func(t *testing.T) {

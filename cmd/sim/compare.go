@@ -48,7 +48,9 @@ their number. A scenario named by its file is the same on both sides; one named 
 is the one of the side's revision. All runs, compare.json and compare.md (the comment
 of a pull request) lie in a folder compare-TIME below --reports.
 
-Exits with 0 for better or no difference, 3 for worse, 4 where it cannot tell.`,
+Exits with 0 for better or no difference, 3 for worse, 4 where it cannot tell. Of runs
+that are there one figure is enough for worse, and below four on a side none can be
+told.`,
 		Example: `  sim compare reports/20261123T093000-smoke-embedded reports/20261123T101500-smoke-embedded
   sim compare nightly/before nightly/after -o json
   sim compare a1,a2,a3,a4 b1,b2,b3,b4 --all
@@ -96,9 +98,14 @@ Exits with 0 for better or no difference, 3 for worse, 4 where it cannot tell.`,
 				return err
 			}
 			if output == "json" {
-				return a.json(out)
+				err = a.json(out)
+			} else {
+				err = a.comparison(out, all)
 			}
-			return a.comparison(out, all)
+			if err != nil {
+				return err
+			}
+			return comparedCode(cmp.Verdict())
 		},
 	}
 	c.Flags().StringSliceVar(&f.scenarios, "scenarios", nil, "run these on both revisions: names or files, with commas between")
@@ -282,7 +289,7 @@ func (a *app) comparison(c comparison, all bool) error {
 	for _, f := range c.Figures {
 		switch {
 		case all:
-		case strings.Contains(f.Name, ", all,"):
+		case strings.Contains(f.Name, ", "+check.PhaseAll+","):
 			continue // the same figures stand by phase
 		case f.Verdict == check.Same || f.A != nil && f.B != nil && f.A.Median == f.B.Median:
 			same++

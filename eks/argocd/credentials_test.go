@@ -1,6 +1,7 @@
 package argocd
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -84,6 +85,63 @@ func TestCredentialsAndRightsAgree(t *testing.T) {
 			if want := list(cluster, right); !slices.Equal(slices.Compact(got[kind]), want) {
 				t.Errorf("%s: %s names %v, Terraform gives the right to %v", cluster, kind, got[kind], want)
 			}
+		}
+	}
+}
+
+// What kafka pushes arrives under the keys that pods ask for. External Secrets takes a property for a path (sjson) when it writes: a dot in it makes
+// an object inside of an object, and extract gives the outer one's key.
+func TestPushedSecretsArrive(t *testing.T) {
+	type object = map[string]any
+	list := func(o manifests.Object, keys ...string) []any {
+		v, _ := o.Field(keys...)
+		l, _ := v.([]any)
+		return l
+	}
+	pushed := map[string][]string{}
+	for _, o := range built(t, "kafka") {
+		if o.Kind() != "PushSecret" {
+			continue
+		}
+		for _, d := range list(o, "spec", "data") {
+			ref := d.(object)["match"].(object)["remoteRef"].(object)
+			property, _ := ref["property"].(string)
+			if !regexp.MustCompile(`^[a-z-]+$`).MatchString(property) {
+				t.Errorf("%s: the property %q is a path of more than one step, or none", o, property)
+			}
+			pushed[ref["remoteKey"].(string)] = append(pushed[ref["remoteKey"].(string)], property)
+		}
+	}
+	want := map[string]string{"triad-kafka-ca": "ca.crt", "triad-kafka-user": "password username"} // manifests/README.md
+	for _, cluster := range []string{"datacenter", "monitoring"} {
+		got := map[string]string{}
+		for _, o := range built(t, cluster) {
+			if o.Kind() != "ExternalSecret" {
+				continue
+			}
+			var keys []string
+			for _, e := range list(o, "spec", "dataFrom") {
+				keys = append(keys, pushed[e.(object)["extract"].(object)["key"].(string)]...)
+			}
+			for _, e := range list(o, "spec", "data") {
+				ref := e.(object)["remoteRef"].(object)
+				if p, _ := ref["property"].(string); slices.Contains(pushed[ref["key"].(string)], p) {
+					keys = append(keys, e.(object)["secretKey"].(string))
+				} else {
+					t.Errorf("%s: %s reads %s of %s, pushed are %v", cluster, o, p, ref["key"], pushed[ref["key"].(string)])
+				}
+			}
+			if len(keys) == 0 {
+				continue // none of what is pushed
+			}
+			if v, ok := o.Field("spec", "target", "template", "data"); ok {
+				keys = slices.Collect(maps.Keys(v.(object)))
+			}
+			slices.Sort(keys)
+			got[o.Name()] = strings.Join(keys, " ")
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: of what kafka pushes arrives %v, want %v", cluster, got, want)
 		}
 	}
 }

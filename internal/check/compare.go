@@ -100,6 +100,31 @@ func Compare(a, b []*Result) (*Comparison, error) {
 	return c, nil
 }
 
+// Verdict says how B stands to A: Worse in one figure is worse, whatever else got better, and where no figure was tested nothing can
+// be told. Figures over all phases stand there by phase too.
+func (c *Comparison) Verdict() string {
+	tested, better := false, false
+	for _, f := range c.Figures {
+		switch {
+		case overAll(f.Name):
+		case f.Verdict == Worse:
+			return Worse
+		default:
+			tested, better = tested || f.P != nil, better || f.Verdict == Better
+		}
+	}
+	switch {
+	case !tested:
+		return NotClear
+	case better:
+		return Better
+	}
+	return NoDifference
+}
+
+// overAll says of which figures the parts stand there by phase.
+func overAll(name string) bool { return strings.Contains(name, ", "+PhaseAll+",") }
+
 func side(rs []*Result) Side {
 	var s Side
 	for _, r := range rs {
@@ -202,8 +227,16 @@ func collect(rs []*Result, order []string, units map[string]string) (map[string]
 				add("throughput at "+x.Point+", "+x.Phase, "/s", x.Mean)
 			}
 		}
+		// A component may have several buffers in a hop, such as Fluentd one for each topic: the run's value is that of the first to fill.
+		least := map[string]*int64{}
 		for _, f := range r.Buffers {
-			seconds("survival horizon, "+f.Hop+", "+f.Component, f.Horizon)
+			name := "survival horizon, " + f.Hop + ", " + f.Component
+			if h := least[name]; f.Horizon != nil && (h == nil || *f.Horizon < *h) {
+				least[name] = f.Horizon
+			}
+		}
+		for _, name := range sortedKeys(least) {
+			seconds(name, least[name])
 		}
 	}
 	return out, order, units

@@ -55,6 +55,10 @@ func TestCompareTells(t *testing.T) {
 	if err != nil || figure(back, "kafka_latency, during, p99").Verdict != Better {
 		t.Errorf("the other way round: %v", err)
 	}
+	same, err := Compare(a, a)
+	if err != nil || c.Verdict() != Worse || back.Verdict() != Better || same.Verdict() != NoDifference {
+		t.Errorf("on the whole: %s, %s, %s: %v", c.Verdict(), back.Verdict(), same.Verdict(), err)
+	}
 	if _, err := json.Marshal(c); err != nil {
 		t.Error(err)
 	}
@@ -67,8 +71,8 @@ func TestCompareSaysTooFew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := figure(c, "kafka_latency, during, p99"); f.Verdict != TooFew || f.P != nil {
-		t.Errorf("%+v", f)
+	if f := figure(c, "kafka_latency, during, p99"); f.Verdict != TooFew || f.P != nil || c.Verdict() != NotClear {
+		t.Errorf("%s: %+v", c.Verdict(), f)
 	}
 	notes := strings.Join(c.Notes, "\n")
 	for _, want := range []string{"no difference can be told from chance", "not Kafka's"} {
@@ -78,6 +82,21 @@ func TestCompareSaysTooFew(t *testing.T) {
 	}
 	if _, err := Compare(nil, b); err == nil {
 		t.Error("an empty side was compared")
+	}
+}
+
+// Several buffers of a component in one run are one value: four of them in one run are not four runs.
+func TestCompareTakesOneValueOfARun(t *testing.T) {
+	a := like(1, "kind", func(int) int64 { return 1e6 })
+	for _, h := range []int64{40e9, 20e9, 30e9, 50e9} {
+		a[0].Buffers = append(a[0].Buffers, BufferFill{Hop: "forward", Component: "fluentd", Horizon: &h})
+	}
+	c, err := Compare(a, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := figure(c, "survival horizon, forward, fluentd"); f == nil || f.A.N != 1 || f.A.Median != 20 || f.Verdict != TooFew {
+		t.Errorf("%+v", f)
 	}
 }
 

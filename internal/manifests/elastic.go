@@ -22,15 +22,16 @@ import (
 // sooner.
 const elasticValidity = 825 * 24 * time.Hour
 
-// elasticUsers are the users of Elasticsearch by task, with their roles (components/elasticsearch-security).
+// elasticUsers are the users of Elasticsearch by task, with their roles (components/elasticsearch-security). None has a name that
+// Elasticsearch reserves (elastic, kibana, kibana_system, and others): such a name is never looked for in files.
 var elasticUsers = map[string][]string{
-	"connect":  {"triad_sink"},
-	"setup":    {"triad_setup"},
-	"kibana":   {"kibana_system"},
-	"grafana":  {"triad_reader"},
-	"people":   {"triad_reader", "kibana_admin"},
-	"canary":   {"triad_canary"},
-	"observer": {"superuser"}, // it sets and clears the read-only block, reads every index and closes points in time
+	"connect":       {"triad_sink"},
+	"setup":         {"triad_setup"},
+	"kibana-server": {"kibana_system"},
+	"grafana":       {"triad_reader"},
+	"people":        {"triad_reader", "kibana_admin"},
+	"canary":        {"triad_canary"},
+	"observer":      {"superuser"}, // it sets and clears the read-only block, reads every index and closes points in time
 }
 
 // ElasticUsers returns the names of the users that ElasticSecrets wants a password for, sorted.

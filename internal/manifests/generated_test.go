@@ -4,6 +4,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -176,7 +179,36 @@ func TestRemoteWriteSecretLetsTheAgentsIn(t *testing.T) {
 	}
 }
 
+// Users and roles that eks.md has a platform make are those that kind makes; the harness is no user there.
+func TestElasticUsersInTheDocs(t *testing.T) {
+	b, err := os.ReadFile("../../docs/eks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(b), "| user | role | who |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	name := regexp.MustCompile("`([a-z_-]+)`")
+	got := map[string][]string{}
+	for line := range strings.SplitSeq(table, "\n") {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			t.Fatalf("not a row: %q", line)
+		}
+		for _, user := range name.FindAllStringSubmatch(cells[1], -1) {
+			for _, role := range name.FindAllStringSubmatch(cells[2], -1) {
+				got[user[1]] = append(got[user[1]], role[1])
+			}
+		}
+	}
+	want := maps.Clone(elasticUsers)
+	delete(want, "observer")
+	if !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("eks.md: %v, want %v", got, want)
+	}
+}
+
 func TestElasticSecrets(t *testing.T) {
+	var seen []string
 	passwords := map[string]string{}
 	for _, u := range ElasticUsers() {
 		passwords[u] = "p-" + u
@@ -215,6 +247,29 @@ func TestElasticSecrets(t *testing.T) {
 		if strings.HasPrefix(role, "triad_") && !strings.Contains(string(roles), "\n"+role+":") {
 			t.Errorf("role %s is nowhere defined", role)
 		}
+	}
+	// Names of Elasticsearch's own realm, which is asked first and answers for them alone.
+	for _, name := range []string{"elastic", "kibana", "kibana_system", "logstash_system", "beats_system", "apm_system", "remote_monitoring_user"} {
+		if slices.Contains(ElasticUsers(), name) {
+			t.Errorf("%s is a reserved name: the file realm is never asked for it", name)
+		}
+	}
+	// Who logs in does so by a name that has a password.
+	for _, o := range render(t, open(t), "monitoring", "eks").Objects {
+		b, err := o.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?:elasticsearch\.username|connection\.username|basicAuthUser): ([a-z]\S+)|name: ES_USER\s+value: (\S+)`).FindAllStringSubmatch(string(b), -1) {
+			if user := m[1] + m[2]; !slices.Contains(ElasticUsers(), user) {
+				t.Errorf("%s logs in as %s, users are %v", o, user, ElasticUsers())
+			} else {
+				seen = append(seen, user)
+			}
+		}
+	}
+	if slices.Sort(seen); !slices.Equal(slices.Compact(seen), []string{"connect", "grafana", "kibana-server", "people", "setup"}) {
+		t.Errorf("logged in as %v", seen)
 	}
 	delete(passwords, "connect")
 	if _, err := ElasticSecrets(passwords, nil, time.Now()); err == nil || !strings.Contains(err.Error(), "no password for connect") {

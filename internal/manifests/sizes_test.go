@@ -119,3 +119,27 @@ func TestContainersAreHardened(t *testing.T) {
 		}
 	}
 }
+
+// A load balancer asks a pod what the kubelet asks it. Its default is /, which Grafana and Kibana answer with a way to their log-in: ill, for good.
+func TestLoadBalancersAskWhatReadinessAsks(t *testing.T) {
+	objects := render(t, open(t), "monitoring", "eks").Objects
+	got := map[string]string{}
+	for _, o := range objects {
+		if o.Kind() != "Ingress" {
+			continue
+		}
+		w, err := Find(objects, "Deployment", o.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := w.Field("spec", "template", "spec", "containers")
+		want := Object(v.([]any)[0].(map[string]any)).text("readinessProbe", "httpGet", "path")
+		got[o.Name()] = o.Annotations()["alb.ingress.kubernetes.io/healthcheck-path"]
+		if want == "" || got[o.Name()] != want {
+			t.Errorf("%s: asks %q, readiness asks %q", o, got[o.Name()], want)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("ingresses: %v", got)
+	}
+}

@@ -131,7 +131,10 @@ func TestChangesThatMustFail(t *testing.T) {
 		{"kafka", "modules/plan/main.tf", "if f.to.cluster == var.cluster\n    ]) : r.key => r...", "if f.to.cluster == var.cluster && f.name != \"index\"\n    ]) : r.key => r...", "Rules of the load balancers and flows to kafka differ"},
 		{"kafka", "modules/cluster/nodes.tf", `encrypted             = "true"`, `encrypted             = "false"`, "volumes are not encrypted"},
 		{"kafka", "modules/cluster/policies.tf", `Action    = ["ec2:AttachVolume", "ec2:DetachVolume", "ec2:ModifyVolume"]`, `Action    = ["ec2:AttachVolume", "ec2:DeleteVolume"]`, "may delete volumes"},
+		{"kafka", "modules/cluster/policies.tf", "Action   = \"ec2:CreateNetworkInterface\"\n        Resource = local.interfaces\n", "Action   = \"ec2:CreateNetworkInterface\"\n        Resource = local.interfaces\n        Condition = { ArnEquals = { \"ec2:Vpc\" = \"arn\" } }\n", "cannot make an interface"},
+		{"kafka", "modules/rights/main.tf", `"secretsmanager:DeleteResourcePolicy", `, "", "when it hands a secret on"},
 		{"kafka", "modules/plan/main.tf", "zones = 3", "zones = 2", "each.value.zone is 2"},
+		{"monitoring", "monitoring/main.tf", `zones = [0], size = 1, instance = "r7i.large", tainted = true`, `zones = [0], size = 1, instance = "r7i.large"`, "shares nodes with something else"},
 		{"monitoring", "monitoring/main.tf", "search  = { zones = [0, 1, 2]", "search  = { zones = [0, 1]", "has no nodes in one of the zones"},
 	} {
 		t.Run(c.want, func(t *testing.T) {

@@ -29,7 +29,7 @@ func pools(t *testing.T, tree Tree, root string) map[string]bool {
 	return out
 }
 
-// The overlays ask for pools by label; Terraform makes them.
+// The overlays ask for pools by label; Terraform makes them, and taints them, so that they are for who asks. Agents tolerate every pool.
 func TestPoolsOfTheOverlaysExist(t *testing.T) {
 	tree, err := Load(dir)
 	if err != nil {
@@ -40,6 +40,9 @@ func TestPoolsOfTheOverlaysExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	selector := regexp.MustCompile(`triad\.dev/pool: ([a-z]+)`)
+	tolerates := func(pool string) *regexp.Regexp {
+		return regexp.MustCompile(`effect: NoSchedule\s+key: triad\.dev/pool\s+operator: Equal\s+value: ` + pool + `\n`)
+	}
 	affinity := regexp.MustCompile(`(?s)key: triad\.dev/pool\s+operator: In\s+values:\s+- ([a-z]+)`)
 	for cluster, want := range map[string][]string{"datacenter": {"buffers"}, "kafka": {"brokers"}, "monitoring": {"metrics", "search"}} {
 		objects, err := set.Render(cluster, "eks")
@@ -60,9 +63,15 @@ func TestPoolsOfTheOverlaysExist(t *testing.T) {
 				if !ok {
 					t.Errorf("%s: %s asks for nodes of pool %s, Terraform makes %v", cluster, o, m[1], have)
 				}
-				if tainted && !strings.Contains(string(b), "effect: NoSchedule") {
+				if ok && !tainted {
+					t.Errorf("%s: %s asks for nodes of pool %s, which is open to all", cluster, o, m[1])
+				}
+				if !tolerates(m[1]).Match(b) {
 					t.Errorf("%s: %s asks for nodes of pool %s and does not tolerate it", cluster, o, m[1])
 				}
+			}
+			if agent := o.Name() == "fluent-bit" || o.Name() == "node-exporter"; o.Kind() == "DaemonSet" && agent && !regexp.MustCompile(`tolerations:\s+- operator: Exists\n`).Match(b) {
+				t.Errorf("%s: %s does not run on every node", cluster, o)
 			}
 		}
 		slices.Sort(asked)

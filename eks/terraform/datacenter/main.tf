@@ -33,10 +33,10 @@ module "cluster" {
   deployers          = var.deployers
   observers          = var.observers
 
-  # Services and agents; buffers apart, one node a zone, because a buffer's volume is in one.
+  # Services; buffers apart (the pool is tainted), one node a zone, because a buffer's volume is in one. Agents run on both.
   pools = {
     general = { zones = [0, 1, 2], size = 1, instance = "m7i.large" }
-    buffers = { zones = [0, 1, 2], size = 1, instance = "m7i.large" }
+    buffers = { zones = [0, 1, 2], size = 1, instance = "m7i.large", tainted = true }
   }
 
   identities = {

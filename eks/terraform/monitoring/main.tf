@@ -35,11 +35,11 @@ module "cluster" {
   deployers          = var.deployers
   observers          = var.observers
 
-  # The store on nodes of its own, one a zone. The central Prometheus is one pod with one volume, so its pool is in one zone. Connect, dashboards and
-  # controllers on the third.
+  # The store on nodes of its own, one a zone. The central Prometheus is one pod with one volume, so its pool is in one zone. Both are tainted. Connect,
+  # dashboards and controllers on the third.
   pools = {
-    search  = { zones = [0, 1, 2], size = 1, instance = "r7i.large", disk_gib = 60 }
-    metrics = { zones = [0], size = 1, instance = "r7i.large" }
+    search  = { zones = [0, 1, 2], size = 1, instance = "r7i.large", disk_gib = 60, tainted = true }
+    metrics = { zones = [0], size = 1, instance = "r7i.large", tainted = true }
     system  = { zones = [0, 1, 2], size = 1, instance = "m7i.xlarge", outward = true }
   }
 

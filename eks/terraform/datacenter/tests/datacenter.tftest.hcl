@@ -188,6 +188,15 @@ run "isolation_is_enforced_and_seen" {
   }
 }
 
+run "buffers_alone_on_their_nodes" {
+  command = plan
+
+  assert {
+    condition     = output.overlay.pools.buffers.tainted && !output.overlay.pools.general.tainted
+    error_message = "Buffers share nodes with services, or services have none."
+  }
+}
+
 run "no_way_out_but_the_links" {
   command = plan
 

@@ -174,6 +174,28 @@ run "rights_are_least" {
   }
 }
 
+# What AWS would refuse and made-up answers let through.
+run "rights_suffice" {
+  command = plan
+
+  # The network of an interface is a condition that a request to make one does not meet; that of its subnet and its groups is one that it does.
+  assert {
+    condition = {
+      for s in jsondecode(output.policies.network).Statement : join(" ", sort(distinct([for r in flatten([s.Resource]) : split(":", split("/", r)[0])[5]]))) => keys(try(s.Condition.ArnEquals, {}))
+      if contains(flatten([s.Action]), "ec2:CreateNetworkInterface")
+    } == { "network-interface" = [], "security-group subnet" = ["ec2:Vpc"] }
+    error_message = "The network add-on cannot make an interface, or makes it in another network."
+  }
+
+  assert {
+    condition = length(setsubtract(
+      [for a in ["CreateSecret", "DeleteResourcePolicy", "DescribeSecret", "GetSecretValue", "PutSecretValue", "TagResource"] : "secretsmanager:${a}"],
+      flatten([for s in jsondecode(output.policies.secrets).Statement : s.Action])
+    )) == 0
+    error_message = "External Secrets cannot do all that it does when it hands a secret on."
+  }
+}
+
 run "isolation_is_enforced_and_seen" {
   command = plan
 

@@ -89,7 +89,8 @@ resource "aws_eks_node_group" "this" {
   }
 }
 
-# The network add-on comes before the nodes: it enforces the NetworkPolicies of the bases, and it does so from a pod's first packet.
+# The network add-on comes before the nodes: it enforces the NetworkPolicies of the bases. In mode standard a new pod is open until its policies have
+# been worked out, which begins when it has its address; strict would keep it closed until then, and pods of kube-system with it.
 resource "aws_eks_addon" "network" {
   cluster_name  = aws_eks_cluster.this.name
   addon_name    = "vpc-cni"

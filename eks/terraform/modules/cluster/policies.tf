@@ -25,11 +25,18 @@ locals {
         Sid    = "Interfaces"
         Effect = "Allow"
         Action = [
-          "ec2:AssignPrivateIpAddresses", "ec2:AttachNetworkInterface", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
-          "ec2:DetachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute", "ec2:UnassignPrivateIpAddresses",
+          "ec2:AssignPrivateIpAddresses", "ec2:AttachNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DetachNetworkInterface",
+          "ec2:ModifyNetworkInterfaceAttribute", "ec2:UnassignPrivateIpAddresses",
         ]
         Resource  = local.interfaces
         Condition = { ArnEquals = { "ec2:Vpc" = "arn:aws:ec2:${local.region}:${local.account}:vpc/${var.network.vpc_id}" } }
+      },
+      # An interface that is to be made is in no network yet: a condition on its network never holds. What it is made of is bound below.
+      {
+        Sid      = "NewInterfaces"
+        Effect   = "Allow"
+        Action   = "ec2:CreateNetworkInterface"
+        Resource = local.interfaces
       },
       {
         Sid    = "InterfacesInOwnNetwork"

@@ -97,9 +97,10 @@ locals {
         Resource = [for name in sort(setunion(var.reads, var.writes)) : "${local.secret}/${name}-??????"]
       }],
       [for names in [sort(var.writes)] : {
+        # DeleteResourcePolicy: External Secrets takes a policy away that nobody asked it for, each time that it writes to a secret which is there.
         Sid      = "Write"
         Effect   = "Allow"
-        Action   = ["secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "secretsmanager:TagResource"]
+        Action   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteResourcePolicy", "secretsmanager:PutSecretValue", "secretsmanager:TagResource"]
         Resource = [for name in names : "${local.secret}/${name}-??????"]
       } if length(names) > 0],
     )

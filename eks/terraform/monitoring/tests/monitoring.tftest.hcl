@@ -189,6 +189,15 @@ run "isolation_is_enforced_and_seen" {
   }
 }
 
+run "store_and_metrics_alone_on_their_nodes" {
+  command = plan
+
+  assert {
+    condition     = output.overlay.pools.search.tainted && output.overlay.pools.metrics.tainted && !output.overlay.pools.system.tainted
+    error_message = "The store or the central Prometheus shares nodes with something else, or the others have none."
+  }
+}
+
 # Routes lead where flows lead, and nowhere else: expected ones are made from the file.
 run "routes_equal_the_flows" {
   command = plan
