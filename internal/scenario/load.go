@@ -428,7 +428,9 @@ func (v *validator) faults(s *Scenario) {
 
 // overlap refuses two faults of a kind that last, on the same thing and at the same time: the first that is healed would end both.
 func (v *validator) overlap(s *Scenario, i int) {
-	what := func(f Fault) [7]string { return [7]string{f.Kind, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode} }
+	what := func(f Fault) [7]string {
+		return [7]string{f.Kind, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode}
+	}
 	f := s.Faults[i]
 	from := s.Phases.Resolve(f.At)
 	for k, g := range s.Faults[:i] {

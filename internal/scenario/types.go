@@ -38,33 +38,33 @@ var HopNames = []string{"generate", "collect", "forward", "broker", "sink", "sea
 
 // Scenario is one scenario file, decoded, with its defaults filled in.
 type Scenario struct {
-	APIVersion  string      `yaml:"apiVersion" json:"apiVersion" doc:"triad/v1"`
-	Name        string      `yaml:"name" json:"name" doc:"lower case, digits and dashes; the file is called name.yaml"`
-	Title       string      `yaml:"title" json:"title" doc:"one line: what is shown"`
-	Claims      []string    `yaml:"claims,omitempty" json:"claims,omitempty" doc:"claims that the scenario tests: C1 to C8"`
-	Runtimes    []string    `yaml:"runtimes,omitempty" json:"runtimes,omitempty" doc:"runtimes on which it says something honest; default embedded, kind"`
-	Elsewhere   string      `yaml:"elsewhere,omitempty" json:"elsewhere,omitempty" doc:"why it says nothing on embedded or kind, when one is left out and every step is possible there"`
-	Seed        uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
-	Phases      Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
-	Observers   int         `yaml:"observers,omitempty" json:"observers,omitempty" doc:"pods made for the run that read Kafka, each its share of the partitions, and as many that read the store at the end, each a slice of it, as Indexed Jobs; default 0: the harness reads all of them"`
-	Load        []Input     `yaml:"load" json:"load" doc:"what is sent"`
-	Cap         *Cap        `yaml:"cap,omitempty" json:"cap,omitempty" doc:"the most that the load may ever send; a file that asks for more is refused. Needed on eks"`
-	Faults      []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`
-	Rotate      Duration    `yaml:"rotate,omitempty" json:"rotate,omitempty" doc:"the faults strike in turn, one each so long, round after round while the phase during has room; at is then the place of a fault in its turn, as if each were the first"`
-	Thresholds  []string    `yaml:"thresholds,omitempty" json:"thresholds,omitempty" doc:"gates on measured figures"`
-	Guarantees  []Guarantee `yaml:"guarantees,omitempty" json:"guarantees,omitempty" doc:"declared delivery guarantee of a segment; default no loss and at-least-once"`
-	Requires    []string    `yaml:"requires,omitempty" json:"requires,omitempty" doc:"checks that must not be skipped"`
-	Expect      string      `yaml:"expect,omitempty" json:"expect,omitempty" doc:"fail documents a known weakness"`
-	Because     string      `yaml:"because,omitempty" json:"because,omitempty" doc:"why it is expected to fail"`
-	Settings    []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
-	Compare     *Compare    `yaml:"compare,omitempty" json:"compare,omitempty" doc:"repetitions in two topologies: three clusters, and the same parts in one"`
-	Search      *Search     `yaml:"search,omitempty" json:"search,omitempty" doc:"search for the highest rate that still passes; every try is a run"`
-	Isolation   *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
-	Probes      []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
-	Alerts      []Alert     `yaml:"alerts,omitempty" json:"alerts,omitempty" doc:"alerts that the faults must raise, and no others"`
-	Dashboards  *Time       `yaml:"dashboards,omitempty" json:"dashboards,omitempty" doc:"when every query of every dashboard is asked, for one-view; nothing is broken then"`
-	RecoverIn   Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
-	File        string      `yaml:"-" json:"-"`
+	APIVersion string      `yaml:"apiVersion" json:"apiVersion" doc:"triad/v1"`
+	Name       string      `yaml:"name" json:"name" doc:"lower case, digits and dashes; the file is called name.yaml"`
+	Title      string      `yaml:"title" json:"title" doc:"one line: what is shown"`
+	Claims     []string    `yaml:"claims,omitempty" json:"claims,omitempty" doc:"claims that the scenario tests: C1 to C8"`
+	Runtimes   []string    `yaml:"runtimes,omitempty" json:"runtimes,omitempty" doc:"runtimes on which it says something honest; default embedded, kind"`
+	Elsewhere  string      `yaml:"elsewhere,omitempty" json:"elsewhere,omitempty" doc:"why it says nothing on embedded or kind, when one is left out and every step is possible there"`
+	Seed       uint64      `yaml:"seed,omitempty" json:"seed,omitempty" doc:"seed of everything random; default 1"`
+	Phases     Phases      `yaml:"phases" json:"phases" doc:"lengths of the phases"`
+	Observers  int         `yaml:"observers,omitempty" json:"observers,omitempty" doc:"pods made for the run that read Kafka, each its share of the partitions, and as many that read the store at the end, each a slice of it, as Indexed Jobs; default 0: the harness reads all of them"`
+	Load       []Input     `yaml:"load" json:"load" doc:"what is sent"`
+	Cap        *Cap        `yaml:"cap,omitempty" json:"cap,omitempty" doc:"the most that the load may ever send; a file that asks for more is refused. Needed on eks"`
+	Faults     []Fault     `yaml:"faults,omitempty" json:"faults,omitempty" doc:"what is broken, when and for how long"`
+	Rotate     Duration    `yaml:"rotate,omitempty" json:"rotate,omitempty" doc:"the faults strike in turn, one each so long, round after round while the phase during has room; at is then the place of a fault in its turn, as if each were the first"`
+	Thresholds []string    `yaml:"thresholds,omitempty" json:"thresholds,omitempty" doc:"gates on measured figures"`
+	Guarantees []Guarantee `yaml:"guarantees,omitempty" json:"guarantees,omitempty" doc:"declared delivery guarantee of a segment; default no loss and at-least-once"`
+	Requires   []string    `yaml:"requires,omitempty" json:"requires,omitempty" doc:"checks that must not be skipped"`
+	Expect     string      `yaml:"expect,omitempty" json:"expect,omitempty" doc:"fail documents a known weakness"`
+	Because    string      `yaml:"because,omitempty" json:"because,omitempty" doc:"why it is expected to fail"`
+	Settings   []Setting   `yaml:"settings,omitempty" json:"settings,omitempty" doc:"changes to configuration files of the manifests for this run"`
+	Compare    *Compare    `yaml:"compare,omitempty" json:"compare,omitempty" doc:"repetitions in two topologies: three clusters, and the same parts in one"`
+	Search     *Search     `yaml:"search,omitempty" json:"search,omitempty" doc:"search for the highest rate that still passes; every try is a run"`
+	Isolation  *Isolation  `yaml:"isolation,omitempty" json:"isolation,omitempty" doc:"which victims are watched while a cluster suffers"`
+	Probes     []string    `yaml:"probes,omitempty" json:"probes,omitempty" doc:"what is probed before the load, for security-isolation: links, acls, policies"`
+	Alerts     []Alert     `yaml:"alerts,omitempty" json:"alerts,omitempty" doc:"alerts that the faults must raise, and no others"`
+	Dashboards *Time       `yaml:"dashboards,omitempty" json:"dashboards,omitempty" doc:"when every query of every dashboard is asked, for one-view; nothing is broken then"`
+	RecoverIn  Duration    `yaml:"recoverWithin,omitempty" json:"recoverWithin,omitempty" doc:"the system must be back in its before-band this long after the last fault is gone"`
+	File       string      `yaml:"-" json:"-"`
 
 	places map[string]Position // of every path of the file
 }
