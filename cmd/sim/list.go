@@ -28,7 +28,7 @@ checks     what is judged: invariants always, the others when the run can
 
 These are the tables that sim check and sim run validate files against.`,
 		Example:   "  sim list\n  sim list faults\n  sim list metrics -o json | jq -r '.[].name'",
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), onlyKnown),
 		ValidArgs: []string{"scenarios", "sources", "faults", "metrics", "checks"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			what := "scenarios"

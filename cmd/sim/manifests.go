@@ -30,15 +30,8 @@ func (a *app) manifestsCommand() *cobra.Command {
 The bases of the three clusters are the same everywhere; overlays for kind and eks may
 change only what manifests/differences.yaml allows. All of this needs no cluster.`,
 		Example: "  sim manifests render kafka\n  sim manifests render monitoring eks\n  sim manifests diff\n  sim manifests images",
-		Args:    cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			return usage(fmt.Errorf("no command %q of sim manifests; there are: render, diff, images", args[0]))
-		},
-		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	onlyCommands(c)
 	c.AddCommand(a.renderCommand(), &cobra.Command{
 		Use: "diff", Short: "Print every difference of the overlays; an undeclared one exits with 3", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
