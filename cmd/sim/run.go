@@ -51,9 +51,14 @@ type eksFlags struct {
 	inCluster bool
 }
 
-func (f *eksFlags) add(c *cobra.Command) {
+// look adds what a command needs that only looks.
+func (f *eksFlags) look(c *cobra.Command) {
 	c.Flags().StringVar(&f.contexts, "contexts", "", "eks: file that names the three clusters; see docs/production-safety.md")
 	c.Flags().BoolVar(&f.inCluster, "in-cluster", false, "eks: run in a pod of the cluster that has no kubeconfig in the file, as its service account")
+}
+
+func (f *eksFlags) add(c *cobra.Command) {
+	f.look(c)
 	c.Flags().StringArrayVar(&f.confirm, "yes-production", nil, "eks: id of a cluster in which something may be written; once for each")
 }
 
