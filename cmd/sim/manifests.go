@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -15,10 +17,18 @@ import (
 // manifestSet opens the manifests below the root.
 func (a *app) manifestSet() (manifests.Set, error) {
 	set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-	if err != nil {
-		return set, usage(err)
+	return set, a.badManifests(err)
+}
+
+// badManifests makes a usage error of manifests that cannot be read, with advice where there are none.
+func (a *app) badManifests(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("no manifests below %s; say where they are with --root (%w)", a.root, err)
 	}
-	return set, nil
+	return usage(err)
 }
 
 func (a *app) manifestsCommand() *cobra.Command {

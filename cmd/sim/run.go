@@ -212,6 +212,11 @@ func (a *app) chooseRuntime(ctx context.Context, s *scenario.Scenario, f runFlag
 	if name == "auto" {
 		name, why = a.autoRuntime(ctx, s, f)
 	}
+	if name == "embedded" || name == "kind" { // eks needs the pinned images alone
+		if _, err := a.manifestSet(); err != nil {
+			return nil, "", err
+		}
+	}
 	switch name {
 	case "embedded":
 		r, err := embedded.New(embedded.Options{Manifests: filepath.Join(a.root, "manifests"), KindConfig: filepath.Join(a.root, "kind")})
