@@ -215,10 +215,17 @@ Exit codes:
 stdout is results, stderr is progress and logs.
 
 Environment:
-  TRIAD_ROOT    folder with scenarios/ and manifests/, as --root
-  TRIAD_IMAGES  image set file, as --images
-  NO_COLOR      no colours
-  TMPDIR        where runs keep their scratch files`
+  TRIAD_ROOT               folder with scenarios/ and manifests/, as --root
+  TRIAD_IMAGES             image set file, as --images
+  TRIAD_NODE_IMAGE         node image for kind
+  TRIAD_KIND_NODES         1: Kafka on one node, 4: on three workers; else as the machine allows
+  TRIAD_STRIMZI_CRDS       folder with Strimzi's definitions, in place of a download
+  TRIAD_ENGINE             docker, podman or a path
+  TRIAD_SIM_BINARY         static Linux build of sim for the pods, needed on macOS
+  TRIAD_STATE_DIR          folder of kubeconfigs and state, for a second set of clusters
+  TRIAD_TERRAFORM_PLUGINS  folder of provider plug-ins for sim check --terraform
+  NO_COLOR                 no colours
+  TMPDIR                   where runs keep their scratch files`
 
 const rootExamples = `  sim list                                what can be run, and which claim it tests
   sim run smoke                           the smallest run that proves the whole path
