@@ -101,7 +101,7 @@ verify: generate ## what CI runs: generated files are committed, then make test
 scenarios ?=
 kindtests ?= Scenarios|SecurityIsolation|RealBroker|Shards|Resume|EKS|EKSInCluster|EKSFaults|EKSResume
 .PHONY: test-kind
-test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, half an hour; scenarios="smoke ..." for some
+test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, about an hour; scenarios="smoke ..." for some
 	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(AGAIN) --format standard-verbose \
 	  --packages="./cmd/sim ./internal/probe" -- -count=1 -p 1 -timeout 90m -run '^TestKind($(kindtests))$$'
 

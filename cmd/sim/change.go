@@ -45,7 +45,7 @@ func (a *app) compareRevisions(ctx context.Context, base, head string, f changeF
 	if f.rounds < 1 {
 		return usage(fmt.Errorf("--rounds %d: want at least 1; from %d on a difference can be told from chance", f.rounds, check.Rounds))
 	}
-	if f.effect < 0 || f.effect >= 1 {
+	if !(f.effect >= 0 && f.effect < 1) {
 		return usage(fmt.Errorf("--effect %g: want a share, such as 0.05", f.effect))
 	}
 	if f.runtime == "eks" {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"triad/internal/manifests"
 	"triad/internal/scenario"
 	"triad/internal/terraform"
 )
@@ -42,14 +40,13 @@ nearest spelling.`,
 			var errs []error
 			read := 0
 			for _, f := range files {
-				f, err := a.findScenario(f)
-				var s *scenario.Scenario
-				if err == nil {
-					s, err = scenario.Load(f)
+				file, err := a.findScenario(f)
+				if err != nil {
+					errs = append(errs, err)
+					continue
 				}
-				if !errors.Is(err, fs.ErrNotExist) {
-					read++
-				}
+				read++
+				s, err := scenario.Load(file)
 				if err == nil {
 					err = a.checkFits(s)
 				}
@@ -57,9 +54,9 @@ nearest spelling.`,
 			}
 			fmt.Fprintf(a.stdout, "%d scenario files\n", read)
 			if len(args) == 0 {
-				set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+				set, err := a.manifestSet()
 				if err != nil {
-					return usage(err)
+					return err
 				}
 				errs = append(errs, a.checkManifests(set), a.checkTerraform(c.Context(), whole))
 			}

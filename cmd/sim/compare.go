@@ -27,7 +27,7 @@ func (a *app) compareCommand() *cobra.Command {
 		Short: "Say what differs between runs, or run two revisions in turns and say which is better",
 		Long: `Say what differs between runs, in configuration and in result.
 
-A and B are each a run directory (or its name below reports/), a folder with several
+A and B are each a run directory (or its name below --reports), a folder with several
 run directories, or a list of these with commas between. Each run is judged again by
 this version, so both sides are judged alike.
 
@@ -57,7 +57,7 @@ told.`,
   sim compare origin/main . --scenarios smoke,broker-failover --rounds 6
   sim compare v1.4.0 v1.5.0 --scenarios kafka-outage --runtime kind -o markdown`,
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: a.completeRuns(2),
+		ValidArgsFunction: a.completeRuns(2, &f.reports),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("scenarios") {
 				if err := checkOutput(f.output, "markdown"); err != nil {
@@ -65,7 +65,7 @@ told.`,
 				}
 				return a.compareRevisions(c.Context(), args[0], args[1], f)
 			}
-			for _, name := range []string{"rounds", "effect", "runtime", "seed", "duration", "images", "reports"} {
+			for _, name := range []string{"rounds", "effect", "runtime", "seed", "duration", "images"} {
 				if c.Flags().Changed(name) {
 					return usage(fmt.Errorf("--%s is for runs that are made now: name the --scenarios", name))
 				}
@@ -78,7 +78,7 @@ told.`,
 			var dirs [2][]string
 			for i, arg := range args {
 				var err error
-				if dirs[i], err = a.findRuns(arg); err != nil {
+				if dirs[i], err = a.findRuns(arg, f.reports); err != nil {
 					return err
 				}
 				for _, dir := range dirs[i] {
@@ -115,7 +115,7 @@ told.`,
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "with --scenarios: seed of the first round (default: the scenario's)")
 	c.Flags().Var(durationFlag{&f.duration}, "duration", "with --scenarios: stretch the load, as sim run does")
 	c.Flags().StringVar(&f.images, "images", "", "with --scenarios: image set file (default: TRIAD_IMAGES)")
-	c.Flags().StringVar(&f.reports, "reports", "", "with --scenarios: folder for the runs (default: reports below the root)")
+	c.Flags().StringVar(&f.reports, "reports", "", "folder in which runs are looked for by name, or --scenarios puts its own (default: reports below the root)")
 	c.Flags().StringVarP(&f.output, "output", "o", "text", "text or json; with --scenarios also markdown")
 	c.Flags().BoolVar(&all, "all", false, "print every figure, also those that are the same on both sides and those over all phases")
 	a.completeFlag(c, "output", "text", "json", "markdown")
@@ -124,7 +124,7 @@ told.`,
 }
 
 // findRuns finds the run directories that one argument of compare names.
-func (a *app) findRuns(arg string) ([]string, error) {
+func (a *app) findRuns(arg, reports string) ([]string, error) {
 	var out []string
 	parts := []string{arg}
 	if _, err := os.Stat(arg); err != nil { // a folder may have a comma in its name
@@ -134,7 +134,7 @@ func (a *app) findRuns(arg string) ([]string, error) {
 		if part == "" {
 			continue
 		}
-		if dir, err := a.findRun(part, ""); err == nil {
+		if dir, err := a.findRun(part, reports); err == nil {
 			out = append(out, dir)
 			continue
 		}

@@ -45,8 +45,8 @@ func (a *app) completeScenarios(_ *cobra.Command, args []string, toComplete stri
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeRuns offers the run directories below reports/, newest first, for up to most arguments.
-func (a *app) completeRuns(most int) cobra.CompletionFunc {
+// completeRuns offers the run directories below the folder that a flag names, newest first, for up to most arguments.
+func (a *app) completeRuns(most int, reports *string) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -54,7 +54,7 @@ func (a *app) completeRuns(most int) cobra.CompletionFunc {
 		if a.findRoot() != nil {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		}
-		return a.runNames(a.reportsFolder("")), cobra.ShellCompDirectiveDefault
+		return a.runNames(a.reportsFolder(*reports)), cobra.ShellCompDirectiveDefault
 	}
 }
 

@@ -148,6 +148,8 @@ func formOf(t reflect.Type) string {
 		return formOf(t.Elem())
 	case reflect.Struct, reflect.Map:
 		return "mapping"
+	case reflect.Bool:
+		return "true or false"
 	case reflect.Int, reflect.Int64, reflect.Uint64, reflect.Float64:
 		return "number"
 	default:

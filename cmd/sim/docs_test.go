@@ -54,7 +54,8 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[scenario.Scenario](), reflect.TypeFor[scenario.Phases](), reflect.TypeFor[scenario.Input](),
 		reflect.TypeFor[scenario.Stage](), reflect.TypeFor[scenario.Fault](), reflect.TypeFor[scenario.Guarantee](), reflect.TypeFor[scenario.Setting](),
-		reflect.TypeFor[scenario.Isolation](), reflect.TypeFor[scenario.Search](),
+		reflect.TypeFor[scenario.Isolation](), reflect.TypeFor[scenario.Search](), reflect.TypeFor[scenario.Cap](), reflect.TypeFor[scenario.Compare](),
+		reflect.TypeFor[scenario.Alert](),
 	} {
 		for _, row := range fieldRows(typ) {
 			if row[3] == "" {

@@ -28,7 +28,7 @@ func (a *app) eksSystem(f eksFlags) (*eks.System, error) {
 	}
 	pinned, err := manifests.Pinned(filepath.Join(a.root, "manifests"))
 	if err != nil {
-		return nil, usage(err)
+		return nil, a.badManifests(err)
 	}
 	o := eks.Options{Contexts: contexts, Confirmed: f.confirm, Out: a.stderr, Pinned: pinned, Logger: a.logger}
 	if a.terminal && isTerminal(os.Stdin) {

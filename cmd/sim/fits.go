@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,7 +17,7 @@ func (a *app) checkFits(s *scenario.Scenario) error {
 	if len(s.Alerts) == 0 && len(s.Settings) == 0 && !links {
 		return nil
 	}
-	set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+	set, err := a.manifestSet()
 	if err != nil {
 		return err
 	}

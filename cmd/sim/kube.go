@@ -204,7 +204,7 @@ func (a *app) statusCommand() *cobra.Command {
 	}}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	c.Flags().StringVarP(&runtime, "runtime", "r", "kind", "kind or eks")
-	f.add(c)
+	f.look(c)
 	a.completeFlag(c, "runtime", "kind", "eks")
 	a.completeFlag(c, "output", "text", "json")
 	return c

@@ -2,7 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,18 +31,26 @@ checks     what is judged: invariants always, the others when the run can
 
 These are the tables that sim check and sim run validate files against.`,
 		Example:   "  sim list\n  sim list faults\n  sim list metrics -o json | jq -r '.[].name'",
-		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), onlyKnown),
 		ValidArgs: []string{"scenarios", "sources", "faults", "metrics", "checks"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			what := "scenarios"
 			if len(args) == 1 {
 				what = args[0]
 			}
-			head, rows, err := a.rows(what)
-			if err != nil {
+			head, rows, bad := a.rows(what)
+			if head == nil {
+				return bad
+			}
+			if err := a.table(output, head, rows); err != nil {
 				return err
 			}
-			return a.table(output, head, rows)
+			if bad != nil {
+				// The good ones are listed all the same; each problem on a line that begins with its place, as sim check prints it.
+				fmt.Fprintln(a.stderr, bad)
+				return &exitError{code: exitUsage, silent: true}
+			}
+			return nil
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json: a list of objects")
@@ -93,16 +104,19 @@ func faultRuntimes(f scenario.FaultKind) []string {
 	return out
 }
 
+// scenarioRows are the scenarios that can be read; the error joins what is wrong in the others.
 func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 	files, err := a.scenarioFiles()
 	if err != nil {
 		return nil, nil, err
 	}
 	head = []string{"NAME", "CLAIMS", "RUNTIMES", "LASTS", "WHAT"}
+	var errs []error
 	for _, f := range files {
 		s, err := scenario.Load(f)
 		if err != nil {
-			return nil, nil, err
+			errs = append(errs, err)
+			continue
 		}
 		var title strings.Builder
 		title.WriteString(s.Title)
@@ -116,7 +130,7 @@ func (a *app) scenarioRows() (head []string, rows [][]string, err error) {
 		}
 		rows = append(rows, []string{s.Name, strings.Join(s.Claims, ","), strings.Join(s.Runtimes, ","), lasts(s), title.String()})
 	}
-	return head, rows, nil
+	return head, rows, errors.Join(errs...)
 }
 
 // lasts is how long the load of a scenario is, without bringing up and draining, and how often it is run.
@@ -167,24 +181,34 @@ func (a *app) scenarioFiles() ([]string, error) {
 
 // findScenario finds a scenario by file or by name.
 func (a *app) findScenario(arg string) (string, error) {
-	if strings.ContainsAny(arg, "/\\") || strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") {
-		return arg, nil
-	}
-	files, err := a.scenarioFiles()
-	if err != nil {
-		return "", err
-	}
+	files, noFiles := a.scenarioFiles()
 	var names []string
 	for _, f := range files {
-		name := strings.TrimSuffix(filepath.Base(f), ".yaml")
-		if name == arg {
-			return f, nil
-		}
-		names = append(names, name)
+		names = append(names, strings.TrimSuffix(filepath.Base(f), ".yaml"))
 	}
 	hint := ""
-	if near := scenario.Nearest(arg, names); near != "" {
-		hint = fmt.Sprintf("did you mean %q? ", near)
+	near := func(name string) {
+		if n := scenario.Nearest(name, names); n != "" {
+			hint = fmt.Sprintf("did you mean %q? ", n)
+		}
 	}
+	_, missing := os.Stat(arg)
+	if ext := filepath.Ext(arg); strings.ContainsAny(arg, "/\\") || ext == ".yaml" || ext == ".yml" {
+		if errors.Is(missing, fs.ErrNotExist) {
+			near(strings.TrimSuffix(filepath.Base(arg), ext))
+			return "", usage(fmt.Errorf("scenario file: %w; %ssim list names what there is", missing, hint))
+		}
+		return arg, nil
+	}
+	if noFiles != nil {
+		return "", noFiles
+	}
+	switch i := slices.Index(names, arg); {
+	case i >= 0:
+		return files[i], nil
+	case missing == nil: // a file under another kind of name
+		return arg, nil
+	}
+	near(arg)
 	return "", usage(fmt.Errorf("no scenario %q; %sthere are: %s", arg, hint, strings.Join(names, ", ")))
 }

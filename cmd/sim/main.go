@@ -10,10 +10,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"triad/internal/scenario"
 )
 
 // app is every touch of the outside: streams, environment, folders. Commands use nothing else.
@@ -64,8 +67,6 @@ func interruptible(parent context.Context) (context.Context, func()) {
 func (a *app) main(ctx context.Context, args []string) int {
 	root := a.command()
 	root.SetArgs(args)
-	root.SetOut(a.stdout)
-	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitPass
@@ -91,28 +92,93 @@ func (a *app) command() *cobra.Command {
 			if len(args) == 0 {
 				return c.Help()
 			}
-			hint := ""
-			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("did you mean %q? ", near[0])
-			}
-			return usage(fmt.Errorf("no command %q; %ssee sim --help", args[0], hint))
+			return usage(fmt.Errorf("no command %q; %ssee sim --help", args[0], didYouMean(c, args[0])))
 		},
-		ValidArgsFunction:          cobra.NoFileCompletions,
-		SuggestionsMinimumDistance: 2,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			a.logger = a.logTo(a.stderr)
 			return a.findRoot()
 		},
 	}
+	c.SetOut(a.stdout)
+	c.SetErr(a.stderr)
 	c.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to stderr")
 	c.PersistentFlags().StringVar(&a.root, "root", "", "folder with scenarios/ and manifests/ (default: the nearest above the current one)")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	c.AddCommand(a.runCommand(), a.listCommand(), a.checkCommand(), a.reportCommand(), a.compareCommand(), a.claimsCommand(), a.planCommand(), a.fidelityCommand(), a.schemaCommand(), a.selftestCommand(), a.manifestsCommand(), a.inputgenCommand(), a.observerCommand(), a.modelCommand(), a.probeCommand(), a.docsCommand())
 	c.AddCommand(a.kubeCommands()...)
+	cobraCommands(c)
 	for _, sub := range c.Commands() {
 		wrapArgs(sub)
 	}
 	return c
+}
+
+// cobraCommands makes a usage error of what cobra's own two commands answer with help and success: a topic and a shell that there is not.
+func cobraCommands(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd() // it keeps the stream that the root has now
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				topic, rest, err := root.Find(args)
+				if err == nil && len(rest) > 0 && topic.HasSubCommands() {
+					return noCommand(topic, rest[0])
+				}
+				return err
+			}
+		case "completion":
+			onlyCommands(c)
+		}
+	}
+}
+
+// onlyCommands makes c a command that only holds others: alone it prints its help, and what is none of them is a usage error.
+func onlyCommands(c *cobra.Command) {
+	c.Args = cobra.ArbitraryArgs
+	c.ValidArgsFunction = cobra.NoFileCompletions
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return noCommand(c, args[0])
+	}
+}
+
+// noCommand says that c holds no command of that name, and which it holds.
+func noCommand(c *cobra.Command, got string) error {
+	var there []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			there = append(there, sub.Name())
+		}
+	}
+	return usage(fmt.Errorf("no command %q of %s; %sthere are: %s", got, c.CommandPath(), didYouMean(c, got), strings.Join(there, ", ")))
+}
+
+// didYouMean is the nearest command below c, as a question; empty when none is near.
+func didYouMean(c *cobra.Command, got string) string {
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(got); len(near) > 0 {
+		return fmt.Sprintf("did you mean %q? ", near[0])
+	}
+	return ""
+}
+
+// onlyKnown wants arguments that are among the command's ValidArgs, and says which these are.
+func onlyKnown(c *cobra.Command, args []string) error {
+	for _, got := range args {
+		if slices.Contains(c.ValidArgs, got) {
+			continue
+		}
+		hint := ""
+		if near := scenario.Nearest(got, c.ValidArgs); near != "" {
+			hint = fmt.Sprintf("did you mean %q? ", near)
+		}
+		return fmt.Errorf("invalid argument %q for %s; %sthere are: %s", got, c.CommandPath(), hint, strings.Join(c.ValidArgs, ", "))
+	}
+	return nil
 }
 
 // wrapArgs makes wrong arguments a usage error.
@@ -120,7 +186,10 @@ func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usage(fmt.Errorf("%w; see sim %s --help", err, cmd.Name()))
+				if _, ok := errors.AsType[*exitError](err); ok {
+					return err // it says what there is
+				}
+				return usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
 			}
 			return nil
 		}
@@ -146,10 +215,17 @@ Exit codes:
 stdout is results, stderr is progress and logs.
 
 Environment:
-  TRIAD_ROOT    folder with scenarios/ and manifests/, as --root
-  TRIAD_IMAGES  image set file, as --images
-  NO_COLOR      no colours
-  TMPDIR        where runs keep their scratch files`
+  TRIAD_ROOT               folder with scenarios/ and manifests/, as --root
+  TRIAD_IMAGES             image set file, as --images
+  TRIAD_NODE_IMAGE         node image for kind
+  TRIAD_KIND_NODES         1: Kafka on one node, 4: on three workers; else as the machine allows
+  TRIAD_STRIMZI_CRDS       folder with Strimzi's definitions, in place of a download
+  TRIAD_ENGINE             docker, podman or a path
+  TRIAD_SIM_BINARY         static Linux build of sim for the pods, needed on macOS
+  TRIAD_STATE_DIR          folder of kubeconfigs and state, for a second set of clusters
+  TRIAD_TERRAFORM_PLUGINS  folder of provider plug-ins for sim check --terraform
+  NO_COLOR                 no colours
+  TMPDIR                   where runs keep their scratch files`
 
 const rootExamples = `  sim list                                what can be run, and which claim it tests
   sim run smoke                           the smallest run that proves the whole path

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -15,10 +17,18 @@ import (
 // manifestSet opens the manifests below the root.
 func (a *app) manifestSet() (manifests.Set, error) {
 	set, err := manifests.Open(filepath.Join(a.root, "manifests"))
-	if err != nil {
-		return set, usage(err)
+	return set, a.badManifests(err)
+}
+
+// badManifests makes a usage error of manifests that cannot be read, with advice where there are none.
+func (a *app) badManifests(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("no manifests below %s; say where they are with --root (%w)", a.root, err)
 	}
-	return set, nil
+	return usage(err)
 }
 
 func (a *app) manifestsCommand() *cobra.Command {
@@ -30,15 +40,8 @@ func (a *app) manifestsCommand() *cobra.Command {
 The bases of the three clusters are the same everywhere; overlays for kind and eks may
 change only what manifests/differences.yaml allows. All of this needs no cluster.`,
 		Example: "  sim manifests render kafka\n  sim manifests render monitoring eks\n  sim manifests diff\n  sim manifests images",
-		Args:    cobra.ArbitraryArgs,
-		RunE: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return c.Help()
-			}
-			return usage(fmt.Errorf("no command %q of sim manifests; there are: render, diff, images", args[0]))
-		},
-		ValidArgsFunction: cobra.NoFileCompletions,
 	}
+	onlyCommands(c)
 	c.AddCommand(a.renderCommand(), &cobra.Command{
 		Use: "diff", Short: "Print every difference of the overlays; an undeclared one exits with 3", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -25,6 +25,7 @@ func (a *app) modelCommand() *cobra.Command {
 Takes the arguments of the real program (-c FILE) and reads the same configuration.
 What the model does not honour is logged, and stands in the report of a run.`,
 	}
+	onlyCommands(c)
 	run := func(name string, fn func(ctx context.Context, file string, text []byte, env map[string]string, log *slog.Logger) error) *cobra.Command {
 		return &cobra.Command{Use: name + " -- -c FILE", Short: "Model of " + name, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
 			file, err := configArg(args)

@@ -57,21 +57,22 @@ A figure that was measured at another rate says how far away that is.
 			if err := checkOutput(output, "markdown"); err != nil {
 				return err
 			}
+			const most = 1e12 // of what is asked for: more is a typing error
 			rate, err := strconv.ParseFloat(strings.TrimSuffix(args[0], "/s"), 64)
-			if err != nil || !(rate > 0) || rate > 1e12 {
+			if err != nil || !(rate > 0) || rate > most {
 				return usage(fmt.Errorf("%q is not a rate; write 1000000 or 1000000/s", args[0]))
 			}
 			o := plan.Options{Rate: rate, Duration: duration.D(), Headroom: headroom, Nodes: nodes}
-			if headroom <= 0 || headroom > 1 || nodes < 0 || duration <= 0 {
+			if !(headroom > 0 && headroom <= 1) || nodes < 0 || duration <= 0 {
 				return usage(errors.New("want --headroom above 0 and at most 1, --nodes not below 0, --duration above 0"))
 			}
 			size, err := sizeOf(bytes)
-			if err != nil || size <= 0 {
+			if err != nil || !(size > 0 && size <= most) {
 				return usage(fmt.Errorf("--bytes %q is not a size; write 256 or 1KiB", bytes))
 			}
 			o.Bytes = size
 			if disk != "" {
-				if o.Disk, err = sizeOf(strings.TrimSuffix(disk, "/s")); err != nil || o.Disk <= 0 {
+				if o.Disk, err = sizeOf(strings.TrimSuffix(disk, "/s")); err != nil || !(o.Disk > 0 && o.Disk <= most) {
 					return usage(fmt.Errorf("--disk %q: write 250MiB/s", disk))
 				}
 			}

@@ -51,9 +51,14 @@ type eksFlags struct {
 	inCluster bool
 }
 
-func (f *eksFlags) add(c *cobra.Command) {
+// look adds what a command needs that only looks.
+func (f *eksFlags) look(c *cobra.Command) {
 	c.Flags().StringVar(&f.contexts, "contexts", "", "eks: file that names the three clusters; see docs/production-safety.md")
 	c.Flags().BoolVar(&f.inCluster, "in-cluster", false, "eks: run in a pod of the cluster that has no kubeconfig in the file, as its service account")
+}
+
+func (f *eksFlags) add(c *cobra.Command) {
+	f.look(c)
 	c.Flags().StringArrayVar(&f.confirm, "yes-production", nil, "eks: id of a cluster in which something may be written; once for each")
 }
 
@@ -206,6 +211,11 @@ func (a *app) chooseRuntime(ctx context.Context, s *scenario.Scenario, f runFlag
 	name, why := f.runtime, "asked for"
 	if name == "auto" {
 		name, why = a.autoRuntime(ctx, s, f)
+	}
+	if name == "embedded" || name == "kind" { // eks needs the pinned images alone
+		if _, err := a.manifestSet(); err != nil {
+			return nil, "", err
+		}
 	}
 	switch name {
 	case "embedded":
@@ -400,13 +410,13 @@ func (a *app) judge(dir, output string) (*check.Result, error) {
 }
 
 func (a *app) reportCommand() *cobra.Command {
-	var output string
+	var output, reports string
 	c := &cobra.Command{
 		Use:   "report RUN",
 		Short: "Judge a run again from its files alone",
 		Long: `Judge a run again from its files alone.
 
-RUN is a run directory, or the name of one below reports/. Nothing but its files is
+RUN is a run directory, or the name of one below --reports. Nothing but its files is
 read: not the system, not the scenario as it is now. So a run can be judged years
 later, by a newer version of the checks. result.json, report.html, summary.md and
 junit.xml are written again; in a directory that cannot be written to, the verdict
@@ -416,12 +426,12 @@ A run that was killed has no seal and is judged inconclusive; torn or changed fi
 are named and what rests on them is not judged.`,
 		Example:           "  sim report reports/20261123T093000-smoke-embedded\n  sim report 20261123T093000-smoke-embedded -o json | jq .checks",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeRuns(1),
+		ValidArgsFunction: a.completeRuns(1, &reports),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			dir, err := a.findRun(args[0], "")
+			dir, err := a.findRun(args[0], reports)
 			if err != nil {
 				return err
 			}
@@ -437,6 +447,7 @@ are named and what rests on them is not judged.`,
 		},
 	}
 	c.Flags().StringVarP(&output, "output", "o", "text", "text or json: result.json on stdout")
+	c.Flags().StringVar(&reports, "reports", "", "folder in which a run is looked for by its name (default: reports below the root)")
 	a.completeFlag(c, "output", "text", "json")
 	return c
 }
@@ -453,5 +464,5 @@ func (a *app) findRun(arg, reports string) (string, error) {
 			return dir, nil
 		}
 	}
-	return "", usage(fmt.Errorf("%s is no run directory: it has no %s", arg, evidence.HeaderFile))
+	return "", usage(fmt.Errorf("%s is no run directory: it has no %s; nor has %s one of this name", arg, evidence.HeaderFile, a.reportsFolder(reports)))
 }

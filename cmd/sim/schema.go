@@ -16,23 +16,35 @@ func (a *app) schemaCommand() *cobra.Command {
 	}}
 }
 
+// Patterns of what Load reads as figures.
+const (
+	decimalPattern  = `([0-9]+\.?[0-9]*|\.[0-9]+)`
+	numberPattern   = decimalPattern + `([eE][+-]?[0-9]+)?`
+	durationPattern = `(0|(` + decimalPattern + `(ns|us|µs|ms|s|m|h))+|` + numberPattern + `d)`
+)
+
 // scenarioSchema derives the schema from the types that Load decodes into, so it cannot differ from them.
 func scenarioSchema() *jsonschema.Schema {
 	r := &jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, Mapper: func(t reflect.Type) *jsonschema.Schema {
 		text := func(pattern, example string) *jsonschema.Schema {
 			return &jsonschema.Schema{Type: "string", Pattern: pattern, Examples: []any{example}}
 		}
+		// YAML reads what has no unit as a number.
+		or := func(number, text *jsonschema.Schema) *jsonschema.Schema {
+			number.Type = "number"
+			return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text, number}}
+		}
 		switch t {
 		case reflect.TypeFor[scenario.Duration]():
-			return text(`^[0-9.]+(ns|us|ms|s|m|h|d)([0-9.]+(ms|s|m|h))*$`, "90s")
+			return or(&jsonschema.Schema{Const: 0}, text(`^`+durationPattern+`$`, "90s"))
 		case reflect.TypeFor[scenario.Rate]():
-			return text(`^[0-9.]+/(s|m|h)$`, "500/s")
+			return text(`^`+numberPattern+` */(s|m|h)$`, "500/s")
 		case reflect.TypeFor[scenario.Size]():
-			return text(`^[0-9.]+(B|kB|KB|MB|GB|KiB|MiB|GiB)$`, "1KiB")
+			return text(`^`+decimalPattern+` *(B|kB|KB|MB|GB|KiB|MiB|GiB)$`, "1KiB")
 		case reflect.TypeFor[scenario.Share]():
-			return text(`^[0-9.]+%?$`, "10%")
+			return or(&jsonschema.Schema{Minimum: "0"}, text(`^`+numberPattern+` *%?$`, "10%"))
 		case reflect.TypeFor[scenario.Time]():
-			return text(`^([0-9.]+(ms|s|m|h)|(`+strings.Join(scenario.PhaseNames, "|")+`)([+-][0-9.]+(ms|s|m|h))?)$`, "during+5s")
+			return or(&jsonschema.Schema{Const: 0}, text(`^(`+durationPattern+`|(`+strings.Join(scenario.PhaseNames, "|")+`)([+-]`+durationPattern+`)?)$`, "during+5s"))
 		}
 		return nil
 	}}

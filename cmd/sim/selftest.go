@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"triad/internal/manifests"
 	"triad/internal/progress"
 	"triad/internal/runtimes/embedded"
 	"triad/internal/selftest"
@@ -53,9 +52,9 @@ run that a busy machine spoilt is made again, up to three times.`,
 			if err != nil {
 				return usage(err)
 			}
-			set, err := manifests.Open(filepath.Join(a.root, "manifests"))
+			set, err := a.manifestSet()
 			if err != nil {
-				return usage(err)
+				return err
 			}
 			shown, err := view.Shipped(set)
 			if err != nil {

@@ -2,7 +2,10 @@ package check
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
+
+	"triad/internal/scenario"
 )
 
 // RunnerClass is the key of the configuration under which runs have machines of the same kind.
@@ -42,7 +45,7 @@ func (j *judge) config() map[string]string {
 		out[fmt.Sprintf("load %d", i)] = text.String()
 	}
 	for _, f := range j.s.Faults {
-		out["fault "+f.Name] = strings.TrimSpace(fmt.Sprintf("%s at %v for %v %s %s %s %s %s %s %v %v %v %d", f.Kind, f.At, f.For, f.Target, f.Cluster, f.From, f.To, f.Direction, f.Mode, f.Delay, f.Bandwidth, f.Ratio, f.Count))
+		out["fault "+f.Name] = faultText(f)
 	}
 	for i, s := range j.s.Settings {
 		out[fmt.Sprintf("setting %d", i)] = fmt.Sprintf("%s: %q becomes %q", s.Config, s.Replace, s.With)
@@ -51,4 +54,33 @@ func (j *judge) config() map[string]string {
 		out["guarantee "+g.Segment] = strings.TrimSpace(g.Delivery + " " + g.Order)
 	}
 	return out
+}
+
+// faultText is a fault in words: what is declared of it, each figure with its name.
+func faultText(f scenario.Fault) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s at %v", f.Kind, f.At)
+	if f.For != 0 {
+		fmt.Fprintf(&text, " for %v", f.For)
+	}
+	for _, x := range []struct {
+		name  string
+		value any
+	}{
+		{"target", f.Target},
+		{"cluster", f.Cluster},
+		{"from", f.From},
+		{"to", f.To},
+		{"direction", f.Direction},
+		{"mode", f.Mode},
+		{"delay", f.Delay},
+		{"bandwidth", f.Bandwidth},
+		{"ratio", f.Ratio},
+		{"count", f.Count},
+	} {
+		if !reflect.ValueOf(x.value).IsZero() {
+			fmt.Fprintf(&text, ", %s %v", x.name, x.value)
+		}
+	}
+	return text.String()
 }

@@ -122,12 +122,12 @@ func (p Phases) Resolve(t Time) time.Duration {
 type Input struct {
 	Source    string `yaml:"source" json:"source" doc:"see sim list sources"`
 	Rate      Rate   `yaml:"rate" json:"rate" doc:"records a second of all streams together"`
-	Streams   int    `yaml:"streams,omitempty" json:"streams,omitempty" doc:"ordered streams; default 1"`
+	Streams   int    `yaml:"streams,omitempty" json:"streams,omitempty" doc:"ordered streams; default as many as instances"`
 	Instances int    `yaml:"instances,omitempty" json:"instances,omitempty" doc:"generators that share the streams, each with a log file of its own; default 1"`
 	// Parallelism is Instances with pods made for the run. A shard owns its streams: none of them is sent by two.
 	Parallelism int     `yaml:"parallelism,omitempty" json:"parallelism,omitempty" doc:"shards: pods made for the run that share the streams, as one Indexed Job; default 0: the generators that are there"`
 	Size        Size    `yaml:"size,omitempty" json:"size,omitempty" doc:"bytes of a line; default 256B"`
-	Enter       string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file (default), forward, kafka"`
+	Enter       string  `yaml:"enter,omitempty" json:"enter,omitempty" doc:"where it enters: file, forward or kafka, as its source can; the first in sim list sources when left out"`
 	Arrivals    string  `yaml:"arrivals,omitempty" json:"arrivals,omitempty" doc:"uniform (default) or poisson"`
 	Shape       []Stage `yaml:"shape,omitempty" json:"shape,omitempty" doc:"changes of the rate: ramps and steps"`
 }
