@@ -385,9 +385,12 @@ func (o *Observer) flushLoop(ctx context.Context) {
 }
 
 func (o *Observer) flush(last bool) error {
-	now := o.cfg.Evidence.Now()
+	now, hists := o.cfg.Evidence.Now(), o.cfg.Evidence.Hists.FlushDue
+	if last {
+		hists = o.cfg.Evidence.Hists.Flush
+	}
 	// The dead letters first: what of them is read again is known by its number, and a mark is behind all that it stands for.
-	errs := []error{o.dead.Flush(now), o.ledger.FlushTo(now, &o.mu, o.mark), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.Flush()}
+	errs := []error{o.dead.Flush(now), o.ledger.FlushTo(now, &o.mu, o.mark), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), hists()}
 	if last {
 		o.flushMu.Lock()
 		defer o.flushMu.Unlock()
