@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -154,6 +155,26 @@ func TestFleetWritesEveryRecordOnce(t *testing.T) {
 	whole.Start = time.Now().Add(-time.Second)
 	if _, err := Launch(t.Context(), whole, nil); err == nil || !strings.Contains(err.Error(), "after the start of the schedule") {
 		t.Error(err)
+	}
+}
+
+// JSON strips the monotonic reading of the start. The schedule runs by one all the same: a step of the wall clock moves no record.
+func TestStartByTheMonotonicClock(t *testing.T) {
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: x\nphases: {before: 1h, drain: 1s}\nload: [{source: service, rate: 1/s}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := New(Config{Stdout: &lines{}, State: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err := a.Start(t.Context(), Plan{Scenario: *s, Run: 7, Start: time.Now().Add(time.Minute).Round(0), Streams: s.Streams(), HistWindow: time.Second, PulseEvery: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	defer a.Stop()
+	wall := reflect.ValueOf(a.gens[0]).Elem().FieldByName("cfg").FieldByName("Start").FieldByName("wall")
+	if !wall.IsValid() {
+		t.Skip("this version of Go represents times in another way")
+	}
+	if wall.Uint()>>63 == 0 {
+		t.Error("the start has no monotonic reading")
 	}
 }
 

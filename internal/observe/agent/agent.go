@@ -173,6 +173,7 @@ func (a *Agent) begin(ctx context.Context, start time.Time) error {
 	if a.plan == nil || a.done != nil {
 		return errors.New("nothing was opened, or it is being read already")
 	}
+	start = pod.Here(start)
 	if err := a.w.Begin(start); err != nil {
 		return err
 	}

@@ -269,6 +269,24 @@ func TestSeveralSeeWhatOneSees(t *testing.T) {
 	}
 }
 
+// JSON strips the monotonic reading of the start. What is seen is timed by one all the same: a step of the wall clock moves no latency.
+func TestStartByTheMonotonicClock(t *testing.T) {
+	r := newRig(t)
+	a := New(Config{Brokers: r.brokers, State: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err := a.open(t.Context(), r.plan(r.writer())); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.begin(t.Context(), r.start.Round(0)); err != nil {
+		t.Fatal(err)
+	}
+	if start := a.w.Start(); !strings.Contains(start.String(), " m=") || !start.Round(0).Equal(r.start.Round(0)) {
+		t.Errorf("began at %v, want %v", start, r.start)
+	}
+	if err := a.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // An observer whose pod goes takes with it what it had seen: that is said, and what the others have seen is there.
 func TestObserverGoes(t *testing.T) {
 	r := newRig(t)
