@@ -17,7 +17,7 @@ import (
 const (
 	askEvery = 200 * time.Millisecond
 	askTime  = 5 * time.Second
-	// endTime is for closing, fetching and merging what all observers have written.
+	// endTime is for closing, fetching and merging what all observers have written, beside a hundredth of the time in which they wrote it.
 	endTime = 2 * time.Minute
 )
 
@@ -130,7 +130,7 @@ func (f *Fleet) Run(ctx context.Context, known *observe.Known) error {
 			return err
 		})
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime+max(f.w.Now(), 0)/100)
 	defer cancel()
 	return f.each(func(k int, r pod.Remote) error {
 		if f.lost[k] != nil {
