@@ -164,10 +164,17 @@ func (r *rig) says(w *evidence.Writer) map[string]any {
 		count("latencies of "+k.Metric+" "+k.Topic, float64(h.Count()))
 		return nil
 	})
+	counted := map[string]bool{}
 	for _, e := range run.Events {
 		n := 0.0
 		if _, err := fmt.Sscan(e.Attrs["count"], &n); err == nil {
 			count(e.Kind+" "+e.Attrs["topic"], n)
+			by := e.Attrs["observer"]
+			if key := e.Kind + e.Attrs["topic"] + by; evidence.PointOf(by) != evidence.PointKafka || counted[key] {
+				r.t.Errorf("%s is counted twice, or by nobody: %v", e.Kind, e.Attrs)
+			} else {
+				counted[key] = true
+			}
 		}
 	}
 	if len(run.Damage) > 0 {

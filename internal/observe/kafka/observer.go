@@ -397,7 +397,7 @@ func (o *Observer) flush(last bool) error {
 		for k, n := range o.other {
 			kind, topic := k[:indexZero(k)], k[indexZero(k)+1:]
 			errs = append(errs, o.cfg.Evidence.Events.Add(evidence.Event{At: now, Kind: kind, Attrs: map[string]string{
-				"point": evidence.PointKafka, "topic": topic, "count": strconv.FormatUint(n, 10),
+				"point": evidence.PointKafka, "observer": o.cfg.point(evidence.PointKafka), "topic": topic, "count": strconv.FormatUint(n, 10),
 			}}))
 		}
 		clear(o.other)
