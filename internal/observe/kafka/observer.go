@@ -71,6 +71,7 @@ type Observer struct {
 	deadN   atomic.Uint64
 	other   map[string]uint64 // by kind/topic
 	at      map[partition]position
+	flushes uint64     // of the ledgers; one goroutine flushes at a time
 	flushMu sync.Mutex // guards other
 	// mu is held while records are marked and positions move, so that the mark in the ledger is of the moment of what is written there.
 	mu    sync.Mutex
@@ -389,8 +390,7 @@ func (o *Observer) flush(last bool) error {
 	if last {
 		hists = o.cfg.Evidence.Hists.Flush
 	}
-	// The dead letters first: what of them is read again is known by its number, and a mark is behind all that it stands for.
-	errs := []error{o.dead.Flush(now), o.ledger.FlushTo(now, &o.mu, o.mark), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), hists()}
+	errs := []error{o.flushLedgers(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), hists()}
 	if last {
 		o.flushMu.Lock()
 		defer o.flushMu.Unlock()
@@ -403,6 +403,18 @@ func (o *Observer) flush(last bool) error {
 		clear(o.other)
 	}
 	return errors.Join(errs...)
+}
+
+// flushLedgers writes the ledgers, and a mark behind them once in a window of the histograms: with many streams and partitions it is the larger
+// part, and what lies behind the last one is only read again. Dead letters are taken out in the same moment: a mark is behind all that it stands for.
+func (o *Observer) flushLedgers(now time.Duration) error {
+	every := max(o.cfg.Evidence.Header().HistWindow/time.Second, 1)
+	o.flushes++
+	if (o.flushes-1)%uint64(every) == 0 {
+		return o.ledger.FlushTo(now, &o.mu, o.mark, o.dead)
+	}
+	// What of the dead letters is read again is known by its number.
+	return errors.Join(o.dead.Flush(now), o.ledger.Flush(now))
 }
 
 func indexZero(s string) int {
