@@ -99,6 +99,7 @@ type reader interface {
 	Run(ctx context.Context, known *observe.Known) error
 	Seen() uint64
 	DeadLettered() uint64
+	Copies() int64
 }
 
 // read has a reader see what is produced, and returns what the evidence says of it.
@@ -121,6 +122,9 @@ func (r *rig) read(o reader, w *evidence.Writer) map[string]any {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("%d records seen, %d of them dead letters", o.Seen(), o.DeadLettered())
 		}
+	}
+	if n := o.Copies(); n != 7 { // of each stream one
+		r.t.Errorf("%d records are there twice, want 7", n)
 	}
 	stop()
 	wg.Wait()

@@ -97,6 +97,11 @@ func (f *Fleet) SeenDue(time.Duration) uint64 { return f.Seen() }
 // DeadLettered is the number of records seen in the dead-letter topic.
 func (f *Fleet) DeadLettered() uint64 { return f.sum(func(s Status) uint64 { return s.DeadLettered }) }
 
+// Copies is how many records were seen in their topics once more, less those in the dead-letter topic.
+func (f *Fleet) Copies() int64 {
+	return int64(f.sum(func(s Status) uint64 { return uint64(s.Copies) })) // what wraps comes back
+}
+
 func (f *Fleet) sum(of func(Status) uint64) (n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -69,6 +69,7 @@ type Observer struct {
 	keys    map[string]uint64
 	seen    atomic.Uint64
 	deadN   atomic.Uint64
+	copies  atomic.Int64
 	other   map[string]uint64 // by kind/topic
 	at      map[partition]position
 	flushes uint64     // of the ledgers; one goroutine flushes at a time
@@ -179,6 +180,10 @@ func (o *Observer) SeenDue(before time.Duration) uint64 {
 
 // DeadLettered is the number of different records seen in the dead-letter topic.
 func (o *Observer) DeadLettered() uint64 { return o.deadN.Load() }
+
+// Copies is how many records were seen in their topics once more, less those in the dead-letter topic: each has an offset of its own, and by that
+// becomes a document of its own.
+func (o *Observer) Copies() int64 { return o.copies.Load() }
 
 // Run reads until ctx ends. Read errors are not the observer's end: brokers are expected to die.
 func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
@@ -315,6 +320,7 @@ func (o *Observer) see(r *kgo.Record, now time.Duration) {
 func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
 	s := o.tracker.Observe(f.Stream.ID, r.Partition, f.Seq)
 	if !s.New {
+		o.copies.Add(1)
 		o.ledger.Mark(evidence.Duplicate, f.Stream.ID, f.Seq)
 		return
 	}
@@ -344,11 +350,13 @@ func (o *Observer) seeDead(line []byte, partition int32, now time.Duration) {
 		o.count(evidence.EventUnreadable, o.cfg.DeadLetter)
 		return
 	}
-	if o.deadTr.Observe(f.Stream.ID, partition, f.Seq).New {
-		o.deadN.Add(1)
-		o.dead.Mark(evidence.Seen, f.Stream.ID, f.Seq)
-		o.deadPl.Add(f.Stream.Source, now, 1)
+	if !o.deadTr.Observe(f.Stream.ID, partition, f.Seq).New {
+		o.copies.Add(-1)
+		return
 	}
+	o.deadN.Add(1)
+	o.dead.Mark(evidence.Seen, f.Stream.ID, f.Seq)
+	o.deadPl.Add(f.Stream.Source, now, 1)
 }
 
 func (o *Observer) key(source, topic string) (uint64, bool) {
