@@ -105,15 +105,19 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 	return at
 }
 
-// unreadable is the number of records without a readable tag by topic, as a point saw them.
+// unreadable is the number of records without a readable tag by topic, as a point saw them: each of its observers its own.
 func unreadable(r *evidence.Run, point string) map[string]uint64 {
-	out := map[string]uint64{}
+	by, out := map[[2]string]uint64{}, map[string]uint64{}
 	for _, e := range r.Events {
 		if e.Kind == evidence.EventUnreadable && (e.Attrs["point"] == point || e.Attrs["point"] == "") {
 			var n uint64
 			fmt.Sscan(e.Attrs["count"], &n)
-			out[e.Attrs["topic"]] = max(out[e.Attrs["topic"]], n) // the count is cumulative; the last is the largest
+			key := [2]string{e.Attrs["topic"], e.Attrs["observer"]}
+			by[key] = max(by[key], n) // the count is cumulative; the last is the largest
 		}
+	}
+	for key, n := range by {
+		out[key[0]] += n
 	}
 	return out
 }

@@ -118,16 +118,17 @@ func (j *judge) account() {
 
 // foreignRun is the number of records of other runs seen, at the point that saw most.
 func foreignRun(r *evidence.Run) uint64 {
-	by := map[string]map[string]uint64{}
+	by := map[string]map[[2]string]uint64{}
 	for _, e := range r.Events {
 		if e.Kind == evidence.EventForeignRun {
 			var n uint64
 			fmt.Sscan(e.Attrs["count"], &n)
 			p := e.Attrs["point"]
 			if by[p] == nil {
-				by[p] = map[string]uint64{}
+				by[p] = map[[2]string]uint64{}
 			}
-			by[p][e.Attrs["topic"]] = max(by[p][e.Attrs["topic"]], n)
+			key := [2]string{e.Attrs["topic"], e.Attrs["observer"]}
+			by[p][key] = max(by[p][key], n)
 		}
 	}
 	var most uint64

@@ -25,8 +25,8 @@ const (
 	EventRecon      = "reconciliation" // final exact reading of a point; State done or failed
 	EventBroken     = "assumption"     // Name: what does not hold; Detail
 	EventRestart    = "restart"        // a component restarted that no fault declared; Name component
-	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point
-	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic
+	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point, topic, observer: of several the ledger's name
+	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic, observer
 	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
 	EventAlert      = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before; standing: it was there at the first; label_*
 	EventRule       = "rule"           // Name: rule; State ok, err, unknown, stalled; Detail: its error; Attrs group, type

@@ -37,7 +37,8 @@ const (
 type Hists struct {
 	file    *frameFile
 	window  time.Duration
-	flush   sync.Mutex // one Flush at a time
+	flush   sync.Mutex // one Flush at a time; guards flushed
+	flushed time.Time
 	mu      sync.Mutex
 	ids     map[HistKey]uint64
 	open    map[histAt]*stats.Hist
@@ -117,10 +118,30 @@ func (h *Hists) at(key uint64, window int64) *stats.Hist {
 	return hist
 }
 
-// Flush writes all open windows.
+// flushEvery is how often those who share histograms have them written: a second, less what a ticker may be early.
+const flushEvery = 900 * time.Millisecond
+
+// FlushDue writes all open windows when that was not done for a second. Everybody who records calls it once a second: each time that it is
+// done costs an increment of every open window.
+func (h *Hists) FlushDue() error {
+	h.flush.Lock()
+	defer h.flush.Unlock()
+	if time.Since(h.flushed) < flushEvery {
+		return nil
+	}
+	return h.write()
+}
+
+// Flush writes all open windows now.
 func (h *Hists) Flush() error {
 	h.flush.Lock()
 	defer h.flush.Unlock()
+	return h.write()
+}
+
+// write is Flush for whoever holds its lock.
+func (h *Hists) write() error {
+	h.flushed = time.Now()
 	// Recording never waits for the disk: the open windows are taken out first and written then.
 	h.mu.Lock()
 	tallied := h.tallied

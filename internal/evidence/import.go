@@ -73,18 +73,25 @@ func (w *Writer) merge(hists, series string) error {
 		if err != nil {
 			return err
 		}
-		w.Hists.merge(id, from, h)
+		if w.Hists.merge(id, from, h) > mergedOpen {
+			return w.Hists.Flush()
+		}
 		return nil
 	}))
 	note(ReadSeries(series, filepath.Base(series), func(at time.Duration, s Sample) error { return w.Series.Add(at, s) }))
 	return first
 }
 
-// merge adds a whole histogram to a window.
-func (h *Hists) merge(key uint64, from time.Duration, o *stats.Hist) {
+// mergedOpen is how many windows may be open while files are merged: those of a whole night were 160 to 260 MB. A window comes in increments
+// that lie close, so it is written about as often as files have it.
+const mergedOpen = 256
+
+// merge adds a whole histogram to a window, and returns how many are open.
+func (h *Hists) merge(key uint64, from time.Duration, o *stats.Hist) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.at(key, int64(from/h.window)).Merge(o)
+	return len(h.open)
 }
 
 // IsGenerator reports whether a point is a generator's ledger.

@@ -116,15 +116,25 @@ func (l *Ledger) Flush(now time.Duration) error {
 }
 
 // FlushTo is Flush, with a mark behind it that says how far the owner is: whoever goes on with the ledger begins there. The owner holds
-// owner while it marks records and moves on, so that what is written and the mark are of one moment.
-func (l *Ledger) FlushTo(now time.Duration, owner sync.Locker, mark func() []byte) error {
-	l.flush.Lock()
-	defer l.flush.Unlock()
+// owner while it marks records and moves on, so that what is written and the mark are of one moment. Ledgers beside it have no mark of their own, and
+// are of that moment too: what is theirs is written first.
+func (l *Ledger) FlushTo(now time.Duration, owner sync.Locker, mark func() []byte, beside ...*Ledger) error {
+	all := append(slices.Clone(beside), l)
+	pending := make([]map[uint32]*[]run, len(all))
+	for _, x := range all {
+		x.flush.Lock()
+		defer x.flush.Unlock()
+	}
 	owner.Lock()
-	pending, m := l.take(), mark()
+	for i, x := range all {
+		pending[i] = x.take()
+	}
+	m := mark()
 	owner.Unlock()
-	if err := l.writeRuns(now, pending); err != nil {
-		return err
+	for i, x := range all {
+		if err := x.writeRuns(now, pending[i]); err != nil {
+			return err
+		}
 	}
 	if bytes.Equal(m, l.marked) {
 		return nil

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -174,5 +175,53 @@ func TestReopenRefuses(t *testing.T) {
 		if _, _, err := Reopen(dir); !errors.Is(err, ErrNotResumable) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// seeing is the lock of an observer that sees something just before it is asked how far it is.
+type seeing struct {
+	sync.Mutex
+	see func()
+}
+
+func (s *seeing) Lock() {
+	s.see()
+	s.Mutex.Lock()
+}
+
+// A dead letter that comes while ledgers are written is in its ledger when the mark is behind it: nobody reads it again.
+func TestMarkIsBehindTheLedgersBeside(t *testing.T) {
+	dir := t.TempDir()
+	var ledgers [2]*Ledger
+	for i, name := range []string{PointKafka, PointDeadLetter} {
+		l, err := CreateLedger(filepath.Join(dir, name+ledgerExt))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := l.Close(time.Second); err != nil {
+				t.Error(err)
+			}
+		}()
+		ledgers[i] = l
+	}
+	read := 0
+	owner := &seeing{see: func() {
+		ledgers[1].Mark(Seen, 3, 7)
+		read++
+	}}
+	if err := ledgers[0].FlushTo(time.Second, owner, func() []byte { return []byte{byte(read)} }, ledgers[1]); err != nil {
+		t.Fatal(err)
+	}
+	var mark []byte
+	if _, d, err := readLedger(filepath.Join(dir, PointKafka+ledgerExt), "kafka", func(Entry) error { return nil }, func(m []byte) { mark = bytes.Clone(m) }, func(int64) {}); err != nil || d != nil {
+		t.Fatal(d, err)
+	}
+	var dead []Entry
+	if _, d, err := ReadLedger(filepath.Join(dir, PointDeadLetter+ledgerExt), "dead", func(e Entry) error { dead = append(dead, e); return nil }); err != nil || d != nil {
+		t.Fatal(d, err)
+	}
+	if len(mark) != 1 || mark[0] != 1 || len(dead) != 1 {
+		t.Errorf("the mark is behind %v dead letters, and %v are written", mark, dead)
 	}
 }

@@ -127,7 +127,7 @@ func newSeriesFile(f *frameFile) *SeriesFile {
 	return &SeriesFile{file: f, ids: map[string]*series{}}
 }
 
-// Add writes samples taken at the same time. Unchanged values are left out except for pulses, where every one counts.
+// Add writes samples taken at the same time. Unchanged values are left out except for pulses and holes, where every one counts.
 func (s *SeriesFile) Add(at time.Duration, samples ...Sample) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +148,7 @@ func (s *SeriesFile) Add(at time.Duration, samples ...Sample) error {
 				return err
 			}
 		}
-		if sr.has && sr.last == x.Value && x.Name != PulseSeries {
+		if sr.has && sr.last == x.Value && x.Name != PulseSeries && x.Name != GapSeries {
 			continue
 		}
 		step := zigzag(int64(sr.id-id)) << 1

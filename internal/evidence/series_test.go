@@ -62,3 +62,27 @@ func TestSeriesValues(t *testing.T) {
 		t.Fatalf("%d samples of %d, damage %v, %v", k, len(want), d, err)
 	}
 }
+
+// A hole in a counter is an event: a second one of the same length is one more, and no value that did not change.
+func TestEqualHoles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.tsf")
+	w, err := CreateSeries(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Duration{5 * time.Second, 40 * time.Second} {
+		if err := w.Add(at, Sample{GapSeries, Labels{"cluster": "kafka"}, 15}, Sample{LagSeries, Labels{"topic": "a"}, 15}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n := map[string]int{}
+	if d, err := ReadSeries(path, "s", func(_ time.Duration, s Sample) error { n[s.Name]++; return nil }); err != nil || d != nil {
+		t.Fatal(d, err)
+	}
+	if n[GapSeries] != 2 || n[LagSeries] != 1 {
+		t.Errorf("%v", n)
+	}
+}

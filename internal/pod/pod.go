@@ -64,13 +64,18 @@ func refusal(res *http.Response) error {
 	return fmt.Errorf("HTTP %d: %s", res.StatusCode, strings.TrimSpace(string(msg)))
 }
 
-// Fetch writes the folder that a path answers with below dir.
+// Fetch writes the folder that a path answers with below dir. Where ctx has a deadline it is the only one: that of the client is for an answer, and
+// what a long run has written takes longer than any answer.
 func (r Remote) Fetch(ctx context.Context, path, dir string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+path, http.NoBody)
 	if err != nil {
 		return err
 	}
-	res, err := r.Client.Do(req)
+	client := *r.Client
+	if _, ok := ctx.Deadline(); ok {
+		client.Timeout = 0
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("files of %s: %w", r.Name, err)
 	}

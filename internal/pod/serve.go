@@ -30,6 +30,13 @@ func Serve(ctx context.Context, l net.Listener, mux *http.ServeMux, stop func() 
 	return errors.Join(stopped, err)
 }
 
+// Here is a time of an order as this machine counts from it: the same instant, with the reading of the monotonic clock that JSON strips. What is
+// counted from it is not moved when the wall clock is stepped.
+func Here(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(t.Sub(now))
+}
+
 // Evidence answers with the files of the run that a request names; dir is where those of a run lie, keep as in Send.
 func Evidence(log *slog.Logger, dir func(run uint32) string, keep func(name string) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

@@ -294,13 +294,14 @@ func (r *runner) drain(ctx, after context.Context) {
 	r.Progress.Step("drain", "done", detail)
 }
 
-// arrived reports whether everything that is to come has come.
+// arrived reports whether everything that is to come has come. A record that is in Kafka twice is two documents, because they are named by offset:
+// one of them does not stand for a record that is missing.
 func (r *runner) arrived(s progress.Status) bool {
 	documents := r.store.Counted()
 	if r.Arrive != nil {
 		return s.InKafka >= r.Arrive.Kafka && documents >= r.Arrive.Documents
 	}
-	return s.InKafka >= s.Acked && documents+r.kafka.DeadLettered() >= s.InKafka
+	return s.InKafka >= s.Acked && documents+r.kafka.DeadLettered() >= s.InKafka+uint64(max(r.kafka.Copies(), 0))
 }
 
 // statusBoard gathers what the progress shows.

@@ -37,6 +37,8 @@ type kafkaObserver interface {
 	// SeenDue is Seen of the records that were due before a place on the time line, or in the rest of its second.
 	SeenDue(before time.Duration) uint64
 	DeadLettered() uint64
+	// Copies is how many records were seen in their topics once more, less those in the dead-letter topic.
+	Copies() int64
 }
 
 // watchers are all observers of a run; stop ends them and waits.

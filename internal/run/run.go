@@ -29,9 +29,8 @@ const (
 	upTime      = 15 * time.Minute
 	connectTime = 3 * time.Minute
 	assumeTime  = 30 * time.Second
-	closeTime   = 30 * time.Second
-	envTime     = time.Minute // pods of three clusters end in it
-	reconTime   = 5 * time.Minute
+	closeTime   = 30 * time.Second // what pods have written has a hundredth of the load beside it
+	envTime     = time.Minute      // pods of three clusters end in it
 	// hurryTime is what an interrupted run has, from the interruption, for all that it still waits for: ten seconds are
 	// promised, and closing and judging come behind it.
 	hurryTime = 7 * time.Second
@@ -297,7 +296,7 @@ func (r *runner) steps(ctx, after context.Context, session runtimes.Session) err
 		err = rerr
 	}
 	// Ledgers that lie elsewhere are fetched even by a run that is in a hurry: without them nothing can be judged.
-	collect, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	collect, cancel := context.WithTimeout(context.WithoutCancel(ctx), collectTime(min(r.w.Now(), r.Scenario.Phases.LoadTime())))
 	defer cancel()
 	if r.gen != nil {
 		err = errors.Join(err, r.gen.Collect(collect, r.w))
@@ -308,6 +307,9 @@ func (r *runner) steps(ctx, after context.Context, session runtimes.Session) err
 	}
 	return err
 }
+
+// collectTime is for fetching what pods have written in so long a load, which is the more the longer it was.
+func collectTime(load time.Duration) time.Duration { return closeTime + max(load, 0)/100 }
 
 // ready does what comes before the observers. A run that goes on has done most of it, and its load is under way.
 func (r *runner) ready(ctx context.Context) error {
@@ -443,7 +445,11 @@ func (r *runner) topics() []string {
 
 // reconcile reads the store once, exactly: by the pods that the environment made for that, or here in as many slices as observers are asked for.
 func (r *runner) reconcile(after context.Context) error {
-	rc, cancel := context.WithTimeout(after, reconTime)
+	var acked uint64
+	if r.gen != nil {
+		acked = r.gen.Progress().Acked
+	}
+	rc, cancel := context.WithTimeout(after, elastic.ReadTime(acked))
 	defer cancel()
 	var readers []elastic.Reader
 	if env, ok := r.env.(runtimes.ObserverPods); ok {

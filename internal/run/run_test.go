@@ -36,6 +36,13 @@ func TestOutlive(t *testing.T) {
 	})
 }
 
+// What a night has written has more time to come than what a minute has.
+func TestCollectTime(t *testing.T) {
+	if minute, night := collectTime(time.Minute), collectTime(6*time.Hour); minute > closeTime+time.Second || night < 4*time.Minute {
+		t.Errorf("%v for a minute, %v for six hours", minute, night)
+	}
+}
+
 func TestOutliveLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())

@@ -136,6 +136,7 @@ func (a *Agent) Start(ctx context.Context, p Plan) error {
 	if len(p.Streams) == 0 || p.HistWindow <= 0 || p.PulseEvery <= 0 {
 		return errors.New("plan: needs streams, hist_window_ns and pulse_every_ns")
 	}
+	p.Start = pod.Here(p.Start)
 	ev, closeAll, err := a.evidence(p)
 	if err != nil {
 		return err

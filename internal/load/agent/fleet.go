@@ -36,15 +36,19 @@ type Fleet struct {
 	writing bool              // an agent may write on: it could not be told to stop
 }
 
-// Launch tells every agent its plan. An agent that hears of its plan after the start is an error.
+// Launch tells every agent its plan. An agent that hears of its plan after the start is an error; then all are told to stop, for some have begun,
+// and nobody would wait for them.
 func Launch(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
 	f, err := start(ctx, whole, shares, func(s Share) error { return s.Begin(ctx, s.Plan) })
 	if late := time.Since(whole.Start); late > 0 && err == nil {
 		f.cancel()
 		f.wg.Wait()
-		return nil, fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
+		err = fmt.Errorf("the agents had their plan %v after the start of the schedule", late.Round(time.Millisecond))
 	}
-	return f, err
+	if err != nil {
+		return nil, errors.Join(err, StopAll(ctx, shares))
+	}
+	return f, nil
 }
 
 // UnderWay demands of every agent that it knows a run that goes on still. It tells them nothing, so it can be asked before anything is decided.
@@ -64,9 +68,15 @@ func each(shares []Share, fn func(Share) error) error {
 }
 
 // Rejoin takes up the agents of a run that goes on after its harness was killed: each has to know the run still, whether it is done with
-// it or not, and nothing is told to it.
+// it or not, and nothing is told to it. Where one does not, the others are told to stop.
 func Rejoin(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
-	return start(ctx, whole, shares, func(s Share) error { return s.UnderWay(ctx, whole.Run) })
+	f, err := start(ctx, whole, shares, func(s Share) error { return s.UnderWay(ctx, whole.Run) })
+	if err != nil {
+		// One that has another plan by now is left to whoever told it.
+		ours := slices.DeleteFunc(slices.Clone(shares), func(s Share) bool { return s.UnderWay(context.WithoutCancel(ctx), whole.Run) != nil })
+		return nil, errors.Join(err, StopAll(ctx, ours))
+	}
+	return f, nil
 }
 
 func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) error) (*Fleet, error) {
@@ -178,6 +188,9 @@ const (
 	stopEvery = 500 * time.Millisecond
 )
 
+// ErrWriting is of an agent that may write on.
+var ErrWriting = errors.New("it could not be told to stop")
+
 // StopAll tells all agents at once to stop, whatever became of ctx, and returns an error for each that could not be told within five seconds. One
 // that is gone writes nothing.
 func StopAll(ctx context.Context, shares []Share) error {
@@ -192,7 +205,7 @@ func StopAll(ctx context.Context, shares []Share) error {
 			select {
 			case <-time.After(stopEvery):
 			case <-ctx.Done():
-				return fmt.Errorf("stop: %w", err)
+				return fmt.Errorf("%w: %w", ErrWriting, err)
 			}
 		}
 	})

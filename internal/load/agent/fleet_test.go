@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -150,10 +152,65 @@ func TestFleetWritesEveryRecordOnce(t *testing.T) {
 			t.Errorf("no ledger of %s", name)
 		}
 	}
-	// Too late: the schedule began before the agents had their plan.
-	whole.Start = time.Now().Add(-time.Second)
-	if _, err := Launch(t.Context(), whole, nil); err == nil || !strings.Contains(err.Error(), "after the start of the schedule") {
-		t.Error(err)
+}
+
+// TestLaunchFails: where an agent does not take its plan, or all have it too late, none goes on sending.
+func TestLaunchFails(t *testing.T) {
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: x\nphases: {before: 1h, drain: 1s}\nload: [{source: service, rate: 2/s, streams: 2, parallelism: 2}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := Plan{Scenario: *s, HistWindow: time.Second, PulseEvery: time.Second}
+	good := serve(t, "good", &lines{})
+	full := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/run" {
+			http.Error(w, "the disk is full", http.StatusConflict)
+		}
+	}))
+	defer full.Close()
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	for _, c := range []struct {
+		other Remote
+		start time.Duration // from now
+		want  string
+	}{
+		{Remote{Name: "full", URL: full.URL, Client: full.Client()}, time.Minute, "generator full: HTTP 409: the disk is full"},
+		{Remote{Name: "away", URL: away.URL, Client: full.Client()}, time.Minute, ErrWriting.Error()},
+		{serve(t, "late", &lines{}), -time.Second, "after the start of the schedule"},
+	} {
+		whole.Run, whole.Start = whole.Run+1, time.Now().Add(c.start)
+		shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return []Remote{good, c.other}, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := Launch(t.Context(), whole, shares)
+		if f != nil || err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, ErrWriting) != (c.other.Name == "away") {
+			t.Errorf("%s: %v, %v", c.other.Name, f, err)
+		}
+		if st, err := good.Status(t.Context()); err != nil || st.Run != whole.Run || st.Running {
+			t.Errorf("%s: the other agent has begun and goes on: %+v, %v", c.other.Name, st, err)
+		}
+	}
+}
+
+// JSON strips the monotonic reading of the start. The schedule runs by one all the same: a step of the wall clock moves no record.
+func TestStartByTheMonotonicClock(t *testing.T) {
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: x\nphases: {before: 1h, drain: 1s}\nload: [{source: service, rate: 1/s}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := New(Config{Stdout: &lines{}, State: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err := a.Start(t.Context(), Plan{Scenario: *s, Run: 7, Start: time.Now().Add(time.Minute).Round(0), Streams: s.Streams(), HistWindow: time.Second, PulseEvery: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	defer a.Stop()
+	wall := reflect.ValueOf(a.gens[0]).Elem().FieldByName("cfg").FieldByName("Start").FieldByName("wall")
+	if !wall.IsValid() {
+		t.Skip("this version of Go represents times in another way")
+	}
+	if wall.Uint()>>63 == 0 {
+		t.Error("the start has no monotonic reading")
 	}
 }
 
@@ -179,6 +236,21 @@ func TestRejoin(t *testing.T) {
 	whole.Run = 8
 	if _, err := Rejoin(t.Context(), whole, shares); err == nil || !strings.Contains(err.Error(), "generator a has no plan of this run any more") {
 		t.Errorf("another run: %v", err)
+	}
+	if told.Load() != 0 {
+		t.Errorf("the agents of another run had %d orders", told.Load())
+	}
+	whole.Run = 7
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			t.Error("an agent of another run had an order")
+		}
+		pod.Answer(w, Status{Run: 9})
+	}))
+	defer other.Close()
+	shares = append(shares, Share{Remote: Remote{Name: "b", URL: other.URL, Client: other.Client()}})
+	if _, err := Rejoin(t.Context(), whole, shares); err == nil || told.Load() != 1 {
+		t.Errorf("one of two knows the run: %v, and %d orders", err, told.Load())
 	}
 }
 

@@ -46,6 +46,7 @@ type Status struct {
 	Running      bool        `json:"running"`
 	Seen         uint64      `json:"seen"`
 	DeadLettered uint64      `json:"dead_lettered"`
+	Copies       int64       `json:"copies"`
 	Saw          elastic.Saw `json:"saw"` // of a slice that was read to its end
 	Error        string      `json:"error,omitempty"`
 }
@@ -118,7 +119,7 @@ func (a *Agent) Status() Status {
 	defer a.mu.Unlock()
 	s := Status{Run: a.run, Running: a.done != nil, Saw: a.saw}
 	if a.observer != nil {
-		s.Seen, s.DeadLettered = a.observer.Seen(), a.observer.DeadLettered()
+		s.Seen, s.DeadLettered, s.Copies = a.observer.Seen(), a.observer.DeadLettered(), a.observer.Copies()
 	}
 	if a.err != nil {
 		s.Error = a.err.Error()
@@ -173,6 +174,7 @@ func (a *Agent) begin(ctx context.Context, start time.Time) error {
 	if a.plan == nil || a.done != nil {
 		return errors.New("nothing was opened, or it is being read already")
 	}
+	start = pod.Here(start)
 	if err := a.w.Begin(start); err != nil {
 		return err
 	}

@@ -99,6 +99,7 @@ type reader interface {
 	Run(ctx context.Context, known *observe.Known) error
 	Seen() uint64
 	DeadLettered() uint64
+	Copies() int64
 }
 
 // read has a reader see what is produced, and returns what the evidence says of it.
@@ -121,6 +122,9 @@ func (r *rig) read(o reader, w *evidence.Writer) map[string]any {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("%d records seen, %d of them dead letters", o.Seen(), o.DeadLettered())
 		}
+	}
+	if n := o.Copies(); n != 7 { // of each stream one
+		r.t.Errorf("%d records are there twice, want 7", n)
 	}
 	stop()
 	wg.Wait()
@@ -164,10 +168,17 @@ func (r *rig) says(w *evidence.Writer) map[string]any {
 		count("latencies of "+k.Metric+" "+k.Topic, float64(h.Count()))
 		return nil
 	})
+	counted := map[string]bool{}
 	for _, e := range run.Events {
 		n := 0.0
 		if _, err := fmt.Sscan(e.Attrs["count"], &n); err == nil {
 			count(e.Kind+" "+e.Attrs["topic"], n)
+			by := e.Attrs["observer"]
+			if key := e.Kind + e.Attrs["topic"] + by; evidence.PointOf(by) != evidence.PointKafka || counted[key] {
+				r.t.Errorf("%s is counted twice, or by nobody: %v", e.Kind, e.Attrs)
+			} else {
+				counted[key] = true
+			}
 		}
 	}
 	if len(run.Damage) > 0 {
@@ -266,6 +277,24 @@ func TestSeveralSeeWhatOneSees(t *testing.T) {
 		if len(got) != len(want) {
 			t.Errorf("%s says %v, one observer %v", c.name, got, want)
 		}
+	}
+}
+
+// JSON strips the monotonic reading of the start. What is seen is timed by one all the same: a step of the wall clock moves no latency.
+func TestStartByTheMonotonicClock(t *testing.T) {
+	r := newRig(t)
+	a := New(Config{Brokers: r.brokers, State: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err := a.open(t.Context(), r.plan(r.writer())); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.begin(t.Context(), r.start.Round(0)); err != nil {
+		t.Fatal(err)
+	}
+	if start := a.w.Start(); !strings.Contains(start.String(), " m=") || !start.Round(0).Equal(r.start.Round(0)) {
+		t.Errorf("began at %v, want %v", start, r.start)
+	}
+	if err := a.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

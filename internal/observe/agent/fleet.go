@@ -17,7 +17,7 @@ import (
 const (
 	askEvery = 200 * time.Millisecond
 	askTime  = 5 * time.Second
-	// endTime is for closing, fetching and merging what all observers have written.
+	// endTime is for closing, fetching and merging what all observers have written, beside a hundredth of the time in which they wrote it.
 	endTime = 2 * time.Minute
 )
 
@@ -97,6 +97,11 @@ func (f *Fleet) SeenDue(time.Duration) uint64 { return f.Seen() }
 // DeadLettered is the number of records seen in the dead-letter topic.
 func (f *Fleet) DeadLettered() uint64 { return f.sum(func(s Status) uint64 { return s.DeadLettered }) }
 
+// Copies is how many records were seen in their topics once more, less those in the dead-letter topic.
+func (f *Fleet) Copies() int64 {
+	return int64(f.sum(func(s Status) uint64 { return uint64(s.Copies) })) // what wraps comes back
+}
+
 func (f *Fleet) sum(of func(Status) uint64) (n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,7 +135,7 @@ func (f *Fleet) Run(ctx context.Context, known *observe.Known) error {
 			return err
 		})
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime+max(f.w.Now(), 0)/100)
 	defer cancel()
 	return f.each(func(k int, r pod.Remote) error {
 		if f.lost[k] != nil {

@@ -40,6 +40,7 @@ func (a *Agent) read(ctx context.Context, p ReadPlan) error {
 	if err != nil {
 		return err
 	}
+	p.Start = pod.Here(p.Start)
 	if err := w.Begin(p.Start); err != nil {
 		return errors.Join(err, w.Close("not begun"))
 	}

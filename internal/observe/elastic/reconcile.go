@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"time"
 
 	"triad/internal/evidence"
 	"triad/internal/observe"
@@ -72,6 +73,18 @@ func ReadSlice(ctx context.Context, c *Client, s Slice, known *observe.Known, w 
 	})
 	saw.Documents = tracker.Count()
 	return saw, errors.Join(err, ledger.Flush(w.Now()))
+}
+
+// readRate is what a store answers at least, in records a second, when it is read whole on a machine that it shares; readLeast is for a store that
+// is busy still.
+const (
+	readRate  = 10_000
+	readLeast = 5 * time.Minute
+)
+
+// ReadTime is how long the last reading of so many records may take.
+func ReadTime(records uint64) time.Duration {
+	return max(readLeast, time.Duration(records/readRate)*time.Second)
 }
 
 // Reconcile reads every document of the run once, in as many slices as there are readers, or at least as many as are asked for, all of one

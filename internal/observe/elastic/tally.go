@@ -31,6 +31,9 @@ func (t *tally) counted(now time.Time, took time.Duration, ours, before, after u
 	t.ours, t.total, t.known = ours, after, true
 }
 
+// failed notes an exact count that failed after so long: it cost the store as much as one that did not.
+func (t *tally) failed(now time.Time, took time.Duration) { t.next = now.Add((dear - 1) * took) }
+
 // estimate is how many documents are the run's; false: only an exact count can tell.
 func (t *tally) estimate(total uint64) (uint64, bool) {
 	return t.ours + (total - t.total), t.alone && total >= t.total

@@ -44,3 +44,12 @@ func TestTally(t *testing.T) {
 	guess(tl, 16, 10, true)
 	guess(tl, 3, 0, false) // documents were deleted
 }
+
+// The last reading has the time that it takes.
+func TestReadTime(t *testing.T) {
+	for records, want := range map[uint64]time.Duration{0: 5 * time.Minute, 3_000_000: 5 * time.Minute, 100_000_000: 10_000 * time.Second} {
+		if got := ReadTime(records); got != want {
+			t.Errorf("%d records may take %v, want %v", records, got, want)
+		}
+	}
+}

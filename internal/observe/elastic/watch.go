@@ -154,18 +154,20 @@ func (w *watch) count(ctx context.Context, total uint64) {
 	if began := time.Now(); w.tally.due(began, total) {
 		ask, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
-		var err error
-		if ours, err = w.o.cfg.Client.Count(ask, []string{w.index}, w.o.prefix); err != nil {
-			return
-		}
+		n, err := w.o.cfg.Client.Count(ask, []string{w.index}, w.o.prefix)
 		now := time.Now()
-		after, err := w.o.cfg.Client.Total(ask, w.index)
-		if err != nil {
-			return
+		var after uint64
+		if err == nil {
+			after, err = w.o.cfg.Client.Total(ask, w.index)
 		}
-		w.tally.counted(now, now.Sub(began), ours, total, after)
-		exact = true
-	} else if n, ok := w.tally.estimate(total); ok {
+		if err == nil {
+			w.tally.counted(now, now.Sub(began), n, total, after)
+			ours, exact = n, true
+		} else {
+			w.tally.failed(now, now.Sub(began))
+		}
+	}
+	if n, ok := w.tally.estimate(total); ok && !exact {
 		ours = n
 	}
 	if ours > w.pulsed {

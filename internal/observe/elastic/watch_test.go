@@ -20,7 +20,9 @@ import (
 
 // fakeIndex answers what a watch asks, and counts the searches.
 type fakeIndex struct {
-	stored   []string // tokens of the documents
+	stored   []string      // tokens of the documents
+	counts   int           // exact ones
+	refuses  time.Duration // an exact count fails after so long; 0: it does not
 	searches int
 	asked    int // tokens
 }
@@ -30,6 +32,14 @@ func (f *fakeIndex) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Elastic-Product", "Elasticsearch")
 	body, _ := io.ReadAll(r.Body)
 	if strings.HasSuffix(r.URL.Path, "/_count") {
+		if len(body) > 0 {
+			f.counts++
+			if f.refuses > 0 {
+				time.Sleep(f.refuses)
+				http.Error(w, "circuit_breaking_exception", http.StatusTooManyRequests)
+				return
+			}
+		}
 		fmt.Fprintf(w, `{"count":%d,"_shards":{"failed":0}}`, len(f.stored))
 		return
 	}
@@ -55,8 +65,9 @@ func (f *fakeIndex) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"_shards":{"failed":0},"hits":{"hits":[%s]}}`, strings.Join(hits, ","))
 }
 
-// A search is made when a refresh may have brought something, and for what it may have brought.
-func TestWatchSearchesAfterRefreshesOnly(t *testing.T) {
+// newWatched is an observer of a fake index, for records of a run that began ten seconds ago.
+func newWatched(t *testing.T, index http.Handler) (*Observer, *evidence.Writer) {
+	t.Helper()
 	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {before: 100s}\nload: [{source: service, rate: 100/s, streams: 2}]\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -66,13 +77,12 @@ func TestWatchSearchesAfterRefreshesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close("")
+	t.Cleanup(func() { _ = w.Close("") }) // a test that has closed it itself
 	if err := w.Begin(start); err != nil {
 		t.Fatal(err)
 	}
-	index := &fakeIndex{}
 	srv := httptest.NewServer(index)
-	defer srv.Close()
+	t.Cleanup(srv.Close)
 	client, err := NewClient(Access{URL: srv.URL, Transport: srv.Client().Transport})
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +91,43 @@ func TestWatchSearchesAfterRefreshesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return o, w
+}
+
+// An exact count that fails costs the store as much as one that does not, and is repeated as seldom; meanwhile the estimate goes on.
+func TestCountThatFails(t *testing.T) {
+	index := &fakeIndex{}
+	o, _ := newWatched(t, index)
+	watch := o.watch("service-topic")
+	for n := range 2 { // twice, for an estimate
+		index.stored = append(index.stored, fmt.Sprint(n))
+		watch.tally.next = time.Time{}
+		watch.look(t.Context())
+	}
+	if index.counts != 2 || o.Likely() != 2 {
+		t.Fatalf("%d counts of %d documents", index.counts, o.Likely())
+	}
+	index.refuses = 50 * time.Millisecond
+	watch.tally.next = time.Time{}
+	for n := range 3 {
+		index.stored = append(index.stored, fmt.Sprint(2+n))
+		watch.look(t.Context())
+		if o.Likely() != uint64(3+n) || o.Counted() != 2 {
+			t.Errorf("%d likely, %d counted of %d documents", o.Likely(), o.Counted(), len(index.stored))
+		}
+	}
+	if index.counts != 3 {
+		t.Errorf("%d exact counts within a moment after one that failed", index.counts-2)
+	}
+	if wait := time.Until(watch.tally.next); wait < 10*index.refuses {
+		t.Errorf("the next exact count comes in %v", wait)
+	}
+}
+
+// A search is made when a refresh may have brought something, and for what it may have brought.
+func TestWatchSearchesAfterRefreshesOnly(t *testing.T) {
+	index := &fakeIndex{}
+	o, w := newWatched(t, index)
 	if o.watch("another-topic") != nil {
 		t.Error("an index that no stream ends in is watched")
 	}

@@ -72,3 +72,11 @@ func (g Group) DeadLettered() (n uint64) {
 	}
 	return n
 }
+
+// Copies is how many records were seen in their topics once more, less those in the dead-letter topic.
+func (g Group) Copies() (n int64) {
+	for _, o := range g {
+		n += o.Copies()
+	}
+	return n
+}

@@ -69,8 +69,10 @@ type Observer struct {
 	keys    map[string]uint64
 	seen    atomic.Uint64
 	deadN   atomic.Uint64
+	copies  atomic.Int64
 	other   map[string]uint64 // by kind/topic
 	at      map[partition]position
+	flushes uint64     // of the ledgers; one goroutine flushes at a time
 	flushMu sync.Mutex // guards other
 	// mu is held while records are marked and positions move, so that the mark in the ledger is of the moment of what is written there.
 	mu    sync.Mutex
@@ -178,6 +180,10 @@ func (o *Observer) SeenDue(before time.Duration) uint64 {
 
 // DeadLettered is the number of different records seen in the dead-letter topic.
 func (o *Observer) DeadLettered() uint64 { return o.deadN.Load() }
+
+// Copies is how many records were seen in their topics once more, less those in the dead-letter topic: each has an offset of its own, and by that
+// becomes a document of its own.
+func (o *Observer) Copies() int64 { return o.copies.Load() }
 
 // Run reads until ctx ends. Read errors are not the observer's end: brokers are expected to die.
 func (o *Observer) Run(ctx context.Context, known *observe.Known) error {
@@ -314,6 +320,7 @@ func (o *Observer) see(r *kgo.Record, now time.Duration) {
 func (o *Observer) own(f observe.Finding, r *kgo.Record, now time.Duration) {
 	s := o.tracker.Observe(f.Stream.ID, r.Partition, f.Seq)
 	if !s.New {
+		o.copies.Add(1)
 		o.ledger.Mark(evidence.Duplicate, f.Stream.ID, f.Seq)
 		return
 	}
@@ -343,11 +350,13 @@ func (o *Observer) seeDead(line []byte, partition int32, now time.Duration) {
 		o.count(evidence.EventUnreadable, o.cfg.DeadLetter)
 		return
 	}
-	if o.deadTr.Observe(f.Stream.ID, partition, f.Seq).New {
-		o.deadN.Add(1)
-		o.dead.Mark(evidence.Seen, f.Stream.ID, f.Seq)
-		o.deadPl.Add(f.Stream.Source, now, 1)
+	if !o.deadTr.Observe(f.Stream.ID, partition, f.Seq).New {
+		o.copies.Add(-1)
+		return
 	}
+	o.deadN.Add(1)
+	o.dead.Mark(evidence.Seen, f.Stream.ID, f.Seq)
+	o.deadPl.Add(f.Stream.Source, now, 1)
 }
 
 func (o *Observer) key(source, topic string) (uint64, bool) {
@@ -385,21 +394,35 @@ func (o *Observer) flushLoop(ctx context.Context) {
 }
 
 func (o *Observer) flush(last bool) error {
-	now := o.cfg.Evidence.Now()
-	// The dead letters first: what of them is read again is known by its number, and a mark is behind all that it stands for.
-	errs := []error{o.dead.Flush(now), o.ledger.FlushTo(now, &o.mu, o.mark), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.Flush()}
+	now, hists := o.cfg.Evidence.Now(), o.cfg.Evidence.Hists.FlushDue
+	if last {
+		hists = o.cfg.Evidence.Hists.Flush
+	}
+	errs := []error{o.flushLedgers(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), hists()}
 	if last {
 		o.flushMu.Lock()
 		defer o.flushMu.Unlock()
 		for k, n := range o.other {
 			kind, topic := k[:indexZero(k)], k[indexZero(k)+1:]
 			errs = append(errs, o.cfg.Evidence.Events.Add(evidence.Event{At: now, Kind: kind, Attrs: map[string]string{
-				"point": evidence.PointKafka, "topic": topic, "count": strconv.FormatUint(n, 10),
+				"point": evidence.PointKafka, "observer": o.cfg.point(evidence.PointKafka), "topic": topic, "count": strconv.FormatUint(n, 10),
 			}}))
 		}
 		clear(o.other)
 	}
 	return errors.Join(errs...)
+}
+
+// flushLedgers writes the ledgers, and a mark behind them once in a window of the histograms: with many streams and partitions it is the larger
+// part, and what lies behind the last one is only read again. Dead letters are taken out in the same moment: a mark is behind all that it stands for.
+func (o *Observer) flushLedgers(now time.Duration) error {
+	every := max(o.cfg.Evidence.Header().HistWindow/time.Second, 1)
+	o.flushes++
+	if (o.flushes-1)%uint64(every) == 0 {
+		return o.ledger.FlushTo(now, &o.mu, o.mark, o.dead)
+	}
+	// What of the dead letters is read again is known by its number.
+	return errors.Join(o.dead.Flush(now), o.ledger.Flush(now))
 }
 
 func indexZero(s string) int {

@@ -100,11 +100,11 @@ func TestGoesOn(t *testing.T) {
 	for round := range 8 {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			t.Parallel()
-			observers := 1 + round/4*2
+			observers, window := 1+round/4*2, time.Second+time.Duration(round%2)*9*time.Second // with ten, a mark is seldom
 			r := newResumeRig(t)
 			r.produce(0, 1) // what lies there before the run is not the run's
 			dir := filepath.Join(t.TempDir(), "run")
-			w, err := evidence.Create(dir, evidence.Header{ID: "run", Run: 7, Scenario: "t", Streams: r.s.Streams(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, r.s)
+			w, err := evidence.Create(dir, evidence.Header{ID: "run", Run: 7, Scenario: "t", Streams: r.s.Streams(), HistWindow: window, PulseEvery: 100 * time.Millisecond}, r.s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,6 +193,56 @@ func TestGoesOn(t *testing.T) {
 				t.Error(run.Damage)
 			}
 		})
+	}
+}
+
+// A long run writes where it was once in a window: with a thousand streams that is most of the ledger, and a kill has more to read again.
+func TestMarksAreSeldom(t *testing.T) {
+	for window, want := range map[time.Duration]uint64{time.Second: 15, 10 * time.Second: 11} {
+		s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {before: 100s}\nload: [{source: service, rate: 100/s}]\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(t.TempDir(), "run")
+		w, err := evidence.Create(dir, evidence.Header{ID: "run", Run: 7, Scenario: "t", Streams: s.Streams(), HistWindow: window, PulseEvery: time.Second}, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &Observer{cfg: Config{Evidence: w}, tracker: evidence.NewTracker(), at: map[partition]position{}, other: map[string]uint64{}}
+		var err1, err2 error
+		o.ledger, err1 = w.Ledger(evidence.PointKafka)
+		o.dead, err2 = w.Ledger(evidence.PointDeadLetter)
+		if err := errors.Join(err1, err2, w.Begin(time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		for n := range uint64(15) {
+			o.at[partition{"a", 0}] = position{int64(n) + 1, 0}
+			o.ledger.Mark(evidence.Seen, 0, n)
+			if err := o.flushLedgers(time.Duration(n) * time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+		killed := filepath.Join(t.TempDir(), "run")
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close("killed"); err != nil {
+			t.Fatal(err)
+		}
+		w, left, err := evidence.Reopen(killed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := &Observer{at: map[partition]position{}, other: map[string]uint64{}}
+		if _, err := back.unmark(left.Mark[evidence.PointKafka]); err != nil {
+			t.Fatal(err)
+		}
+		if at := back.at[partition{"a", 0}].next; at != int64(want) || left.Seen[evidence.PointKafka][0].Len() != want {
+			t.Errorf("windows of %v: it was at %d, with %d records", window, at, left.Seen[evidence.PointKafka][0].Len())
+		}
+		if err := w.Abandon(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

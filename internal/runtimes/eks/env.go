@@ -266,11 +266,8 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	}
 	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
-		// One of several may have begun. One that has another plan by now is left to whoever told it.
-		ours := slices.DeleteFunc(slices.Clone(shares), func(s agent.Share) bool { return p.GoesOn && s.UnderWay(context.WithoutCancel(ctx), whole.Run) != nil })
-		stopped := agent.StopAll(ctx, ours)
-		e.writing = func() bool { return stopped != nil }
-		return nil, errors.Join(err, stopped)
+		e.writing = func() bool { return errors.Is(err, agent.ErrWriting) }
+		return nil, err
 	}
 	e.writing = fleet.Writing
 	return fleet, nil

@@ -16,9 +16,11 @@ import (
 	"triad/internal/kube"
 	"triad/internal/load/agent"
 	"triad/internal/manifests"
+	"triad/internal/observe/elastic"
 	"triad/internal/pod"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
+	"triad/internal/schedule"
 )
 
 var _ runtimes.ObserverPods = (*env)(nil)
@@ -27,8 +29,8 @@ const (
 	shardLabel = "triad.dev/shards" // the run whose shards an object is
 	shardIndex = "batch.kubernetes.io/job-completion-index"
 	shardTime  = 2 * time.Minute // until every shard is ready; the image is in the nodes already
-	// shardSlack is what a run takes beside its load and its drain: warming, healing, the last reading. A Job whose harness died ends itself
-	// after that.
+	// shardSlack is what a run takes beside its load and its drain: warming, healing, the last reading where that takes no longer than it does of
+	// a small run. A Job whose harness died ends itself after that.
 	shardSlack = 20 * time.Minute
 	agentPort  = 9400
 )
@@ -95,7 +97,7 @@ func (e *env) makePods(ctx context.Context, cluster string, job *kube.Object, n 
 	if e.session.GoesOn {
 		_, err := c.Get(ctx, ref)
 		if kube.IsNotFound(err) {
-			err = fmt.Errorf("%w: Job %s is there no more, and what its pods knew is gone: it ends itself %v after the time of its run", evidence.ErrNotResumable, ref.Name, shardSlack)
+			err = fmt.Errorf("%w: Job %s is there no more, and what its pods knew is gone: it ends itself %v after the time of its run", evidence.ErrNotResumable, ref.Name, slack(e.session.Scenario))
 		}
 		if err != nil {
 			return nil, err
@@ -152,10 +154,16 @@ func remotePod(c *kube.Client, o *kube.Object) pod.Remote {
 // runID names the run in labels.
 func (e *env) runID() string { return fmt.Sprintf("%08x", e.session.Run) }
 
+// slack is shardSlack, and what the last reading of all that is sent takes longer than that of a small run: ledgers are fetched behind it.
+func slack(s *scenario.Scenario) time.Duration {
+	records := schedule.Mean(s) * s.Phases.LoadTime().Seconds()
+	return shardSlack + elastic.ReadTime(uint64(records)) - elastic.ReadTime(0)
+}
+
 // indexedJob is a Job of n pods that are there for this run only.
 func (e *env) indexedJob(cluster, name string, n int, template map[string]any) kube.Object {
 	p := e.session.Scenario.Phases
-	deadline := p.LoadTime() + p.Drain.D() + shardSlack
+	deadline := p.LoadTime() + p.Drain.D() + slack(e.session.Scenario)
 	return kube.Object{Object: map[string]any{
 		"apiVersion": "batch/v1", "kind": "Job",
 		"metadata": map[string]any{"namespace": cluster, "name": name + "-" + e.runID(), "labels": map[string]any{

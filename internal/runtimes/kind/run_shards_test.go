@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"triad/internal/evidence"
 	"triad/internal/kube"
@@ -109,5 +110,21 @@ func TestAJobIsMadeOnce(t *testing.T) {
 				t.Errorf("written: %v, want %v", j.writes, c.writes)
 			}
 		})
+	}
+}
+
+// The pods of a run are there until their ledgers are fetched, which is behind the last reading.
+func TestSlack(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"phases: {before: 1m}\nload: [{source: service, rate: 100/s}]\n":   shardSlack,
+		"phases: {before: 1h}\nload: [{source: service, rate: 10000/s}]\n": shardSlack + 55*time.Minute,
+	} {
+		s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slack(s).Round(time.Minute); got != want { // arrivals are drawn
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
 	}
 }
