@@ -180,6 +180,33 @@ func TestKindFaults(t *testing.T) {
 		bites(t, f)
 		goneWithin(t, f, 20*time.Second)
 	})
+	t.Run("a cut and a stop that are given up", func(t *testing.T) {
+		const node = "triad-kafka-control-plane"
+		for after := 25 * time.Millisecond; after < time.Second; after += 75 * time.Millisecond {
+			given, cancel := context.WithTimeout(ctx, after)
+			for _, inject := range []func() (*Fault, error){
+				func() (*Fault, error) {
+					return r.Cut(given, Link{From: Kafka, To: Monitoring, Way: Forward}, false, time.Minute)
+				},
+				func() (*Fault, error) { return r.Stop(given, broker, time.Minute) },
+			} {
+				if f, err := inject(); err == nil {
+					if err := f.Heal(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			cancel()
+		}
+		time.Sleep(3 * time.Second) // a shell that was left to itself would be done
+		if ids := must[[]string](t)(r.armedIn(ctx, node)); len(ids) != 0 {
+			t.Errorf("the node carries %v", ids)
+		}
+		if left := must[string](t)(r.sh(ctx, node, "iptables-save | grep -c TRIAD-CUT; grep -l '^State:.T' /proc/[0-9]*/status; true")); left != "0" {
+			t.Errorf("rules and stopped processes left: %q", left)
+		}
+		ready(t, 2*time.Minute)
+	})
 	t.Run("slow", func(t *testing.T) {
 		f := must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, Shape{BytesPerSecond: 100_000}, faultLast))
 		bites(t, f)

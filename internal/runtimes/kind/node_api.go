@@ -59,8 +59,8 @@ type apiFault struct {
 	detail           string
 }
 
-// armAPI puts an undo into the first node of a cluster, with its timer.
-func (r *Runtime) armAPI(ctx context.Context, cluster, target, undo string, last time.Duration) (*apiFault, error) {
+// armAPI puts an undo into the first node of a cluster, with its timer. inject is the change where the node makes it, else nothing.
+func (r *Runtime) armAPI(ctx context.Context, cluster, target, inject, undo string, last time.Duration) (*apiFault, error) {
 	nodes, err := r.runningNodes(ctx, cluster)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (r *Runtime) armAPI(ctx context.Context, cluster, target, undo string, last
 		return nil, err
 	}
 	f := &apiFault{Runtime: r, id: id, node: names(nodes)[0], target: target}
-	return f, r.armed(ctx, f.node, id, "", undo, last)
+	return f, r.armed(ctx, f.node, id, inject, undo, last)
 }
 
 // Target says what was changed.
@@ -120,7 +120,7 @@ func (e *env) storeSettings(ctx context.Context, target, path, on, off string, l
 	if err != nil {
 		return nil, err
 	}
-	f, err := e.armAPI(ctx, Monitoring, target, undo, last)
+	f, err := e.armAPI(ctx, Monitoring, target, "", undo, last)
 	if err != nil {
 		return nil, err
 	}

@@ -230,7 +230,7 @@ func (e *env) sinkStatus(ctx context.Context) (sinkStatus, error) {
 // set it back.
 func (e *env) PauseConnect(ctx context.Context, d time.Duration) (fault.Active, error) {
 	const patch = `kubectl --kubeconfig /etc/kubernetes/admin.conf -n ` + Monitoring + ` patch kafkaconnector logs-to-elasticsearch --type merge -p '{"spec":{"state":"%s"}}' >/dev/null`
-	f, err := e.armAPI(ctx, Monitoring, "the sink's connector", fmt.Sprintf(patch, "running")+" || exit 1", d)
+	f, err := e.armAPI(ctx, Monitoring, "the sink's connector", fmt.Sprintf(patch, "paused"), fmt.Sprintf(patch, "running")+" || exit 1", d)
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +241,6 @@ func (e *env) PauseConnect(ctx context.Context, d time.Duration) (fault.Active, 
 	f.gone = func(ctx context.Context) (bool, error) {
 		st, err := e.sinkStatus(ctx)
 		return err == nil && st.paused == 0 && st.running > 0, err
-	}
-	err = f.change(ctx, func(ctx context.Context) error {
-		_, err := e.sh(ctx, f.node, fmt.Sprintf(patch, "paused"))
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
 	return f, nil
 }
