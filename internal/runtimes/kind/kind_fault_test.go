@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -417,6 +418,21 @@ func apiFaults(t *testing.T, e *env) {
 		_, err := e.ThrottleStore(ctx, 0.5, time.Minute)
 		if _, ok := errors.AsType[*fault.UnavailableError](err); !ok {
 			t.Errorf("throttling half of the requests: %v, want that it cannot be done", err)
+		}
+	})
+	t.Run("es-read-only stays", func(t *testing.T) {
+		f := must[fault.Active](t)(e.BlockStore(ctx, 2*time.Minute))
+		time.Sleep(40 * time.Second) // the store looks at its disk every thirty
+		if gone, err := f.Gone(ctx); gone {
+			t.Errorf("the store has let go of the block (%v)", err)
+		}
+		heal(t, f)
+		settled(t, f, time.Minute)
+		if _, _, err := f.Hits(ctx); err != nil { // as a run asks once more
+			t.Error(err)
+		}
+		if status, _, err := e.ask(ctx, http.MethodGet, "/service-topic/_doc/triad-block-probe", ""); status != http.StatusNotFound {
+			t.Errorf("the document of the proof: HTTP %d, %v", status, err)
 		}
 	})
 	t.Run("es-disk-full", func(t *testing.T) {

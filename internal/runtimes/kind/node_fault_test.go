@@ -5,41 +5,11 @@ package kind
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"triad/internal/images"
 )
-
-// shellEngine is an engine whose nodes are shells on this machine, below a folder of their own. As with the real one, a shell outlives the client
-// that started it; late is how long the first one takes to begin.
-func shellEngine(t *testing.T, late string) (r *Runtime, dir string) {
-	t.Helper()
-	if _, err := exec.LookPath("setsid"); err != nil {
-		t.Skip("no setsid here")
-	}
-	dir = t.TempDir()
-	script := `#!/bin/sh
-in=$(mktemp "` + dir + `/in.XXXXXX")
-sed 's#/run/triad#` + dir + `/run#g' > "$in"
-if [ -e "` + dir + `/first" ]; then late=0; else late=` + late + `; : > "` + dir + `/first"; fi
-setsid sh -c 'sleep '$late'; exec sh -s' < "$in" > "$in.out" 2>&1 &
-wait $!
-rc=$?
-cat "$in.out"
-exit $rc
-`
-	for name, text := range map[string]string{"docker": script, "systemd-run": "#!/bin/sh\n", "systemctl": "#!/bin/sh\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	return &Runtime{engine: images.Engine{Bin: filepath.Join(dir, "docker")}}, dir
-}
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
@@ -50,7 +20,7 @@ func exists(path string) bool {
 func TestGivenUpInjectionEnds(t *testing.T) {
 	for name, late := range map[string]string{"at it": "0", "not begun": "1"} {
 		t.Run(name, func(t *testing.T) {
-			r, dir := shellEngine(t, late)
+			r, dir := shellEngine(t, late, nil)
 			in, began := filepath.Join(dir, "injected"), filepath.Join(dir, "began")
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -79,21 +49,14 @@ func TestGivenUpInjectionEnds(t *testing.T) {
 
 // What carries no undo any more is found and taken away; what has one is left to it.
 func TestOrphansAreHealed(t *testing.T) {
-	r, dir := shellEngine(t, "0")
-	for name, text := range map[string]string{
-		"iptables": `#!/bin/sh
-echo "iptables $*" >> "` + dir + `/did"
+	r, dir := shellEngine(t, "0", map[string]string{
+		"iptables": `echo "iptables $*" >> "$dir/did"
 [ "$3" != -S ] || printf '%s\n' '-P FORWARD ACCEPT' '-N TRIAD-FLOWS' '-N TRIAD-CUT-00000001' '-N TRIAD-CUT-00000002'
 `,
-		"tc": `#!/bin/sh
-echo "tc $*" >> "` + dir + `/did"
+		"tc": `echo "tc $*" >> "$dir/did"
 [ "$2" != show ] || echo "qdisc htb 1: root refcnt 5 r2q 10 default 0x1"
 `,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	if err := os.MkdirAll(filepath.Join(dir, "run", "00000002"), 0o755); err != nil {
 		t.Fatal(err)
 	}
