@@ -168,6 +168,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 		nodes, err := r.Nodes(ctx, c)
 		if err != nil {
 			errs = append(errs, err)
+			paused = true // for all that is known
 			continue
 		}
 		for _, n := range nodes {
