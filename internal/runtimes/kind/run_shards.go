@@ -27,8 +27,7 @@ const (
 	shardLabel = "triad.dev/shards" // the run whose shards an object is
 	shardIndex = "batch.kubernetes.io/job-completion-index"
 	shardTime  = 2 * time.Minute // until every shard is ready; the image is in the nodes already
-	// shardSlack is what a run takes beside its load and its drain: warming, healing, the last reading. A Job whose harness died ends itself
-	// after that.
+	// shardSlack is what a run takes beside its load and its drain: warming, healing, the last reading.
 	shardSlack = 20 * time.Minute
 	agentPort  = 9400
 )
@@ -152,10 +151,12 @@ func remotePod(c *kube.Client, o *kube.Object) pod.Remote {
 // runID names the run in labels.
 func (e *env) runID() string { return fmt.Sprintf("%08x", e.session.Run) }
 
+// longest is what a run takes at most: what is made for it and has outlived its harness ends then.
+func longest(p scenario.Phases) time.Duration { return p.LoadTime() + p.Drain.D() + shardSlack }
+
 // indexedJob is a Job of n pods that are there for this run only.
 func (e *env) indexedJob(cluster, name string, n int, template map[string]any) kube.Object {
-	p := e.session.Scenario.Phases
-	deadline := p.LoadTime() + p.Drain.D() + shardSlack
+	deadline := longest(e.session.Scenario.Phases)
 	return kube.Object{Object: map[string]any{
 		"apiVersion": "batch/v1", "kind": "Job",
 		"metadata": map[string]any{"namespace": cluster, "name": name + "-" + e.runID(), "labels": map[string]any{
