@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"triad/internal/images"
 )
 
 func exists(path string) bool {
@@ -74,5 +76,18 @@ func TestOrphansAreHealed(t *testing.T) {
 	}
 	if healed, err := r.healOrphans(t.Context(), "node"); err != nil || len(healed) != 1 {
 		t.Errorf("beside a slow link that is on: healed %q, %v", healed, err)
+	}
+}
+
+// Where nothing was ever made there is nothing to heal, and that is no error.
+func TestHealWithoutAStateFolder(t *testing.T) {
+	dir := t.TempDir()
+	engine := filepath.Join(dir, "docker")
+	if err := os.WriteFile(engine, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := &Runtime{engine: images.Engine{Bin: engine}, opts: Options{StateDir: filepath.Join(dir, "state"), Clusters: []string{Datacenter, Kafka, Monitoring}}}
+	if healed, err := r.HealAll(t.Context()); err != nil || len(healed) > 0 {
+		t.Errorf("healed %v, %v", healed, err)
 	}
 }
