@@ -3,11 +3,15 @@
 package kind
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"triad/internal/images"
 	"triad/internal/kube"
+	"triad/internal/manifests"
 )
 
 // A Job that has run is noted beside those that have run before: what is not rendered any more is dropped by the server, and would run again.
@@ -26,5 +30,36 @@ func TestJobsThatHaveRunStayNoted(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"job.kibana-setup": "old", "job.elasticsearch-setup": "new"}, ran); diff != "" {
 		t.Errorf("noted (-want +got):\n%s", diff)
+	}
+}
+
+// What is deployed again after a harness that died has the images that were there, whoever had named them.
+func TestImagesOfTheLastDeployment(t *testing.T) {
+	dir := t.TempDir()
+	engine := filepath.Join(dir, "docker")
+	if err := os.WriteFile(engine, []byte("#!/bin/sh\n"), 0o755); err != nil { // no node is there
+		t.Fatal(err)
+	}
+	asDeployed := func() manifests.ImageSet {
+		t.Helper()
+		o, err := (Options{StateDir: dir, ImagesAsDeployed: true}).withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.Images
+	}
+	if diff := cmp.Diff(manifests.ImageSet{}, asDeployed()); diff != "" {
+		t.Errorf("before anything was deployed (-want +got):\n%s", diff)
+	}
+	set := manifests.ImageSet{Images: map[string]string{"kafka": "registry.test/kafka:1"}, StandIns: []string{"connect"}, Absent: []string{"fluent-bit"}, Lacks: []string{"elasticsearch-curl"}}
+	r := &Runtime{engine: images.Engine{Bin: engine}, opts: Options{StateDir: dir, Images: set, Manifests: "../../../manifests", Clusters: []string{Kafka}}, progress: func(string, string, string) {}}
+	if err := r.Deploy(t.Context(), &Plan{}, DeployOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(set, asDeployed()); diff != "" {
+		t.Errorf("as deployed (-want +got):\n%s", diff)
+	}
+	if o, err := (Options{StateDir: dir}).withDefaults(); err != nil || len(o.Images.Images) > 0 {
+		t.Errorf("not asked for: %v, %v", o.Images, err)
 	}
 }
