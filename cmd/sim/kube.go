@@ -29,12 +29,14 @@ func (a *app) autoRuntime(ctx context.Context, s *scenario.Scenario, _ runFlags)
 	return "kind", "a container engine answers"
 }
 
-// kindOptions are the options of the kind runtime from flags and environment.
-func (a *app) kindOptions(imageSet string) (kind.Options, error) {
+// kindOptions are the options of the kind runtime from flags and environment. again says that what is there is deployed again: where no images are
+// named, those of the last deployment.
+func (a *app) kindOptions(imageSet string, again bool) (kind.Options, error) {
 	o := kind.Options{Manifests: filepath.Join(a.root, "manifests")}
 	if imageSet == "" {
 		imageSet = a.getenv("TRIAD_IMAGES")
 	}
+	o.ImagesAsDeployed = again && imageSet == ""
 	if imageSet != "" {
 		set, err := manifests.LoadImageSet(imageSet)
 		if err != nil {
@@ -49,7 +51,7 @@ func (a *app) kubeRuntime(ctx context.Context, s *scenario.Scenario, name string
 	if name == "eks" {
 		return a.eksRuntime(ctx, s, f)
 	}
-	o, err := a.kindOptions(f.images)
+	o, err := a.kindOptions(f.images, f.resume != "")
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +77,7 @@ func (a *app) kubeCommands() []*cobra.Command {
 
 // kind opens the runtime with progress on stderr.
 func (a *app) kind(ctx context.Context, imageSet string) (*kind.Runtime, error) {
-	o, err := a.kindOptions(imageSet)
+	o, err := a.kindOptions(imageSet, false)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ time. A cluster that cannot be made is taken away again, after its logs were rea
 --keep leaves its nodes as they are, for a look with sim shell and docker exec. The
 next sim up makes it anew, sim down removes it.`
 	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		o, err := a.kindOptions(imageSet)
+		o, err := a.kindOptions(imageSet, false)
 		if err != nil {
 			return err
 		}
@@ -211,8 +213,13 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) healCommand() *cobra.Command {
-	return &cobra.Command{Use: "heal", Short: "Undo every fault that a dead harness left in the kind clusters", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		rt, err := a.kind(c.Context(), "")
+	var imageSet string
+	c := &cobra.Command{Use: "heal", Short: "Undo every fault that a dead harness left in the kind clusters", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		o, err := a.kindOptions(imageSet, true)
+		if err != nil {
+			return err
+		}
+		rt, err := kind.New(c.Context(), o, a.logger, a.progressSteps())
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
@@ -225,6 +232,8 @@ func (a *app) healCommand() *cobra.Command {
 		}
 		return err
 	}}
+	c.Flags().StringVar(&imageSet, "images", "", "image set file to roll back to (default: TRIAD_IMAGES, else what was deployed last)")
+	return c
 }
 
 // checkManifests judges everything that can be judged without a cluster.

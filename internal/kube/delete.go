@@ -84,6 +84,35 @@ func (c *Client) each(ctx context.Context, namespace, selector string, fn func([
 	return err
 }
 
+// InGroup returns every object of an API group, of any kind that can be listed and deleted. A group that is not there has none.
+func (c *Client) InGroup(ctx context.Context, group string) ([]Object, error) {
+	groups, err := c.disco.ServerGroups()
+	if err != nil {
+		return nil, fmt.Errorf("kinds of %s: %w", c.name, err)
+	}
+	i := slices.IndexFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == group })
+	if i < 0 {
+		return nil, nil
+	}
+	version := groups.Groups[i].PreferredVersion.GroupVersion
+	kinds, err := c.disco.ServerResourcesForGroupVersion(version)
+	if err != nil {
+		return nil, fmt.Errorf("kinds of %s on %s: %w", version, c.name, err)
+	}
+	var out []Object
+	for _, r := range kinds.APIResources {
+		if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "delete") {
+			continue
+		}
+		items, err := c.List(ctx, version, r.Kind, "", "")
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, items...)
+	}
+	return out, nil
+}
+
 // DeleteLabelled deletes everything that a label selector matches and waits until it is gone. It returns what it deleted.
 func (c *Client) DeleteLabelled(ctx context.Context, namespace, selector string, timeout time.Duration) ([]Ref, error) {
 	if selector == "" {

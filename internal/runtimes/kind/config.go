@@ -69,6 +69,8 @@ type Options struct {
 	LogDir string
 	// Images is the image set that swaps the references of the manifests. The zero value swaps nothing.
 	Images manifests.ImageSet
+	// ImagesAsDeployed takes the image set of the last deployment in place of Images: what is deployed again is to be what was there.
+	ImagesAsDeployed bool
 	// Topology is three, or one: the parts of the three clusters in a single kind cluster. Default three.
 	Topology string
 	// Caps are put on the nodes for a run that compares topologies; nil compares nothing.
@@ -104,6 +106,11 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.StateDir, err = filepath.Abs(o.StateDir); err != nil {
 		return o, fmt.Errorf("state folder: %w", err)
+	}
+	if o.ImagesAsDeployed {
+		if o.Images, err = manifests.LoadImageSet(deployedImages(o.StateDir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return o, fmt.Errorf("images of the last deployment: %w", err)
+		}
 	}
 	if o.NodeImage == "" {
 		o.NodeImage = os.Getenv("TRIAD_NODE_IMAGE")

@@ -151,6 +151,9 @@ func (r *Runtime) Deploy(ctx context.Context, p *Plan, o DeployOptions) error {
 			return err
 		}
 	}
+	if err := r.keepImages(); err != nil {
+		return err
+	}
 	// Rules first: a workload that starts before them has talked already.
 	if err := r.enforceFlows(ctx, p.Flows, func(cluster string) bool { return !o.Alone || slices.Contains(p.Clusters, cluster) }); err != nil {
 		return err

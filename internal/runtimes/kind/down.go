@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -59,7 +60,7 @@ func (r *Runtime) ownClusters(context.Context) ([]string, error) {
 		seen[c] = true
 	}
 	entries, err := os.ReadDir(r.opts.StateDir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no folder, no entries
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	for _, e := range entries {

@@ -102,6 +102,22 @@ func TestKindDeploy(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what a killed roll-out has left goes", func(t *testing.T) {
+		c := must[*kube.Client](t)(r.Client(Kafka))
+		topic := object(t, `{"apiVersion":"kafka.strimzi.io/v1","kind":"KafkaTopic","metadata":{"namespace":%q,"name":"rolled-topic","labels":{"strimzi.io/cluster":%q},"annotations":{%q:%q}},"spec":{"partitions":1,"replicas":1}}`, Kafka, kafkaCluster, rollLabel, rollValue)
+		config := object(t, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":%q,"name":"triad-revision","labels":{%q:%q}}}`, Kafka, rollLabel, rollValue)
+		if err := c.Apply(ctx, []kube.Object{topic, config}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if healed := must[[]Healed](t)(r.HealAll(ctx)); len(healed) != 1 {
+			t.Errorf("healed: %+v", healed)
+		}
+		for _, o := range []kube.Object{topic, config} {
+			if _, err := c.Get(ctx, kube.RefOf(&o)); !kube.IsNotFound(err) {
+				t.Errorf("%s: %v, want that it is not there", o.GetName(), err)
+			}
+		}
+	})
 	t.Run("not ready says why", func(t *testing.T) {
 		c, err := r.Client(Kafka)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +180,33 @@ func TestKindFaults(t *testing.T) {
 		f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, Way: Forward}, false, time.Second))
 		bites(t, f)
 		goneWithin(t, f, 20*time.Second)
+	})
+	t.Run("a cut and a stop that are given up", func(t *testing.T) {
+		const node = "triad-kafka-control-plane"
+		for after := 25 * time.Millisecond; after < time.Second; after += 75 * time.Millisecond {
+			given, cancel := context.WithTimeout(ctx, after)
+			for _, inject := range []func() (*Fault, error){
+				func() (*Fault, error) {
+					return r.Cut(given, Link{From: Kafka, To: Monitoring, Way: Forward}, false, time.Minute)
+				},
+				func() (*Fault, error) { return r.Stop(given, broker, time.Minute) },
+			} {
+				if f, err := inject(); err == nil {
+					if err := f.Heal(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			cancel()
+		}
+		time.Sleep(3 * time.Second) // a shell that was left to itself would be done
+		if ids := must[[]string](t)(r.armedIn(ctx, node)); len(ids) != 0 {
+			t.Errorf("the node carries %v", ids)
+		}
+		if left := must[string](t)(r.sh(ctx, node, "iptables-save | grep -c TRIAD-CUT; grep -l '^State:.T' /proc/[0-9]*/status; true")); left != "0" {
+			t.Errorf("rules and stopped processes left: %q", left)
+		}
+		ready(t, 2*time.Minute)
 	})
 	t.Run("slow", func(t *testing.T) {
 		f := must[*Fault](t)(r.Slow(ctx, Link{From: Kafka, To: Monitoring, Way: Forward}, Shape{BytesPerSecond: 100_000}, faultLast))
@@ -390,6 +418,21 @@ func apiFaults(t *testing.T, e *env) {
 		_, err := e.ThrottleStore(ctx, 0.5, time.Minute)
 		if _, ok := errors.AsType[*fault.UnavailableError](err); !ok {
 			t.Errorf("throttling half of the requests: %v, want that it cannot be done", err)
+		}
+	})
+	t.Run("es-read-only stays", func(t *testing.T) {
+		f := must[fault.Active](t)(e.BlockStore(ctx, 2*time.Minute))
+		time.Sleep(40 * time.Second) // the store looks at its disk every thirty
+		if gone, err := f.Gone(ctx); gone {
+			t.Errorf("the store has let go of the block (%v)", err)
+		}
+		heal(t, f)
+		settled(t, f, time.Minute)
+		if _, _, err := f.Hits(ctx); err != nil { // as a run asks once more
+			t.Error(err)
+		}
+		if status, _, err := e.ask(ctx, http.MethodGet, "/service-topic/_doc/triad-block-probe", ""); status != http.StatusNotFound {
+			t.Errorf("the document of the proof: HTTP %d, %v", status, err)
 		}
 	})
 	t.Run("es-disk-full", func(t *testing.T) {

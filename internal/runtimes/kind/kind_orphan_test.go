@@ -122,7 +122,7 @@ func TestKindAPIHelperProcess(t *testing.T) {
 	must[fault.Active](t)(e.BlockStore(ctx, 5*time.Second))
 	must[fault.Active](t)(e.FillDisk(ctx, 5*time.Second))
 	must[fault.Active](t)(e.PauseConnect(ctx, 5*time.Second))
-	must[*apiFault](t)(e.storeSettings(ctx, "tasks of the sink", "/service-topic/_settings", `{"index.blocks.write":true}`, `{"index.blocks.write":null}`, 5*time.Second))
+	must[*apiFault](t)(e.storeSettings(ctx, "tasks of the sink", 5*time.Second, setting{"/service-topic/_settings", `{"index.blocks.write":true}`, `{"index.blocks.write":null}`}))
 	fmt.Println("injected") //nolint:forbidigo // the parent test waits for the line
 	time.Sleep(time.Hour)
 }

@@ -16,7 +16,7 @@ import (
 
 func testClusters() map[string][]Node {
 	return map[string][]Node{
-		Datacenter: {{Name: "dc", IPv4: "10.0.0.1", IPv6: "fc00::1"}},
+		Datacenter: {{Name: "dc", IPv4: "10.0.0.1", IPv6: "fc00::1", Gateway: "10.0.0.254"}, {Name: "dc2", IPv4: "10.0.0.5", Gateway: "10.0.0.254"}},
 		Kafka:      {{Name: "k1", IPv4: "10.0.0.2", IPv6: "fc00::2"}, {Name: "k2", IPv4: "10.0.0.3"}},
 		Monitoring: {{Name: "m", IPv4: "10.0.0.4", IPv6: "fc00::4"}},
 	}
@@ -44,7 +44,7 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 			if d := arg("-d"); d != "" && !covers(d, dst) {
 				continue
 			}
-			if p := arg("--dports"); p != "" && !slices.Contains(strings.Split(p, ","), port) {
+			if p := arg("--dports") + arg("--dport"); p != "" && !slices.Contains(strings.Split(p, ","), port) {
 				continue
 			}
 			if i := arg("-i"); i != "" && !strings.HasPrefix(in, strings.TrimSuffix(i, "+")) {
@@ -60,6 +60,8 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 		{"another port of the same cluster", "veth1", "10.0.0.2", "30101", "REJECT"},
 		{"another cluster", "veth1", "10.0.0.4", "30920", "REJECT"},
 		{"another cluster, from the node", "", "10.0.0.4", "30920", "REJECT"},
+		{"names at the gateway", "veth1", "10.0.0.254", "53", "RETURN"},
+		{"anything else at the gateway", "veth1", "10.0.0.254", "443", "REJECT"},
 		{"out of the network", "veth1", "192.0.2.1", "443", "REJECT"},
 		{"the node itself, out of the network", "", "192.0.2.1", "443", "RETURN"},
 		{"a service without endpoints", "veth1", "10.96.7.8", "80", "RETURN"},
@@ -67,6 +69,11 @@ func TestFlowRulesCloseWhatIsNotDeclared(t *testing.T) {
 	} {
 		if got := decide(tc.in, tc.dst, tc.port); got != tc.want {
 			t.Errorf("%s: %s, want %s\n%s", tc.what, got, tc.want, strings.Join(rules, "\n"))
+		}
+	}
+	for _, proto := range []string{"udp", "tcp"} {
+		if n := strings.Count(strings.Join(rules, "\n"), "-d 10.0.0.254 -p "+proto+" --dport 53 "); n != 1 {
+			t.Errorf("%d rules for names over %s, of one gateway", n, proto)
 		}
 	}
 	if strings.Contains(strings.Join(rules, "\n"), "search") {

@@ -59,8 +59,8 @@ type apiFault struct {
 	detail           string
 }
 
-// armAPI puts an undo into the first node of a cluster, with its timer.
-func (r *Runtime) armAPI(ctx context.Context, cluster, target, undo string, last time.Duration) (*apiFault, error) {
+// armAPI puts an undo into the first node of a cluster, with its timer. inject is the change where the node makes it, else nothing.
+func (r *Runtime) armAPI(ctx context.Context, cluster, target, inject, undo string, last time.Duration) (*apiFault, error) {
 	nodes, err := r.runningNodes(ctx, cluster)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (r *Runtime) armAPI(ctx context.Context, cluster, target, undo string, last
 		return nil, err
 	}
 	f := &apiFault{Runtime: r, id: id, node: names(nodes)[0], target: target}
-	return f, r.armed(ctx, f.node, id, "", undo, last)
+	return f, r.armed(ctx, f.node, id, inject, undo, last)
 }
 
 // Target says what was changed.
@@ -114,21 +114,32 @@ func (f *apiFault) change(ctx context.Context, fn func(ctx context.Context) erro
 	return errors.Join(err, f.disarm(undo, f.node, f.id))
 }
 
-// storeSettings changes settings of Elasticsearch for a time. The values are those of the change and of its undo.
-func (e *env) storeSettings(ctx context.Context, target, path, on, off string, last time.Duration) (*apiFault, error) {
-	undo, err := e.storeUndo(ctx, http.MethodPut, path, off)
-	if err != nil {
-		return nil, err
+// setting is a change of Elasticsearch's settings, and what undoes it.
+type setting struct{ path, on, off string }
+
+// storeSettings changes settings of Elasticsearch for a time, and undoes them in the same order.
+func (e *env) storeSettings(ctx context.Context, target string, last time.Duration, settings ...setting) (*apiFault, error) {
+	undos := make([]string, len(settings))
+	for i, s := range settings {
+		var err error
+		if undos[i], err = e.storeUndo(ctx, http.MethodPut, s.path, s.off); err != nil {
+			return nil, err
+		}
 	}
-	f, err := e.armAPI(ctx, Monitoring, target, undo, last)
+	f, err := e.armAPI(ctx, Monitoring, target, "", strings.Join(undos, "\n"), last)
 	if err != nil {
 		return nil, err
 	}
 	return f, f.change(ctx, func(ctx context.Context) error {
-		status, answer, err := e.ask(ctx, http.MethodPut, path, on)
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("elasticsearch settings: HTTP %d: %.300s", status, answer)
+		for _, s := range settings {
+			status, answer, err := e.ask(ctx, http.MethodPut, s.path, s.on)
+			if err == nil && status != http.StatusOK {
+				err = fmt.Errorf("elasticsearch settings: HTTP %d: %.300s", status, answer)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	})
 }

@@ -28,6 +28,8 @@ const (
 	// faultDir is where a node keeps the undo of each fault that it is under. It is in memory, as everything is that it undoes: a node
 	// that starts again has neither.
 	faultDir = "/run/triad"
+	// calledOffDir names the faults whose injection was given up: a shell that an engine starts only then does nothing.
+	calledOffDir = "/run/triad-called-off"
 )
 
 // Proof says that a fault has an effect, or none.
@@ -83,7 +85,7 @@ func (r *Runtime) sh(ctx context.Context, node, script string) (string, error) {
 }
 
 // armed runs an inject script in a node after putting its undo there with a timer. The order matters: when the harness dies between
-// the two, the timer undoes nothing, which is harmless.
+// the two, the timer undoes nothing, which is harmless. The shell outlives the client that started it, so it leaves its process id first.
 func (r *Runtime) armed(ctx context.Context, node, id, inject, undo string, last time.Duration) error {
 	if last <= 0 || last > maxFault {
 		return fmt.Errorf("duration %s: want more than 0 and at most %s", last, maxFault)
@@ -91,28 +93,43 @@ func (r *Runtime) armed(ctx context.Context, node, id, inject, undo string, last
 	script := fmt.Sprintf(`set -eu
 dir=%[1]s/%[2]s
 mkdir -p $dir
-cat > $dir/undo <<'UNDO'
+echo "$$ $(cut -d' ' -f22 /proc/$$/stat)" > $dir/shell
+if [ -e %[7]s/%[2]s ]; then rm -rf $dir; exit 1; fi
+cat > $dir/undo.new <<'UNDO'
 %[3]s
 rm -rf %[1]s/%[2]s
 systemctl stop triad-undo-%[2]s.timer 2>/dev/null || true
 UNDO
+mv $dir/undo.new $dir/undo
 if ! systemd-run --quiet --unit=triad-undo-%[2]s --on-active=%[4]d --on-unit-inactive=%[6]d --timer-property=AccuracySec=100ms /bin/sh $dir/undo 2>/dev/null; then
   setsid nohup sh -c 'sleep %[4]d; [ -f %[1]s/%[2]s/undo ] && sh %[1]s/%[2]s/undo' >/dev/null 2>&1 &
 fi
 %[5]s
-`, faultDir, id, undo, int((last+undoGrace)/time.Second), inject, undoAgain)
+`, faultDir, id, undo, int((last+undoGrace)/time.Second), inject, undoAgain, calledOffDir)
 	if _, err := r.sh(ctx, node, script); err != nil {
-		// Part of it may be in place.
+		// Part of it may be in place, and the shell may run still, or begin only now.
 		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeTimeout)
 		defer cancel()
-		return errors.Join(err, r.disarm(uctx, node, id))
+		_, off := r.sh(uctx, node, fmt.Sprintf("mkdir -p %[1]s && : > %[1]s/%[2]s", calledOffDir, id))
+		return errors.Join(err, off, r.disarm(uctx, node, id))
 	}
 	return nil
 }
 
+// disarmScript ends a shell that injects still, with what it has started, and runs the undo then: what is done behind the undo nobody undoes. A
+// process id is used again, so its start has to be the same (field 22 of stat; field 5 is the group, which an engine gives to each command of its own).
+const disarmScript = `dir=%s/%s
+if read -r p start 2>/dev/null <$dir/shell && [ "$(cut -d' ' -f22 /proc/$p/stat 2>/dev/null)" = "$start" ]; then
+  if [ "$(cut -d' ' -f5 /proc/$p/stat)" = "$p" ]; then p=-$p; fi
+  kill -s KILL -- $p 2>/dev/null
+  for i in $(seq 50); do kill -s 0 -- $p 2>/dev/null || break; sleep 0.1; done
+fi
+if [ -f $dir/undo ]; then sh $dir/undo; else rm -rf $dir; fi
+`
+
 // disarm runs the undo of a fault in a node, if it is still there.
 func (r *Runtime) disarm(ctx context.Context, node, id string) error {
-	_, err := r.sh(ctx, node, fmt.Sprintf("if [ -f %[1]s/%[2]s/undo ]; then sh %[1]s/%[2]s/undo; fi", faultDir, id))
+	_, err := r.sh(ctx, node, fmt.Sprintf(disarmScript, faultDir, id))
 	return err
 }
 
@@ -151,6 +168,7 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 		nodes, err := r.Nodes(ctx, c)
 		if err != nil {
 			errs = append(errs, err)
+			paused = true // for all that is known
 			continue
 		}
 		for _, n := range nodes {
@@ -179,6 +197,11 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 				}
 				healed = append(healed, Healed{n.Name, "fault " + id})
 			}
+			what, err := r.healOrphans(ctx, n.Name)
+			errs = append(errs, err)
+			for _, w := range what {
+				healed = append(healed, Healed{n.Name, w})
+			}
 		}
 	}
 	if !paused { // else a watchdog has something to do still
@@ -196,6 +219,30 @@ func (r *Runtime) HealAll(ctx context.Context) ([]Healed, error) {
 	rolled, err := r.healRolls(ctx)
 	healed, errs = append(healed, rolled...), append(errs, err)
 	return healed, errors.Join(errs...)
+}
+
+// orphansScript names what a node has of faults of which it has no undo: the chains of cuts, and the queueing of a slow link.
+const orphansScript = `for id in $(iptables -w 5 -S | sed -n 's/^-N TRIAD-CUT-//p'); do [ -d %[1]s/$id ] || echo "cut $id"; done
+if ! ls %[1]s/*/own-qdisc >/dev/null 2>&1 && tc qdisc show dev eth0 root | grep -q 'htb 1:'; then echo "slow link"; fi
+`
+
+// healOrphans takes away what is left in a node of faults of which it has no undo.
+func (r *Runtime) healOrphans(ctx context.Context, node string) (healed []string, err error) {
+	out, err := r.sh(ctx, node, fmt.Sprintf(orphansScript, faultDir))
+	if err != nil || out == "" {
+		return nil, err
+	}
+	for what := range strings.SplitSeq(out, "\n") {
+		undo := "tc qdisc del dev eth0 root"
+		if id, cut := strings.CutPrefix(what, "cut "); cut {
+			_, undo = cutScripts(id, nil, nil, false, false)
+		}
+		if _, err := r.sh(ctx, node, undo); err != nil {
+			return healed, err
+		}
+		healed = append(healed, what+" without an undo")
+	}
+	return healed, nil
 }
 
 // runningNodes returns the names of a cluster's nodes, all of which must be running.

@@ -12,11 +12,13 @@ import (
 	"time"
 )
 
-// unfreezeScript unfreezes nodes: a frozen one cannot undo anything itself.
+// unfreezeScript unfreezes nodes: a frozen one cannot undo anything itself. An engine that does not answer has not said that none is paused.
 const unfreezeScript = `for try in 1 2 3 4 5 6 7 8 9 10; do
   left=0
   for n in "$@"; do "$engine" unpause "$n" >/dev/null 2>&1 || left=1; done
-  if [ $left = 0 ] || ! "$engine" ps --filter status=paused --format '{{.Names}}' | grep -qxF "$(printf '%s\n' "$@")"; then break; fi
+  if [ $left = 0 ]; then break; fi
+  paused=$("$engine" ps --filter status=paused --format '{{.Names}}' 2>/dev/null) || { sleep 3; continue; }
+  if ! printf '%s\n' "$paused" | grep -qxF "$(printf '%s\n' "$@")"; then break; fi
   sleep 3
 done
 `

@@ -121,6 +121,16 @@ func flowRules(cluster string, clusters map[string][]Node, flows []manifests.Flo
 	// anywhere.
 	rule("-d "+serviceSubnet, "own-services", "RETURN")
 	rule("-d "+podSubnet, "own-pods", "RETURN")
+	// What the cluster's DNS does not know it asks the network's own, at the gateway. Docker answers inside of the node, so nothing gets here; Podman
+	// answers there.
+	var gateways []string
+	for _, n := range clusters[cluster] {
+		if n.Gateway != "" && !slices.Contains(gateways, n.Gateway) {
+			gateways = append(gateways, n.Gateway)
+			rule("-d "+n.Gateway+" -p udp --dport 53", "names", "RETURN")
+			rule("-d "+n.Gateway+" -p tcp --dport 53", "names", "RETURN")
+		}
+	}
 	for _, f := range flows {
 		ports := f.On(overlay)
 		if f.From.Cluster != cluster || len(ports) == 0 {

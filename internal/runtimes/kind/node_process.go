@@ -226,8 +226,9 @@ func (r *Runtime) Stop(ctx context.Context, c Container, last time.Duration) (*F
 	if err != nil {
 		return nil, err
 	}
-	// Process ids are used again: the start time, field 22 of stat, tells whether it is still the same.
-	inject := fmt.Sprintf("%sfor p in $(triad_pids %d); do kill -STOP $p 2>/dev/null || true; echo \"$p $(cut -d' ' -f22 /proc/$p/stat 2>/dev/null)\" >> %s/%s/pids; done", pidsScript, t.pid, faultDir, id)
+	// Process ids are used again: the start time, field 22 of stat, tells whether it is still the same. Each is noted before it is stopped: who is
+	// ended in between leaves nothing that the undo does not know.
+	inject := fmt.Sprintf("%sfor p in $(triad_pids %d); do echo \"$p $(cut -d' ' -f22 /proc/$p/stat 2>/dev/null)\" >> %s/%s/pids; kill -STOP $p 2>/dev/null || true; done", pidsScript, t.pid, faultDir, id)
 	undo := fmt.Sprintf(`while read -r p start; do [ "$(cut -d' ' -f22 /proc/$p/stat 2>/dev/null)" = "$start" ] && kill -CONT $p; done < %s/%s/pids || true`, faultDir, id)
 	if err := r.armed(ctx, t.node, id, inject, undo, last); err != nil {
 		return nil, fmt.Errorf("stop %s: %w", c, err)

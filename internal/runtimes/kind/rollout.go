@@ -30,6 +30,8 @@ const (
 	rollLabel = "triad.dev/roll"
 	rollValue = "forward"
 	rollMark  = rollLabel + "=" + rollValue
+	// strimziGroup is of the resources on which it is an annotation; see mark.
+	strimziGroup = "kafka.strimzi.io"
 	// pruneTimeout is for deleting what rolling back leaves no place for.
 	pruneTimeout = time.Minute
 )
@@ -235,7 +237,7 @@ func place(cluster, object string, path []string) string {
 func mark(o manifests.Object) {
 	meta, _ := o["metadata"].(map[string]any)
 	where := "labels"
-	if strings.HasPrefix(o.APIVersion(), "kafka.strimzi.io/") {
+	if strings.HasPrefix(o.APIVersion(), strimziGroup+"/") {
 		where = "annotations"
 	}
 	m, _ := meta[where].(map[string]any)
@@ -374,15 +376,40 @@ func (d *deployment) sweep(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	maps, err := c.List(ctx, "v1", "ConfigMap", "", rollMark)
-	if err != nil || len(maps) == 0 {
+	// Strimzi's resources first, which carry an annotation: the label of the rest says to whoever comes after a failure that there is something left.
+	gone, err := d.leftOfStrimzi(ctx, c, name)
+	if err == nil {
+		err = c.Delete(ctx, gone, pruneTimeout)
+	}
+	if err != nil {
 		return err
 	}
-	gone, err := c.DeleteLabelled(ctx, "", rollMark, pruneTimeout)
+	maps, err := c.List(ctx, "v1", "ConfigMap", "", rollMark)
+	if err == nil && len(maps) > 0 {
+		var labelled []kube.Ref
+		labelled, err = c.DeleteLabelled(ctx, "", rollMark, pruneTimeout)
+		gone = append(gone, labelled...)
+	}
 	if len(gone) > 0 {
 		d.progress("deploy "+name, kube.StateInfo, fmt.Sprintf("%d objects that an interrupted roll-out had left are deleted", len(gone)))
 	}
 	return err
+}
+
+// leftOfStrimzi are the resources of Strimzi in a cluster that carry the mark of a roll-out and are in no manifest.
+func (d *deployment) leftOfStrimzi(ctx context.Context, c *kube.Client, name string) ([]kube.Ref, error) {
+	keep := map[string]bool{}
+	for _, o := range kube.FromMaps(manifests.Maps(d.plan.Objects[name])) {
+		keep[kube.RefOf(&o).String()] = true
+	}
+	found, err := c.InGroup(ctx, strimziGroup)
+	var left []kube.Ref
+	for i := range found {
+		if ref := kube.RefOf(&found[i]); found[i].GetAnnotations()[rollLabel] == rollValue && !keep[ref.String()] {
+			left = append(left, ref)
+		}
+	}
+	return left, err
 }
 
 // manifestsAt unpacks the manifests of a git revision. The caller calls release when it needs them no more.

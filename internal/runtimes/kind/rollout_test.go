@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,6 +58,38 @@ func TestRollForwardIsOfEverySort(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"datacenter DaemonSet/node-exporter", "kafka DaemonSet/node-exporter", "monitoring StatefulSet/alertmanager"}, slices.Compact(restarted)); diff != "" {
 		t.Errorf("workloads that rolling forward restarts (-want +got):\n%s", diff)
+	}
+}
+
+// What an interrupted roll-out has left goes with the next deployment, Strimzi's resources too, which carry no label; what is in the manifests, and
+// what somebody else made, stays.
+func TestSweepTakesStrimziResources(t *testing.T) {
+	for _, labelled := range []bool{true, false} { // not every change leaves a ConfigMap behind
+		api, c := newFakeAPI(t, "v1 configmaps ConfigMap", "kafka.strimzi.io/v1 kafkatopics KafkaTopic", "kafka.strimzi.io/v1 kafkausers KafkaUser")
+		marked, planned := `"annotations":{"`+rollLabel+`":"`+rollValue+`"}`, manifests.Object{}
+		for _, o := range []struct{ kind, name, meta string }{
+			{"KafkaTopic", "planned", marked}, {"KafkaTopic", "rolled", marked}, {"KafkaUser", "rolled", marked}, {"KafkaUser", "somebodys", `"annotations":{}`},
+		} {
+			k := object(t, `{"apiVersion":"kafka.strimzi.io/v1","kind":%q,"metadata":{"namespace":"kafka","name":%q,%s}}`, o.kind, o.name, o.meta)
+			if api.put(k); o.name == "planned" {
+				planned = manifests.Object(k.Object)
+			}
+		}
+		if labelled {
+			api.put(object(t, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"kafka","name":"triad-revision","labels":{%q:%q}}}`, rollLabel, rollValue))
+		}
+		d := &deployment{Runtime: &Runtime{clients: map[string]*kube.Client{Kafka: c}, progress: func(string, string, string) {}}, plan: &Plan{Objects: map[string][]manifests.Object{Kafka: {planned}}}}
+		if err := d.sweep(t.Context(), Kafka); err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for path := range api.objects {
+			left = append(left, path[strings.LastIndex(path[:strings.LastIndex(path, "/")], "/")+1:])
+		}
+		slices.Sort(left)
+		if diff := cmp.Diff([]string{"kafkatopics/planned", "kafkausers/somebodys"}, left); diff != "" {
+			t.Errorf("beside a ConfigMap %v, left (-want +got):\n%s", labelled, diff)
+		}
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"triad/internal/fault"
 	"triad/internal/kube"
@@ -73,7 +75,7 @@ func (n *nodeFault) Gone(ctx context.Context) (bool, error) {
 }
 
 // kafkaAdmin asks the brokers, as the observer.
-func (e *env) kafkaAdmin(ctx context.Context, fn func(ctx context.Context, c *kadm.Client) error) error {
+func (e *env) kafkaAdmin(ctx context.Context, fn func(ctx context.Context, c *kgo.Client) error) error {
 	cl, err := kgo.NewClient(append(e.kafkaOpts("observer"), kgo.SeedBrokers(e.bootstrap()...))...)
 	if err != nil {
 		return err
@@ -81,17 +83,43 @@ func (e *env) kafkaAdmin(ctx context.Context, fn func(ctx context.Context, c *ka
 	defer cl.Close()
 	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return fn(ask, kadm.NewClient(cl))
+	return fn(ask, cl)
+}
+
+// activeController is the leader of the metadata quorum. Metadata does not tell: the controller that KRaft brokers name there is any broker that
+// is alive, which passes on what is meant for the real one.
+func activeController(ctx context.Context, cl *kgo.Client) (int32, error) {
+	const topic = "__cluster_metadata"
+	req, part, t := kmsg.NewPtrDescribeQuorumRequest(), kmsg.NewDescribeQuorumRequestTopicPartition(), kmsg.NewDescribeQuorumRequestTopic()
+	t.Topic, t.Partitions = topic, append(t.Partitions, part)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("quorum of the controllers: %w", err)
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return -1, errors.New("quorum of the controllers: the answer does not speak of it")
+	}
+	p := resp.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+		return -1, fmt.Errorf("quorum of the controllers: %w", err)
+	}
+	if p.LeaderID < 0 {
+		return -1, errors.New("quorum of the controllers: it has no leader now")
+	}
+	return p.LeaderID, nil
 }
 
 // broker resolves a target to a broker id.
 func (e *env) broker(ctx context.Context, target string) (id int32, err error) {
-	err = e.kafkaAdmin(ctx, func(ctx context.Context, c *kadm.Client) error {
+	err = e.kafkaAdmin(ctx, func(ctx context.Context, c *kgo.Client) (err error) {
 		topic, part := "service-topic", int32(0)
 		switch {
 		case target == "controller":
-			q, err := c.BrokerMetadata(ctx)
-			id = q.Controller
+			id, err = activeController(ctx, c)
 			return err
 		case strings.HasPrefix(target, "leader:"):
 			t, p, _ := strings.Cut(strings.TrimPrefix(target, "leader:"), "/")
@@ -105,7 +133,7 @@ func (e *env) broker(ctx context.Context, target string) (id int32, err error) {
 			id = int32(n)
 			return err
 		}
-		m, err := c.Metadata(ctx, topic)
+		m, err := kadm.NewClient(c).Metadata(ctx, topic)
 		if err != nil {
 			return err
 		}
@@ -122,8 +150,8 @@ func (e *env) broker(ctx context.Context, target string) (id int32, err error) {
 // inSync reports whether every partition of the run's topics has all its replicas in sync.
 func (e *env) inSync(ctx context.Context) (bool, error) {
 	ok := true
-	err := e.kafkaAdmin(ctx, func(ctx context.Context, c *kadm.Client) error {
-		m, err := c.Metadata(ctx)
+	err := e.kafkaAdmin(ctx, func(ctx context.Context, c *kgo.Client) error {
+		m, err := kadm.NewClient(c).Metadata(ctx)
 		if err != nil {
 			return err
 		}

@@ -160,10 +160,14 @@ func slack(s *scenario.Scenario) time.Duration {
 	return shardSlack + elastic.ReadTime(uint64(records)) - elastic.ReadTime(0)
 }
 
+// longest is what a run takes at most: what is made for it and has outlived its harness ends then.
+func longest(s *scenario.Scenario) time.Duration {
+	return s.Phases.LoadTime() + s.Phases.Drain.D() + slack(s)
+}
+
 // indexedJob is a Job of n pods that are there for this run only.
 func (e *env) indexedJob(cluster, name string, n int, template map[string]any) kube.Object {
-	p := e.session.Scenario.Phases
-	deadline := p.LoadTime() + p.Drain.D() + slack(e.session.Scenario)
+	deadline := longest(e.session.Scenario)
 	return kube.Object{Object: map[string]any{
 		"apiVersion": "batch/v1", "kind": "Job",
 		"metadata": map[string]any{"namespace": cluster, "name": name + "-" + e.runID(), "labels": map[string]any{

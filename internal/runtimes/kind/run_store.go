@@ -66,9 +66,11 @@ func (e *env) ThrottleStore(ctx context.Context, ratio float64, d time.Duration)
 		return nil, err
 	}
 	// Streamed bulk requests are not counted by the breaker: they are read whole while the fault is on.
-	f, err := e.storeSettings(ctx, "elasticsearch, bulk requests", "/_cluster/settings",
-		`{"transient":{"network.breaker.inflight_requests.limit":"`+throttleLimit+`","rest.incremental_bulk":false}}`,
-		`{"transient":{"network.breaker.inflight_requests.limit":null,"rest.incremental_bulk":null}}`, d)
+	f, err := e.storeSettings(ctx, "elasticsearch, bulk requests", d, setting{
+		"/_cluster/settings",
+		`{"transient":{"network.breaker.inflight_requests.limit":"` + throttleLimit + `","rest.incremental_bulk":false}}`,
+		`{"transient":{"network.breaker.inflight_requests.limit":null,"rest.incremental_bulk":null}}`,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -113,10 +115,19 @@ func (e *env) tripped(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// BlockStore sets the block that Elasticsearch sets itself when a disk is full.
+// What a server takes for a full disk. Everything is above one percent.
+const (
+	watermark      = `"cluster.routing.allocation.disk.watermark.`
+	watermarksLow  = watermark + `low":"1%",` + watermark + `high":"1%",` + watermark + `flood_stage":"1%"`
+	watermarksBack = watermark + `low":null,` + watermark + `high":null,` + watermark + `flood_stage":null`
+)
+
+// BlockStore sets the block that Elasticsearch sets itself when a disk is full. With a disk that is not, the server takes the block away at its next
+// look, within half a minute: the flood stage is set below what the disk holds, before the block comes and until it goes.
 func (e *env) BlockStore(ctx context.Context, d time.Duration) (fault.Active, error) {
-	f, err := e.storeSettings(ctx, "elasticsearch, every index", "/*-topic/_settings",
-		`{"index.blocks.read_only_allow_delete":true}`, `{"index.blocks.read_only_allow_delete":null}`, d)
+	f, err := e.storeSettings(ctx, "elasticsearch, every index", d,
+		setting{"/_cluster/settings", `{"transient":{` + watermarksLow + `}}`, `{"transient":{` + watermarksBack + `}}`},
+		setting{"/*-topic/_settings", `{"index.blocks.read_only_allow_delete":true}`, `{"index.blocks.read_only_allow_delete":null}`})
 	if err != nil {
 		return nil, err
 	}
@@ -124,35 +135,37 @@ func (e *env) BlockStore(ctx context.Context, d time.Duration) (fault.Active, er
 	return f, nil
 }
 
-// refusing proves a write block by a document that is refused, and its end by one that is taken and removed again.
+// refusing proves a write block by a document that is refused, and its end by one that is taken. What was taken is removed again: it is asked when
+// the fault is not on yet too, and once more when it is gone.
 func (e *env) refusing(f *apiFault) {
-	const probe = "/service-topic/_doc/triad-block-probe"
+	const doc = "/service-topic/_doc/triad-block-probe"
+	probe := func(ctx context.Context) (status int, err error) {
+		if status, _, err = e.ask(ctx, http.MethodPut, doc, `{"log":"probe of a write block"}`); err == nil && status < 300 {
+			_, _, err = e.ask(ctx, http.MethodDelete, doc, "")
+		}
+		return status, err
+	}
 	refused := uint64(0)
 	f.hits = func(ctx context.Context) (uint64, string, error) {
-		status, _, err := e.ask(ctx, http.MethodPut, probe, `{"log":"probe of a write block"}`)
+		status, err := probe(ctx)
 		if err == nil && (status == http.StatusForbidden || status == http.StatusTooManyRequests) {
 			refused++
 		}
 		return refused, fmt.Sprintf("a probe was answered %d", status), err
 	}
 	f.gone = func(ctx context.Context) (bool, error) {
-		status, _, err := e.ask(ctx, http.MethodPut, probe, `{"log":"probe of a write block"}`)
-		if err != nil || status >= 300 {
-			return false, err
-		}
-		_, _, err = e.ask(ctx, http.MethodDelete, probe, "")
-		return err == nil, err
+		status, err := probe(ctx)
+		return err == nil && status < 300, err
 	}
 }
 
 // FillDisk makes Elasticsearch believe that its disk is full: the flood stage is set below what the disk holds, and the server blocks
 // every index by itself at its next look, and lets go of them when the stage is back.
 func (e *env) FillDisk(ctx context.Context, d time.Duration) (fault.Active, error) {
-	const w = "cluster.routing.allocation.disk.watermark."
-	off := `{"transient":{"` + w + `low":null,"` + w + `high":null,"` + w + `flood_stage":null,"cluster.info.update.interval":null}}`
 	// The server looks every ten seconds at the least that it allows; the interval goes back last, with the rest.
-	f, err := e.storeSettings(ctx, "elasticsearch, its disk", "/_cluster/settings",
-		`{"transient":{"`+w+`low":"1%","`+w+`high":"1%","`+w+`flood_stage":"1%","cluster.info.update.interval":"10s"}}`, off, d)
+	f, err := e.storeSettings(ctx, "elasticsearch, its disk", d, setting{
+		"/_cluster/settings", `{"transient":{` + watermarksLow + `,"cluster.info.update.interval":"10s"}}`, `{"transient":{` + watermarksBack + `,"cluster.info.update.interval":null}}`,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +176,7 @@ func (e *env) FillDisk(ctx context.Context, d time.Duration) (fault.Active, erro
 // FailTask makes tasks of the sink fail as they fail in earnest: one index refuses writes until the worker says FAILED, and takes them
 // again at once. What brings the tasks back is the operator's business, not the fault's.
 func (e *env) FailTask(ctx context.Context) (fault.Active, error) {
-	f, err := e.storeSettings(ctx, "tasks of the sink", "/service-topic/_settings", `{"index.blocks.write":true}`, `{"index.blocks.write":null}`, taskFailTime)
+	f, err := e.storeSettings(ctx, "tasks of the sink", taskFailTime, setting{"/service-topic/_settings", `{"index.blocks.write":true}`, `{"index.blocks.write":null}`})
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +243,7 @@ func (e *env) sinkStatus(ctx context.Context) (sinkStatus, error) {
 // set it back.
 func (e *env) PauseConnect(ctx context.Context, d time.Duration) (fault.Active, error) {
 	const patch = `kubectl --kubeconfig /etc/kubernetes/admin.conf -n ` + Monitoring + ` patch kafkaconnector logs-to-elasticsearch --type merge -p '{"spec":{"state":"%s"}}' >/dev/null`
-	f, err := e.armAPI(ctx, Monitoring, "the sink's connector", fmt.Sprintf(patch, "running")+" || exit 1", d)
+	f, err := e.armAPI(ctx, Monitoring, "the sink's connector", fmt.Sprintf(patch, "paused"), fmt.Sprintf(patch, "running")+" || exit 1", d)
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +254,6 @@ func (e *env) PauseConnect(ctx context.Context, d time.Duration) (fault.Active, 
 	f.gone = func(ctx context.Context) (bool, error) {
 		st, err := e.sinkStatus(ctx)
 		return err == nil && st.paused == 0 && st.running > 0, err
-	}
-	err = f.change(ctx, func(ctx context.Context) error {
-		_, err := e.sh(ctx, f.node, fmt.Sprintf(patch, "paused"))
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
 	return f, nil
 }

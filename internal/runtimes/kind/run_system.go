@@ -288,7 +288,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	}
 	if rt.opts.Caps != nil {
 		// After everything was found: what is capped is slow to answer.
-		if e.compared, err = rt.compare(ctx); err != nil {
+		if e.compared, err = rt.compare(ctx, longest(session.Scenario)); err != nil {
 			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)), e.endShards(context.WithoutCancel(ctx)))
 		}
 	}

@@ -91,16 +91,18 @@ func (d *deployment) record(ctx context.Context, c *kube.Client, name string) (m
 	return out, nil
 }
 
-// finishJobs waits for Jobs, does the work of those that the image cannot run, and notes them as done.
+// finishJobs waits for Jobs, does the work of those that the image cannot run, and notes them as done, beside those that were done before.
 func (d *deployment) finishJobs(ctx context.Context, c *kube.Client, name string, jobs, first []kube.Object) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	done := map[string]string{}
+	done, err := d.record(ctx, c, name)
+	if err != nil {
+		return err
+	}
 	for i := range jobs {
 		j := &jobs[i]
 		started := time.Now()
-		var err error
 		if j.GetAnnotations()[needsAnnotation] == "curl" && d.plan.noCurl {
 			err = d.sendTemplates(ctx, c, name, first)
 		} else {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // runLock is the file in the state folder that a run holds.
@@ -72,6 +74,20 @@ func (r *Runtime) writeState(cluster string, st clusterState) error {
 		return fmt.Errorf("state of %s: %w", cluster, err)
 	}
 	return writeFileAtomic(r.statePath(cluster), append(b, '\n'), 0o600)
+}
+
+// deployedImages is the file with the image set of the last deployment.
+func deployedImages(stateDir string) string {
+	return filepath.Join(stateDir, "images", "deployed.yaml")
+}
+
+// keepImages notes the image set of a deployment, for who has to deploy the same again.
+func (r *Runtime) keepImages() error {
+	b, err := yaml.Marshal(r.opts.Images)
+	if err != nil {
+		return fmt.Errorf("image set: %w", err)
+	}
+	return writeFileAtomic(deployedImages(r.opts.StateDir), b, 0o644)
 }
 
 func writeFileAtomic(path string, b []byte, mode fs.FileMode) error {

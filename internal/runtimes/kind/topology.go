@@ -29,9 +29,6 @@ const (
 	oneComponent = "one-cluster"
 )
 
-// maxComparison bounds how long caps and the rest of the other topology last when nobody ends them.
-const maxComparison = 30 * time.Minute
-
 // Caps are limits on all nodes of a topology together.
 type Caps struct {
 	CPUs   float64
@@ -79,8 +76,9 @@ type comparison struct {
 	lift     func(context.Context) error
 }
 
-// compare lets the other topology rest and puts the caps on. What cannot be capped is said, and judged as no comparison.
-func (r *Runtime) compare(ctx context.Context) (*comparison, error) {
+// compare lets the other topology rest and puts the caps on, both for longest when nobody ends them. What cannot be capped is said, and judged as no
+// comparison.
+func (r *Runtime) compare(ctx context.Context, longest time.Duration) (*comparison, error) {
 	c := &comparison{topology: r.opts.Topology, state: evidence.TopologyCapped, lift: func(context.Context) error { return nil }}
 	others := []string{oneCluster}
 	if c.topology == TopologyOne {
@@ -96,14 +94,14 @@ func (r *Runtime) compare(ctx context.Context) (*comparison, error) {
 		if !slices.ContainsFunc(nodes, func(n Node) bool { return n.State == "running" && n.Owned && n.Elsewhere == "" }) {
 			continue
 		}
-		f, err := plain.FreezeCluster(ctx, o, maxComparison)
+		f, err := plain.FreezeCluster(ctx, o, longest)
 		if err != nil {
 			return c, err
 		}
 		c.frozen = append(c.frozen, f)
 	}
 	var err error
-	if c.caps, c.lift, err = r.capNodes(ctx); err != nil {
+	if c.caps, c.lift, err = r.capNodes(ctx, longest); err != nil {
 		c.state, c.why = evidence.TopologyUncapped, err.Error()
 	}
 	return c, nil
@@ -131,8 +129,9 @@ for n in "$@"; do "$engine" update --cpu-quota -1 --memory "$memory" --memory-sw
 
 func (r *Runtime) capsLease() string { return filepath.Join(r.opts.StateDir, "caps.lease") }
 
-// capNodes caps every node of the topology, reads the caps back, and returns what lifts them. They end by themselves when the harness dies.
-func (r *Runtime) capNodes(ctx context.Context) (seen map[string]string, lift func(context.Context) error, err error) {
+// capNodes caps every node of the topology, reads the caps back, and returns what lifts them. They end by themselves when the harness dies, and at
+// longest after the given time.
+func (r *Runtime) capNodes(ctx context.Context, longest time.Duration) (seen map[string]string, lift func(context.Context) error, err error) {
 	nothing := func(context.Context) error { return nil }
 	want := map[string]Caps{}
 	for _, h := range r.hosts() {
@@ -152,7 +151,7 @@ func (r *Runtime) capNodes(ctx context.Context) (seen map[string]string, lift fu
 		return nil, nothing, fmt.Errorf("a cap of %d MiB caps nothing: the engine has %d MiB", r.opts.Caps.Memory>>20, r.info.MemoryBytes>>20)
 	}
 	capped := slices.Sorted(maps.Keys(want))
-	stop, err := r.guardCaps(capped)
+	stop, err := r.guardCaps(capped, longest)
 	if err != nil {
 		return nil, nothing, err
 	}
@@ -239,8 +238,8 @@ func (r *Runtime) healCaps(ctx context.Context, nodes []Node) ([]Healed, error) 
 }
 
 // guardCaps starts the watchdog that lifts the caps when the harness has died, and renews its lease.
-func (r *Runtime) guardCaps(nodes []string) (stop func(), err error) {
-	return r.lease(r.capsLease(), maxComparison, liftScript, append([]string{strconv.FormatInt(r.info.MemoryBytes, 10)}, nodes...))
+func (r *Runtime) guardCaps(nodes []string, longest time.Duration) (stop func(), err error) {
+	return r.lease(r.capsLease(), longest, liftScript, append([]string{strconv.FormatInt(r.info.MemoryBytes, 10)}, nodes...))
 }
 
 // EndComparison removes the cluster that holds the parts of all three: nothing else uses it, and beside the others it takes half of a processor.
