@@ -208,6 +208,10 @@ func (h *history) tell(word string, args []string, rest string) error {
 		d, err := time.ParseDuration(args[0])
 		st.intent = d
 		return err
+	case "window":
+		d, err := time.ParseDuration(args[0])
+		st.header.HistWindow = d
+		return err
 	case "unsealed":
 		st.unsealed = true
 	case "interrupted":
