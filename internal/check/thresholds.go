@@ -130,7 +130,48 @@ func number(v float64, unit string) string {
 	return strconv.FormatFloat(v, 'g', 10, 64)
 }
 
+// measure is the figure of a threshold; there is none where a point that it rests on was not read whole.
 func (j *judge) measure(t scenario.Threshold) measure {
+	m := j.figure(t)
+	for _, p := range j.restsOn(t) {
+		if why := j.incomplete(p); why != "" && m.ok {
+			timing, faults := m.timing, m.faults
+			m = none("%s", why)
+			m.timing, m.faults = timing, faults
+		}
+	}
+	return m
+}
+
+// restsOn are the points at which the records of a figure are seen. What a point did not see has no latency there, does not count in its rate,
+// and looks like a backlog in front of it. What is lost is counted by itself, because what was not seen is then an interval.
+func (j *judge) restsOn(t scenario.Threshold) []string {
+	points := []string{evidence.PointKafka}
+	switch t.Metric.Name {
+	case "kafka_latency", "misordered", "noticed", "first_good", "drained", "in_band":
+	case "throughput":
+		if p := t.Labels["point"]; p != "" {
+			points = []string{p}
+		}
+	case "duplicates":
+		if p := t.Labels["point"]; p != "" {
+			points = []string{p}
+		} else {
+			points = append(points, evidence.PointSearch)
+		}
+	case "backlog", "backlog_growth":
+		if hop := t.Labels["hop"]; hop == "" || hop == "sink" || hop == "search" {
+			points = append(points, evidence.PointSearch)
+		}
+	default:
+		return nil
+	}
+	return slices.DeleteFunc(points, func(p string) bool {
+		return p != evidence.PointKafka && (p != evidence.PointSearch || !j.hasStore())
+	})
+}
+
+func (j *judge) figure(t scenario.Threshold) measure {
 	switch t.Metric.Name {
 	case "e2e_latency", "kafka_latency", "query_latency":
 		m := j.distribution(t)
@@ -208,12 +249,6 @@ func labelWords(t scenario.Threshold) string {
 	return s.String()
 }
 
-// seenAt are the points at which the records of a count are seen: without them there is no figure.
-var seenAt = map[string][]string{
-	"duplicates": {evidence.PointKafka, evidence.PointSearch},
-	"misordered": {evidence.PointKafka},
-}
-
 // count is a number of records. What an incomplete observer did not see may still be there.
 func (j *judge) count(t scenario.Threshold) measure {
 	var n, hidden uint64
@@ -269,14 +304,6 @@ func (j *judge) count(t scenario.Threshold) measure {
 	}
 	if !some {
 		return none("nothing was sent%s", labelWords(t))
-	}
-	for _, p := range seenAt[t.Metric.Name] {
-		if x := t.Labels["point"]; x != "" && x != p || p == evidence.PointSearch && !j.hasStore() {
-			continue
-		}
-		if why := j.incomplete(p); why != "" {
-			return none("%s", why)
-		}
 	}
 	m := measure{lo: float64(n), hi: float64(n + hidden), ok: true, files: ledgerFiles}
 	if t.Metric.Name == "unknown" || t.Metric.Name == "dropped" {
