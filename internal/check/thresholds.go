@@ -357,18 +357,48 @@ func aggregate(xs []float64, agg string, p float64) float64 {
 	return xs[len(xs)-1]
 }
 
-// backlogs is what was acknowledged and not yet at the next observation point.
+// backlogOf are the lines of backlog that a hop is in front of: without one, all of the way. Some may be nil: not counted.
+func (j *judge) backlogOf(hop string) []*line {
+	first, second := j.rec.backlog[segLedgerKafka], j.rec.backlog[segKafkaSearch]
+	switch {
+	case hop == "sink" || hop == "search":
+		return []*line{second}
+	case hop == "" && j.hasStore():
+		return []*line{first, second}
+	}
+	return []*line{first}
+}
+
+// added is the sum of backlogs bin by bin; nil when one of them was not counted. What waited at the end of a line waits on.
+func added(lines []*line) *line {
+	n := 0
+	for _, l := range lines {
+		if l == nil {
+			return nil
+		}
+		n = max(n, len(l.bins))
+	}
+	out := &line{step: lines[0].step, bins: make([]float64, n)}
+	for _, l := range lines {
+		last := 0.0
+		for i := range out.bins {
+			if i < len(l.bins) {
+				last = l.bins[i]
+			}
+			out.bins[i] += last
+		}
+	}
+	return out
+}
+
+// backlogs is what was acknowledged and not yet at the next observation point; without a hop, not yet at the last.
 func (j *judge) backlogs(t scenario.Threshold) measure {
-	segment := segLedgerKafka
-	switch t.Labels["hop"] {
-	case "sink", "search":
-		segment = segKafkaSearch
-	case "generate":
+	if t.Labels["hop"] == "generate" {
 		return none("a generator has no backlog: see target_block")
 	}
-	l := j.rec.backlog[segment]
+	l := added(j.backlogOf(t.Labels["hop"]))
 	if l == nil {
-		return none("the backlog of segment %s was not counted", segment)
+		return none("the backlog was not counted%s", labelWords(t))
 	}
 	var vals []float64
 	for _, w := range append(slices.Clone(j.lat.phases), scenario.Window{Name: scenario.Drain, From: j.s.Phases.LoadTime(), To: time.Duration(len(l.bins)) * l.step}) {
@@ -390,15 +420,10 @@ func (j *judge) backlogs(t scenario.Threshold) measure {
 // backlogGrowth is the share of what was acknowledged in a window by which the backlog grew in it. Flushes and batches make
 // a saw of the backlog, so it is the slope of its means over whole seconds, with the interval in which it lies.
 func (j *judge) backlogGrowth(t scenario.Threshold) measure {
-	lines := []*line{j.rec.backlog[segLedgerKafka]}
-	switch hop := t.Labels["hop"]; {
-	case hop == "generate":
+	if t.Labels["hop"] == "generate" {
 		return none("a generator has no backlog: see target_block")
-	case hop == "sink" || hop == "search":
-		lines = []*line{j.rec.backlog[segKafkaSearch]}
-	case hop == "" && j.hasStore():
-		lines = append(lines, j.rec.backlog[segKafkaSearch])
 	}
+	lines := j.backlogOf(t.Labels["hop"])
 	ledger := j.ser.pulse("ledger", nil)
 	var xs, ys []float64
 	var span time.Duration
