@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"triad/internal/evidence"
@@ -167,6 +169,27 @@ func (s *series) answered(at time.Duration, process string, up bool) {
 		delete(s.silent, process)
 		s.away[process] = append(s.away[process], Span{from, at})
 	}
+}
+
+// searchFailed reports whether a probe search that began in [from, to) failed: those from the first that did to the first that did not again.
+func (s *series) searchFailed(from, to time.Duration) bool {
+	for process, spans := range s.away {
+		if !strings.HasSuffix(process, "/elasticsearch/search") {
+			continue
+		}
+		for _, x := range spans {
+			lo, hi := max(from, x.From), min(to, x.To)
+			if x.From >= from && x.From < to {
+				return true
+			}
+			for _, qs := range s.query {
+				if slices.ContainsFunc(qs, func(q reading) bool { return q.at >= lo && q.at < hi }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // own takes the series that Triad itself writes.

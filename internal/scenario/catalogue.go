@@ -137,7 +137,7 @@ var Metrics = []Metric{
 	{"in_band", "s", single, nil, "heal to the before-band"},
 	{"survival_horizon", "s", single, []string{"hop"}, "time until the hop's buffer loses the first record at the measured rate"},
 	{"metrics_gap", "s", []string{"max", "count"}, []string{"cluster"}, "holes in the synthetic counter of a cluster"},
-	{"query_latency", "s", distribution, []string{"phase"}, "time of a search in Elasticsearch"},
+	{"query_latency", "s", distribution, []string{"phase"}, "time of a search in Elasticsearch; one that failed counts as longer than the 5 s that are waited for"},
 }
 
 // FindMetric returns the row of a metric.
