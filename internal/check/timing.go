@@ -99,7 +99,7 @@ func (j *judge) lagKnown() bool {
 }
 
 // busySeconds counts the saturated seconds of a phase among those with a reading. Readings that did not change are not
-// repeated in the evidence, so each holds until the next.
+// repeated in the evidence, so each holds until the next; but not while the harness was dead, nor beyond the end of all readings.
 func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
 	if len(j.ser.stall) == 0 && len(j.ser.cpu) == 0 {
 		return 0, 0
@@ -121,7 +121,10 @@ func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
 	for _, rs := range j.ser.cpu {
 		parts = append(parts, hold(rs))
 	}
-	for s := w.From; s < w.To; s += time.Second {
+	for s := w.From; s < w.To && s < j.ser.end; s += time.Second {
+		if _, dead := j.unseen(s, s+time.Second); dead {
+			continue
+		}
 		st, known := stall(s + time.Second)
 		cores := 0.0
 		for _, p := range parts {
