@@ -115,11 +115,7 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 			if l == nil || len(sources) == 0 {
 				return nil
 			}
-			var out []float64
-			for s := from; s+step <= to; s += step {
-				out = append(out, l.sum(s, s+step)/step.Seconds())
-			}
-			return out
+			return l.rates(from, to, step)
 		}
 	}
 	control := func(s string) bool { return s == "control" }

@@ -279,11 +279,16 @@ func (rec *recovery) noticed(j *judge, x *faultRecovery, before scenario.Window,
 		if math.IsNaN(band.Lo) || band.Lo <= 0 {
 			continue // the rate falls to nothing by itself
 		}
-		for t := from; t+time.Second <= to; t += l.step {
-			if l.sum(t, t+time.Second) < band.Lo/2 {
+		second := l.whole(time.Second)
+		start := from
+		if second > time.Second {
+			start = l.whole(from) // bins are longer than a second: what is not on their borders is no whole one
+		}
+		for t := start; t+second <= to; t += l.step {
+			if l.sum(t, t+second)/second.Seconds() < band.Lo/2 {
 				// The last bin with records in this second is where the flow stopped.
 				at := t
-				for k := t; k < t+time.Second; k += l.step {
+				for k := t; k < t+second; k += l.step {
 					if l.sum(k, k+l.step) > 0 {
 						at = k + l.step
 					} else if k > t {
@@ -362,7 +367,7 @@ func (rec *recovery) drained(j *judge, x *faultRecovery, before scenario.Window)
 // their before-bands. The rate is judged against what was acknowledged in the same time, so that a changing load is not
 // a sickness, and over the whole of stay, because flush intervals and batches make single seconds uneven.
 func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, ledger, arrivals *line) {
-	relief := x.relief
+	relief, stay := x.relief, arrivals.whole(stay)
 	ratio := func(s time.Duration) (float64, bool) {
 		in := ledger.sum(s, s+stay)
 		return arrivals.sum(s, s+stay) / max(in, 1), in > 0
@@ -379,7 +384,7 @@ func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, 
 	}
 	if per := arrivals.perSecond(start, end); len(per) > 0 {
 		x.res.PeakRate = new(slices.Max(per))
-		x.res.LiveRate = new(ledger.sum(start, end) / float64(len(per)))
+		x.res.LiveRate = new(ledger.sum(start, end) / (end - start).Seconds())
 	}
 	var ratios []float64
 	for s := before.From; s+stay <= before.To; s += time.Second {

@@ -40,17 +40,26 @@ func (l *line) sum(from, to time.Duration) float64 {
 	return n
 }
 
-// perSecond returns the records in every whole second of [from, to).
-func (l *line) perSecond(from, to time.Duration) []float64 {
+// whole is the shortest length of at least d that is a whole number of bins: a window of another length leaves out what lies in bins on its border.
+func (l *line) whole(d time.Duration) time.Duration {
+	return (d + l.step - 1) / l.step * l.step
+}
+
+// rates returns the records a second in every window of about d inside [from, to), from the first border of a bin on.
+func (l *line) rates(from, to, d time.Duration) []float64 {
 	var out []float64
 	if l == nil {
 		return nil
 	}
-	for s := from; s+time.Second <= to; s += time.Second {
-		out = append(out, l.sum(s, s+time.Second))
+	d = l.whole(d)
+	for s := l.whole(max(from, 0)); s+d <= to; s += d {
+		out = append(out, l.sum(s, s+d)/d.Seconds())
 	}
 	return out
 }
+
+// perSecond returns the records of every whole second of [from, to), or of each bin where bins are longer, a second.
+func (l *line) perSecond(from, to time.Duration) []float64 { return l.rates(from, to, time.Second) }
 
 func (l *line) total() float64 {
 	var n float64
