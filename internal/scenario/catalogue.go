@@ -129,7 +129,7 @@ var Metrics = []Metric{
 	{"duplicates", "records", single, []string{"source", "topic", "point"}, "seen again at the same point"},
 	{"misordered", "records", single, []string{"source", "topic"}, "behind a later record of their stream and partition"},
 	{"throughput", "/s", []string{"min", "mean", "max", "p"}, []string{"source", "phase", "point"}, "records a second at an observation point"},
-	{"backlog", "records", []string{"max", "mean", "value"}, []string{"hop", "phase"}, "acknowledged and not yet at the next observation point"},
+	{"backlog", "records", []string{"max", "mean", "value"}, []string{"hop", "phase"}, "acknowledged and not yet at the next observation point; without hop, not yet at the last"},
 	{"backlog_growth", "ratio", single, []string{"hop", "phase"}, "share of the records of a window by which the backlog grows in it: an interval, the 95 % confidence interval of its slope"},
 	{"noticed", "s", single, nil, "injection to the first effect seen"},
 	{"first_good", "s", single, nil, "heal to the first good record"},
