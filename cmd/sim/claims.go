@@ -116,7 +116,7 @@ func (a *app) judgedRuns(ctx context.Context, reports string) (runs []claims.Run
 				leaveOut(h.ID, err)
 				return nil
 			}
-			runs = append(runs, claims.Run{Result: res, Claims: r.Scenario.Claims, Created: h.Created})
+			runs = append(runs, claims.Run{Result: res, Claims: r.Scenario.Claims, Requires: r.Scenario.Requires, Created: h.Created})
 			return nil
 		})
 	}

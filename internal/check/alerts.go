@@ -49,9 +49,13 @@ type alertHistory struct {
 
 func (j *judge) alertHistory() alertHistory {
 	h := alertHistory{rules: map[string]string{}}
-	open := map[string]int{} // index of the episode under way
+	open := map[string]int{}       // index of the episode under way
+	evaluated := map[string]bool{} // rules of each group, and whether they ever were
 	for _, e := range j.r.Events {
 		h.end = max(h.end, e.At)
+		if k := e.Attrs["group"] + "/" + e.Attrs["type"] + "/" + e.Name; e.Kind == evidence.EventRule && e.State != "gone" {
+			evaluated[k] = evaluated[k] || e.State != "unknown"
+		}
 		switch {
 		case e.Kind == evidence.EventObserver && e.Name == evidence.PointAlerts:
 			switch e.State {
@@ -80,6 +84,12 @@ func (j *judge) alertHistory() alertHistory {
 			h.rules[e.Name] = cmp.Or(h.rules[e.Name], fmt.Sprintf("%s at %.0f s: %s", e.State, e.At.Seconds(), e.Detail))
 		case e.Kind == evidence.EventAlert:
 			h.alert(e, open)
+		}
+	}
+	// What is unknown from the beginning to the end has stayed silent because nobody asked it; an alert may rest on what it records.
+	for _, k := range sortedKeys(evaluated) {
+		if name := k[strings.LastIndex(k, "/")+1:]; !evaluated[k] {
+			h.rules[name] = cmp.Or(h.rules[name], "it was never evaluated")
 		}
 	}
 	return h

@@ -243,7 +243,8 @@ func (at *attribution) aggregatorFacts(c *counters, emit, done increase, direct 
 			bySource[g.source] = append(bySource[g.source], g)
 		}
 	}
-	for src, gs := range bySource {
+	for _, src := range slices.Sorted(maps.Keys(bySource)) {
+		gs := bySource[src]
 		e := c.increase("fluentd_output_status_emit_records", evidence.Labels{"plugin_id": "out_" + strings.ReplaceAll(src, "-", "_")})
 		if !e.known {
 			continue

@@ -216,6 +216,9 @@ func capacityCheck(j *judge) *judged {
 	case wide > float64(s.Precision)*(1+1e-9):
 		return c.set(Inconclusive, "between %s, which passed, and %s, which failed (%s): %.0f %% apart, more than the %v asked for, after %d tries", per(b.passed), per(b.failed),
 			tryWhy(x.Tries, b.failed, Fail), 100*wide, s.Precision, len(x.Tries))
+	case b.passed < float64(s.AtLeast):
+		return c.set(Inconclusive, "%s passed and %s failed (%s): the %s that must pass lie in between and were not tried", per(b.passed), per(b.failed),
+			tryWhy(x.Tries, b.failed, Fail), per(float64(s.AtLeast)))
 	case b.byRate[b.passed].pass < passTwice:
 		return c.set(Inconclusive, "%s passed once only, and %s failed: %s", per(b.passed), per(b.failed), tryWhy(x.Tries, b.failed, Fail))
 	}

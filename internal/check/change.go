@@ -340,7 +340,7 @@ func countFindings(base, head []*Result) []Finding {
 		{"lost", "loss", func(c Counts) uint64 { return c.Lost }},
 		{"corrupt", "corruption", func(c Counts) uint64 { return c.Corrupt }},
 		{"foreign", "isolation", func(c Counts) uint64 { return c.Foreign }},
-		{"phantom", "corruption", func(c Counts) uint64 { return c.Phantom }},
+		{"phantom", "phantom", func(c Counts) uint64 { return c.Phantom }},
 		{"dead-lettered", "loss", func(c Counts) uint64 { return c.DeadLettered }},
 		{"visible duplicates", "duplicates", func(c Counts) uint64 { return c.VisibleDup }},
 		{"broker duplicates", "duplicates", func(c Counts) uint64 { return c.BrokerDup }},

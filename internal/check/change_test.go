@@ -148,6 +148,26 @@ func TestWeighSaysNewLosses(t *testing.T) {
 	}
 }
 
+// A phantom in one run of six may be chance, unless the check that is about it failed.
+func TestWeighAsksTheCheckOfPhantoms(t *testing.T) {
+	rng := rand.New(rand.NewPCG(17, 0))
+	base, head := spread(rng, 6, 1), spread(rng, 6, 1)
+	head[2].Totals.Phantom = 1
+	for failed, want := range map[string]string{"phantom": Worse, "corruption": NotClear} {
+		head[2].Checks = append(head[2].Checks[:2:2], Check{Name: failed, Verdict: Fail, Always: true})
+		_, s := weigh(t, base, head)
+		got := ""
+		for _, f := range s.Findings {
+			if f.What == "records phantom" {
+				got = f.Verdict
+			}
+		}
+		if got != want {
+			t.Errorf("a phantom where there was none, and %s failed: %q, want %q", failed, got, want)
+		}
+	}
+}
+
 func TestWeighSaysVerdicts(t *testing.T) {
 	rng := rand.New(rand.NewPCG(15, 0))
 	base, head := spread(rng, 6, 1), spread(rng, 6, 1)

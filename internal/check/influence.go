@@ -80,6 +80,8 @@ type figures struct {
 	higherIsWorse bool
 	floor         float64
 	get           func(from, to time.Duration) []float64
+	failed        func(from, to time.Duration) bool // what is timed failed in that time; nil: what fails has no figure
+	point         string                            // at which records have to be seen for it; empty: none that can be missed
 }
 
 // born reports whether a source's records begin in a cluster.
@@ -114,11 +116,7 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 			if l == nil || len(sources) == 0 {
 				return nil
 			}
-			var out []float64
-			for s := from; s+step <= to; s += step {
-				out = append(out, l.sum(s, s+step)/step.Seconds())
-			}
-			return out
+			return l.rates(from, to, step)
 		}
 	}
 	control := func(s string) bool { return s == "control" }
@@ -134,19 +132,19 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 				}
 			}
 			return v
-		}})
+		}, j.ser.searchFailed, ""})
 		if suffering != scenario.Kafka {
-			out = append(out, figures{"latency of the control stream to the store", true, minLatency, latency("e2e_latency", control)},
-				figures{"throughput of the control stream in the store", false, 0, rate(evidence.PointSearch, control)})
+			out = append(out, figures{"latency of the control stream to the store", true, minLatency, latency("e2e_latency", control), nil, ""},
+				figures{"throughput of the control stream in the store", false, 0, rate(evidence.PointSearch, control), nil, ""})
 		}
 	case scenario.Kafka:
-		out = append(out, figures{"latency of the control stream to Kafka", true, minLatency, latency("kafka_latency", control)},
-			figures{"throughput of the control stream in Kafka", false, 0, rate(evidence.PointKafka, control)})
+		out = append(out, figures{"latency of the control stream to Kafka", true, minLatency, latency("kafka_latency", control), nil, evidence.PointKafka},
+			figures{"throughput of the control stream in Kafka", false, 0, rate(evidence.PointKafka, control), nil, evidence.PointKafka})
 	case scenario.Datacenter:
-		out = append(out, figures{"time that a write of a service takes", true, minLatency, latency("target_block", dc)},
-			figures{"records that services write", false, 0, rate("ledger", dc)})
+		out = append(out, figures{"time that a write of a service takes", true, minLatency, latency("target_block", dc), nil, ""},
+			figures{"records that services write", false, 0, rate("ledger", dc), nil, ""})
 		if suffering != scenario.Kafka {
-			out = append(out, figures{"latency of datacenter records to Kafka", true, minLatency, latency("kafka_latency", dc)})
+			out = append(out, figures{"latency of datacenter records to Kafka", true, minLatency, latency("kafka_latency", dc), nil, evidence.PointKafka})
 		}
 	}
 	return out
@@ -198,12 +196,36 @@ func newInfluence(j *judge) []Influence {
 					continue // not measured in this run
 				}
 				row := compare(x.name, b, d, x.higherIsWorse, tolerance, x.floor)
+				if x.failed != nil {
+					row.unlessFailed(x.failed(before.From, before.To), x.failed(from, to))
+				}
+				if x.point != "" {
+					row.unlessUnread(j.incomplete(x.point))
+				}
 				row.Fault, row.Victim = f, v
 				out = append(out, row)
 			}
 		}
 	}
 	return out
+}
+
+// unlessFailed takes back what figures of searches say that failed: how long they would have taken is not known. Behind a time before in which
+// some failed nothing is known to be worse or not; one that fails later is not as fast as before, however fast it failed.
+func (x *Influence) unlessFailed(before, during bool) {
+	switch {
+	case before && (x.Verdict == Pass || x.Verdict == Fail):
+		x.Verdict, x.Detail = Inconclusive, x.Detail+"; searches failed in the time before"
+	case during && x.Verdict == Pass:
+		x.Verdict, x.Detail = Inconclusive, x.Detail+"; searches failed while the fault acted"
+	}
+}
+
+// unlessUnread takes back what figures of a point say that was not read whole: a rate that falls there is the observer's.
+func (x *Influence) unlessUnread(why string) {
+	if why != "" && (x.Verdict == Pass || x.Verdict == Fail) {
+		x.Verdict, x.Detail = Inconclusive, x.Detail+"; "+why
+	}
 }
 
 // worst joins the rows of the matrix that a check rests on into its verdict.

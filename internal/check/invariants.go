@@ -267,12 +267,13 @@ func duplicatesCheck(j *judge) *judged {
 		return c.set(Inconclusive, "nothing arrived")
 	case once && kafka > 0:
 		return c.set(Fail, "%s; the segment %s promises to deliver once", text, segLedgerKafka)
+	case (once || onceStore) && j.incomplete(evidence.PointKafka) != "":
+		return c.set(Inconclusive, "%s: %s", text, j.incomplete(evidence.PointKafka)) // nor is it known what of the store's was made in front of it
 	case onceStore && own > 0:
 		return c.set(Fail, "%s; the segment %s promises to deliver once", text, segKafkaSearch)
+	case onceStore && j.unread() != "":
+		return c.set(Inconclusive, "%s: %s", text, j.unread())
 	case once || onceStore:
-		if why := j.incomplete(evidence.PointKafka); why != "" {
-			return c.set(Inconclusive, "%s", why)
-		}
 		return c.set(Pass, "%s", text)
 	}
 	return c.set(Pass, "%s; at-least-once allows it", text)
@@ -331,6 +332,8 @@ func orderCheck(j *judge) *judged {
 	switch {
 	case j.total.SeenKafka == 0:
 		return c.set(Inconclusive, "nothing arrived")
+	case j.total.Misordered == 0 && j.incomplete(evidence.PointKafka) != "":
+		return c.set(Inconclusive, "%s", j.incomplete(evidence.PointKafka))
 	case j.total.Misordered == 0:
 		return c.set(Pass, "every stream arrived in order within its partition")
 	case slices.ContainsFunc(j.s.Guarantees, func(g scenario.Guarantee) bool { return g.Order == "best-effort" }):

@@ -141,7 +141,10 @@ func (j *judge) stoodStill(cluster string, at time.Duration, seconds float64) bo
 }
 
 func (j *judge) everFrozen(cluster string) bool {
-	return slices.ContainsFunc(j.faults, func(f *faultState) bool { return f.Kind == "cluster-freeze" && f.Cluster == cluster })
+	return slices.ContainsFunc(j.faults, func(f *faultState) bool {
+		_, _, acted := f.active()
+		return acted && f.Kind == "cluster-freeze" && f.Cluster == cluster
+	})
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

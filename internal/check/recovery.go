@@ -44,6 +44,7 @@ type faultRecovery struct {
 	relief   time.Duration
 	acted    bool // it was injected and there was something to see it by
 	relieved bool
+	untold   string      // why a time that was not seen could not have been; empty when it could
 	next     *faultState // the next to strike behind relief; nil: none
 	nextAt   time.Duration
 }
@@ -58,6 +59,17 @@ func (x *faultRecovery) took() (time.Duration, bool) {
 		slowest = max(slowest, *v)
 	}
 	return time.Duration(slowest), true
+}
+
+// latest is the slowest of the times that were seen.
+func (x *faultRecovery) latest() time.Duration {
+	slowest := int64(0)
+	for _, v := range []*int64{x.res.FirstGood, x.res.Drained, x.res.InBand} {
+		if v != nil {
+			slowest = max(slowest, *v)
+		}
+	}
+	return time.Duration(slowest)
 }
 
 // least is a time that recovery took for certain: where another fault struck before it was over, only what lies before that
@@ -267,11 +279,16 @@ func (rec *recovery) noticed(j *judge, x *faultRecovery, before scenario.Window,
 		if math.IsNaN(band.Lo) || band.Lo <= 0 {
 			continue // the rate falls to nothing by itself
 		}
-		for t := from; t+time.Second <= to; t += l.step {
-			if l.sum(t, t+time.Second) < band.Lo/2 {
+		second := l.whole(time.Second)
+		start := from
+		if second > time.Second {
+			start = l.whole(from) // bins are longer than a second: what is not on their borders is no whole one
+		}
+		for t := start; t+second <= to; t += l.step {
+			if l.sum(t, t+second)/second.Seconds() < band.Lo/2 {
 				// The last bin with records in this second is where the flow stopped.
 				at := t
-				for k := t; k < t+time.Second; k += l.step {
+				for k := t; k < t+second; k += l.step {
 					if l.sum(k, k+l.step) > 0 {
 						at = k + l.step
 					} else if k > t {
@@ -317,6 +334,7 @@ func (rec *recovery) drained(j *judge, x *faultRecovery, before scenario.Window)
 	}
 	vals := b.slice(before.From, before.To)
 	if len(vals) == 0 {
+		x.untold = "the phase before has no backlog to compare with"
 		return
 	}
 	limit := 1.25*stats.BandOf(vals).Hi + float64(lost) // flushes at other moments make the peaks a quarter higher
@@ -349,7 +367,7 @@ func (rec *recovery) drained(j *judge, x *faultRecovery, before scenario.Window)
 // their before-bands. The rate is judged against what was acknowledged in the same time, so that a changing load is not
 // a sickness, and over the whole of stay, because flush intervals and batches make single seconds uneven.
 func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, ledger, arrivals *line) {
-	relief := x.relief
+	relief, stay := x.relief, arrivals.whole(stay)
 	ratio := func(s time.Duration) (float64, bool) {
 		in := ledger.sum(s, s+stay)
 		return arrivals.sum(s, s+stay) / max(in, 1), in > 0
@@ -366,7 +384,7 @@ func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, 
 	}
 	if per := arrivals.perSecond(start, end); len(per) > 0 {
 		x.res.PeakRate = new(slices.Max(per))
-		x.res.LiveRate = new(ledger.sum(start, end) / float64(len(per)))
+		x.res.LiveRate = new(ledger.sum(start, end) / (end - start).Seconds())
 	}
 	var ratios []float64
 	for s := before.From; s+stay <= before.To; s += time.Second {
@@ -375,7 +393,20 @@ func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, 
 		}
 	}
 	lat := stats.BandOf(values(j.lat.perWindow(metric, all, before.From, before.To, 0.9, j.calmUntil(before.To))))
-	if len(ratios) == 0 || lat.N == 0 {
+	told := x.res.FirstGood != nil && (x.res.Drained != nil || x.untold != "") // what is missing besides could have been seen
+	switch {
+	case start+stay > end:
+		x.untold = fmt.Sprintf("the load ended %.1f s after the relief, and to be in band takes %v", (end - relief).Seconds(), stay)
+		return
+	case len(ratios) == 0:
+		if told {
+			x.untold = fmt.Sprintf("the phase before has no %v in which records were sent and seen, so there is no band to compare with", stay)
+		}
+		return
+	case lat.N == 0:
+		if told {
+			x.untold = fmt.Sprintf("the phase before has no whole window of %v whose records had all arrived, so there is no band to compare with", j.lat.window)
+		}
 		return
 	}
 	rate := stats.BandOf(ratios)
@@ -400,6 +431,7 @@ func (rec *recovery) inBand(j *judge, x *faultRecovery, before scenario.Window, 
 			return
 		}
 	}
+	x.untold = "" // this could have been seen
 }
 
 // recoveryCheck judges recovery against recoverWithin, or that there was one at all.
@@ -501,6 +533,8 @@ func (x *faultRecovery) judge(j *judge, limit time.Duration) {
 	case !seen && x.Before != "" && limit > 0 && least <= limit:
 		// Nothing was seen to the end of the run, but only the first seconds are this fault's: the ones behind it are judged by their own.
 		set(Inconclusive, "%s; %v is what it has", text, limit)
+	case !seen && x.untold != "" && (limit == 0 || x.Before != "" || x.latest()-resolution <= limit):
+		set(Inconclusive, "%s; %s", text, x.untold)
 	case !seen:
 		set(Fail, "%s; it was watched for %.1f s under load", text, watched.Seconds())
 	case limit > 0 && least-resolution > limit:

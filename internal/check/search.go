@@ -90,8 +90,8 @@ func (b bracket) upper() float64 {
 }
 
 // NextTry is the rate that a search tries after the given tries, a pure function of both: doubling until a rate does not pass,
-// then the geometric middle, because precision is a ratio, and at last the highest rate that passed once more. ok is false
-// when the search is over.
+// then the geometric middle, because precision is a ratio, then the rate that must pass where that is still open, and at last the
+// highest rate that passed once more. ok is false when the search is over.
 func NextTry(c *scenario.Search, tries []Try) (rate float64, ok bool) {
 	if len(tries) == 0 {
 		return float64(c.From), true
@@ -112,6 +112,9 @@ func NextTry(c *scenario.Search, tries []Try) (rate float64, ok bool) {
 		if mid := round3(math.Sqrt(b.passed * upper)); mid > b.passed && mid < upper {
 			return mid, true
 		}
+	}
+	if least := float64(c.AtLeast); b.passed < least && least < upper {
+		return least, true // what must pass is between what did and what did not
 	}
 	if x := b.byRate[b.passed]; x.pass < passTwice && x.all() < askedMost {
 		return b.passed, true

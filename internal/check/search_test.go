@@ -35,7 +35,7 @@ func rates(tries []Try) []float64 {
 	return out
 }
 
-// Whatever the capacity, a system that answers the same each time is found within the precision, and twice.
+// Whatever the capacity, a system that answers the same each time is found within the precision, and twice, and what must pass did or did not.
 func TestSearchFindsCapacity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		from := rapid.Float64Range(1, 1000).Draw(t, "from")
@@ -43,6 +43,8 @@ func TestSearchFindsCapacity(t *testing.T) {
 		precision := rapid.Float64Range(0.02, 0.5).Draw(t, "precision")
 		capacity := from * rapid.Float64Range(0.5, 300).Draw(t, "capacity")
 		c := searched(from, to, precision)
+		least := rapid.Float64Range(from, to).Draw(t, "at least")
+		c.AtLeast = scenario.Rate(least)
 		tries := play(c, func(rate float64, _ int) Verdict {
 			if rate <= capacity {
 				return Pass
@@ -67,6 +69,9 @@ func TestSearchFindsCapacity(t *testing.T) {
 		default:
 			if b.passed > capacity || b.failed <= capacity || b.failed/b.passed > 1+precision+0.011 || b.byRate[b.passed].pass != passTwice {
 				t.Fatalf("capacity %v: between %v and %v, tried %v", capacity, b.passed, b.failed, rates(tries))
+			}
+			if b.passed < least && least < b.failed {
+				t.Fatalf("capacity %v, %v must pass: between %v and %v, tried %v", capacity, least, b.passed, b.failed, rates(tries))
 			}
 		}
 	})

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"triad/internal/evidence"
@@ -38,17 +40,26 @@ func (l *line) sum(from, to time.Duration) float64 {
 	return n
 }
 
-// perSecond returns the records in every whole second of [from, to).
-func (l *line) perSecond(from, to time.Duration) []float64 {
+// whole is the shortest length of at least d that is a whole number of bins: a window of another length leaves out what lies in bins on its border.
+func (l *line) whole(d time.Duration) time.Duration {
+	return (d + l.step - 1) / l.step * l.step
+}
+
+// rates returns the records a second in every window of about d inside [from, to), from the first border of a bin on.
+func (l *line) rates(from, to, d time.Duration) []float64 {
 	var out []float64
 	if l == nil {
 		return nil
 	}
-	for s := from; s+time.Second <= to; s += time.Second {
-		out = append(out, l.sum(s, s+time.Second))
+	d = l.whole(d)
+	for s := l.whole(max(from, 0)); s+d <= to; s += d {
+		out = append(out, l.sum(s, s+d)/d.Seconds())
 	}
 	return out
 }
+
+// perSecond returns the records of every whole second of [from, to), or of each bin where bins are longer, a second.
+func (l *line) perSecond(from, to time.Duration) []float64 { return l.rates(from, to, time.Second) }
 
 func (l *line) total() float64 {
 	var n float64
@@ -167,6 +178,27 @@ func (s *series) answered(at time.Duration, process string, up bool) {
 		delete(s.silent, process)
 		s.away[process] = append(s.away[process], Span{from, at})
 	}
+}
+
+// searchFailed reports whether a probe search that began in [from, to) failed: those from the first that did to the first that did not again.
+func (s *series) searchFailed(from, to time.Duration) bool {
+	for process, spans := range s.away {
+		if !strings.HasSuffix(process, "/elasticsearch/search") {
+			continue
+		}
+		for _, x := range spans {
+			lo, hi := max(from, x.From), min(to, x.To)
+			if x.From >= from && x.From < to {
+				return true
+			}
+			for _, qs := range s.query {
+				if slices.ContainsFunc(qs, func(q reading) bool { return q.at >= lo && q.at < hi }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // own takes the series that Triad itself writes.

@@ -19,6 +19,7 @@ type measure struct {
 	lo, hi float64
 	ok     bool
 	why    string
+	least  string // why the figure may be larger than was found, so that it is not known to be small enough; empty: it is not
 	files  []string
 	timing bool // it is a latency, a rate or a time: it rests on the harness's own timing
 	faults bool
@@ -73,11 +74,15 @@ func judgeMeasure(j *judge, t scenario.Threshold, m measure) *judged {
 	}
 	switch holds(m.lo, m.hi, t.Op, t.Limit) {
 	case 1:
+		if m.least != "" && t.Op != ">" && t.Op != ">=" {
+			return c.set(Inconclusive, "%s, as wanted, but %s", found, m.least)
+		}
 		return c.set(Pass, "%s, as wanted", found)
 	case -1:
 		// Latency counts from the scheduled time, so the generator's lag is in it: a failure that is smaller than the lag may
-		// be the harness's own.
-		if lag := j.lagP99(phase); strings.HasSuffix(t.Metric.Name, "_latency") && t.Agg != "count" && holds(m.lo-lag, m.hi-lag, t.Op, t.Limit) != -1 {
+		// be the harness's own. A search is timed by who asks.
+		lagged := t.Metric.Name == "e2e_latency" || t.Metric.Name == "kafka_latency"
+		if lag := j.lagP99(t.Labels["source"], t.Labels["topic"], phase); lagged && t.Agg != "count" && holds(m.lo-lag, m.hi-lag, t.Op, t.Limit) != -1 {
 			return c.set(Invalid, "%s, wanted %s %s, but the generator itself was late by up to %s (p99)", found, t.Op, number(t.Limit, c.Unit), number(lag, "s"))
 		}
 		return c.set(Fail, "%s, wanted %s %s", found, t.Op, number(t.Limit, c.Unit))
@@ -130,7 +135,48 @@ func number(v float64, unit string) string {
 	return strconv.FormatFloat(v, 'g', 10, 64)
 }
 
+// measure is the figure of a threshold; there is none where a point that it rests on was not read whole.
 func (j *judge) measure(t scenario.Threshold) measure {
+	m := j.figure(t)
+	for _, p := range j.restsOn(t) {
+		if why := j.incomplete(p); why != "" && m.ok {
+			timing, faults := m.timing, m.faults
+			m = none("%s", why)
+			m.timing, m.faults = timing, faults
+		}
+	}
+	return m
+}
+
+// restsOn are the points at which the records of a figure are seen. What a point did not see has no latency there, does not count in its rate,
+// and looks like a backlog in front of it. What is lost is counted by itself, because what was not seen is then an interval.
+func (j *judge) restsOn(t scenario.Threshold) []string {
+	points := []string{evidence.PointKafka}
+	switch t.Metric.Name {
+	case "kafka_latency", "misordered", "noticed", "first_good", "drained", "in_band":
+	case "throughput":
+		if p := t.Labels["point"]; p != "" {
+			points = []string{p}
+		}
+	case "duplicates":
+		if p := t.Labels["point"]; p != "" {
+			points = []string{p}
+		} else {
+			points = append(points, evidence.PointSearch)
+		}
+	case "backlog", "backlog_growth":
+		if hop := t.Labels["hop"]; hop == "" || hop == "sink" || hop == "search" {
+			points = append(points, evidence.PointSearch)
+		}
+	default:
+		return nil
+	}
+	return slices.DeleteFunc(points, func(p string) bool {
+		return p != evidence.PointKafka && (p != evidence.PointSearch || !j.hasStore())
+	})
+}
+
+func (j *judge) figure(t scenario.Threshold) measure {
 	switch t.Metric.Name {
 	case "e2e_latency", "kafka_latency", "query_latency":
 		m := j.distribution(t)
@@ -185,6 +231,14 @@ func (j *judge) distribution(t scenario.Threshold) measure {
 	}
 	m.lo, m.hi = get(lo), get(hi)
 	m.lo, m.hi = min(m.lo, m.hi), max(m.lo, m.hi)
+	if t.Agg != "count" && t.Metric.Name == "query_latency" {
+		for _, w := range j.lat.phases {
+			if (w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name)) && j.ser.searchFailed(w.From, w.To) {
+				m.least = "in phase " + w.Name + " searches failed"
+				m.files = append(m.files, evidence.SeriesName)
+			}
+		}
+	}
 	if t.Agg != "count" {
 		from, to, crosses, why := j.skew(t.Metric.Name, t.Labels["source"], t.Labels["topic"])
 		if why != "" {
@@ -206,12 +260,6 @@ func labelWords(t scenario.Threshold) string {
 		}
 	}
 	return s.String()
-}
-
-// seenAt are the points at which the records of a count are seen: without them there is no figure.
-var seenAt = map[string][]string{
-	"duplicates": {evidence.PointKafka, evidence.PointSearch},
-	"misordered": {evidence.PointKafka},
 }
 
 // count is a number of records. What an incomplete observer did not see may still be there.
@@ -270,14 +318,6 @@ func (j *judge) count(t scenario.Threshold) measure {
 	if !some {
 		return none("nothing was sent%s", labelWords(t))
 	}
-	for _, p := range seenAt[t.Metric.Name] {
-		if x := t.Labels["point"]; x != "" && x != p || p == evidence.PointSearch && !j.hasStore() {
-			continue
-		}
-		if why := j.incomplete(p); why != "" {
-			return none("%s", why)
-		}
-	}
 	m := measure{lo: float64(n), hi: float64(n + hidden), ok: true, files: ledgerFiles}
 	if t.Metric.Name == "unknown" || t.Metric.Name == "dropped" {
 		m.files = sentFiles
@@ -330,18 +370,48 @@ func aggregate(xs []float64, agg string, p float64) float64 {
 	return xs[len(xs)-1]
 }
 
-// backlogs is what was acknowledged and not yet at the next observation point.
+// backlogOf are the lines of backlog that a hop is in front of: without one, all of the way. Some may be nil: not counted.
+func (j *judge) backlogOf(hop string) []*line {
+	first, second := j.rec.backlog[segLedgerKafka], j.rec.backlog[segKafkaSearch]
+	switch {
+	case hop == "sink" || hop == "search":
+		return []*line{second}
+	case hop == "" && j.hasStore():
+		return []*line{first, second}
+	}
+	return []*line{first}
+}
+
+// added is the sum of backlogs bin by bin; nil when one of them was not counted. What waited at the end of a line waits on.
+func added(lines []*line) *line {
+	n := 0
+	for _, l := range lines {
+		if l == nil {
+			return nil
+		}
+		n = max(n, len(l.bins))
+	}
+	out := &line{step: lines[0].step, bins: make([]float64, n)}
+	for _, l := range lines {
+		last := 0.0
+		for i := range out.bins {
+			if i < len(l.bins) {
+				last = l.bins[i]
+			}
+			out.bins[i] += last
+		}
+	}
+	return out
+}
+
+// backlogs is what was acknowledged and not yet at the next observation point; without a hop, not yet at the last.
 func (j *judge) backlogs(t scenario.Threshold) measure {
-	segment := segLedgerKafka
-	switch t.Labels["hop"] {
-	case "sink", "search":
-		segment = segKafkaSearch
-	case "generate":
+	if t.Labels["hop"] == "generate" {
 		return none("a generator has no backlog: see target_block")
 	}
-	l := j.rec.backlog[segment]
+	l := added(j.backlogOf(t.Labels["hop"]))
 	if l == nil {
-		return none("the backlog of segment %s was not counted", segment)
+		return none("the backlog was not counted%s", labelWords(t))
 	}
 	var vals []float64
 	for _, w := range append(slices.Clone(j.lat.phases), scenario.Window{Name: scenario.Drain, From: j.s.Phases.LoadTime(), To: time.Duration(len(l.bins)) * l.step}) {
@@ -363,15 +433,10 @@ func (j *judge) backlogs(t scenario.Threshold) measure {
 // backlogGrowth is the share of what was acknowledged in a window by which the backlog grew in it. Flushes and batches make
 // a saw of the backlog, so it is the slope of its means over whole seconds, with the interval in which it lies.
 func (j *judge) backlogGrowth(t scenario.Threshold) measure {
-	lines := []*line{j.rec.backlog[segLedgerKafka]}
-	switch hop := t.Labels["hop"]; {
-	case hop == "generate":
+	if t.Labels["hop"] == "generate" {
 		return none("a generator has no backlog: see target_block")
-	case hop == "sink" || hop == "search":
-		lines = []*line{j.rec.backlog[segKafkaSearch]}
-	case hop == "" && j.hasStore():
-		lines = append(lines, j.rec.backlog[segKafkaSearch])
 	}
+	lines := j.backlogOf(t.Labels["hop"])
 	ledger := j.ser.pulse("ledger", nil)
 	var xs, ys []float64
 	var span time.Duration

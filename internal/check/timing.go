@@ -2,10 +2,12 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"triad/internal/evidence"
 	"triad/internal/scenario"
+	"triad/internal/stats"
 )
 
 // Bounds of the harness's own timing. A phase in which one is exceeded proves nothing about latency or throughput.
@@ -15,6 +17,8 @@ const (
 	// step that recovery is told in. A noisy machine of two cores stays below it, a generator that stands still does not.
 	lagFloor = 100 * time.Millisecond
 	lagShare = 0.05
+	// minLag is how many records a source must have sent in a phase to be late by itself: a hundredth of fewer is one of them, or two.
+	minLag = 200
 	// maxDropped is the share of the schedule that the generator may leave out: above it the load was another one.
 	maxDropped = 0.001
 	// A second is saturated when the process used this share of all processors, or a goroutine that could run waited
@@ -31,15 +35,8 @@ func (j *judge) timing() {
 		if !judgedPhase(w.Name) {
 			continue
 		}
-		if lag := j.lat.pick("generator_lag", "", "", w.Name, evidence.Exact); lag.Count() > 0 {
-			p99, _ := lag.Quantile(0.99)
-			bound := lagFloor
-			if d, ok := j.lat.pick("kafka_latency", "", "", w.Name, evidence.Exact).Quantile(0.99); ok {
-				bound = max(bound, time.Duration(lagShare*float64(d)))
-			}
-			if p99 > bound {
-				j.late[w.Name] = fmt.Sprintf("the generator was late: 1 %% of its records by more than %v (bound %v)", p99.Round(time.Millisecond), bound.Round(time.Millisecond))
-			}
+		if why := j.lateIn(w.Name); why != "" {
+			j.late[w.Name] = why
 		}
 		if n, all := j.busySeconds(w); all > 0 && n >= 2 && float64(n) > busyShare*float64(all) {
 			j.busy[w.Name] = fmt.Sprintf("the machine was saturated in %d of %d seconds", n, all)
@@ -47,9 +44,47 @@ func (j *judge) timing() {
 	}
 }
 
-// lagP99 is the 99th percentile of the generator's lag in seconds, in a phase or in all judged ones; 0 when not known.
-func (j *judge) lagP99(phase string) float64 {
-	d, _ := j.lat.pick("generator_lag", "", "", phase, evidence.Exact).Quantile(0.99)
+// lateIn says that the generators were late in a phase, all of them together or those of the source that was latest; empty when they were not.
+// A source of few records is hidden by one of many, and figures of it alone would be taken for the system's.
+func (j *judge) lateIn(phase string) string {
+	over := func(source string) (p99, bound time.Duration) {
+		lag := j.lat.pick("generator_lag", source, "", phase, evidence.Exact)
+		if lag.Count() == 0 || source != "" && lag.Count() < minLag {
+			return 0, 0
+		}
+		p99, _ = lag.Quantile(0.99)
+		bound = lagFloor
+		if d, ok := j.lat.pick("kafka_latency", source, "", phase, evidence.Exact).Quantile(0.99); ok {
+			bound = max(bound, time.Duration(lagShare*float64(d)))
+		}
+		return p99, bound
+	}
+	words := func(of string, p99, bound time.Duration) string {
+		return fmt.Sprintf("the generator was late: 1 %% of %s by more than %v (bound %v)", of, p99.Round(time.Millisecond), bound.Round(time.Millisecond))
+	}
+	if p99, bound := over(""); p99 > bound {
+		return words("its records", p99, bound)
+	}
+	var most time.Duration
+	why := ""
+	for _, source := range j.acc.sources() {
+		if p99, bound := over(source); p99-bound > most {
+			most, why = p99-bound, words("the records of "+source, p99, bound)
+		}
+	}
+	return why
+}
+
+// lagP99 is the 99th percentile of the generators' lag in seconds, of a source or of those of a topic or of all, in a phase or in all judged
+// ones; 0 when not known.
+func (j *judge) lagP99(source, topic, phase string) float64 {
+	var all stats.Hist
+	for _, s := range j.acc.sources() {
+		if (source == "" || s == source) && (topic == "" || slices.ContainsFunc(j.s.Streams(), func(x scenario.Stream) bool { return x.Source == s && x.Topic == topic })) {
+			all.Merge(j.lat.pick("generator_lag", s, "", phase, evidence.Exact))
+		}
+	}
+	d, _ := all.Quantile(0.99)
 	return d.Seconds()
 }
 
@@ -64,7 +99,7 @@ func (j *judge) lagKnown() bool {
 }
 
 // busySeconds counts the saturated seconds of a phase among those with a reading. Readings that did not change are not
-// repeated in the evidence, so each holds until the next.
+// repeated in the evidence, so each holds until the next; but not while the harness was dead, nor beyond the end of all readings.
 func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
 	if len(j.ser.stall) == 0 && len(j.ser.cpu) == 0 {
 		return 0, 0
@@ -86,7 +121,10 @@ func (j *judge) busySeconds(w scenario.Window) (busy, all int) {
 	for _, rs := range j.ser.cpu {
 		parts = append(parts, hold(rs))
 	}
-	for s := w.From; s < w.To; s += time.Second {
+	for s := w.From; s < w.To && s < j.ser.end; s += time.Second {
+		if _, dead := j.unseen(s, s+time.Second); dead {
+			continue
+		}
 		st, known := stall(s + time.Second)
 		cores := 0.0
 		for _, p := range parts {

@@ -45,9 +45,10 @@ type Proof struct {
 
 // Run is one run as it was judged, with what its scenario says it tests.
 type Run struct {
-	Result  *check.Result
-	Claims  []string // declared by its scenario
-	Created time.Time
+	Result   *check.Result
+	Claims   []string // declared by its scenario
+	Requires []string // checks that its scenario does not let be skipped
+	Created  time.Time
 }
 
 // row is the fixed part of a claim.
@@ -154,19 +155,31 @@ func prove(r Run, claim string) (Proof, bool) {
 		p.Verdict, p.Detail = check.Inconclusive, "none of its checks is about this claim"
 	case res.Verdict == check.Fail && !others:
 		// What failed is another claim's: this one's checks passed or could not be judged.
-		p.Verdict, p.Detail = worst(res, claim)
+		p.Verdict, p.Detail = worst(r, claim)
 	default:
 		p.Verdict, p.Detail = res.Verdict, res.Summary
 	}
 	return p, true
 }
 
-// worst is the worst verdict of a claim's own checks, and of those that all claims rest on.
-func worst(res *check.Result, claim string) (check.Verdict, string) {
+// worst is the worst verdict of a claim's own checks, and of those that all claims rest on. A check that was skipped is none that passed where
+// the scenario requires it, and faults that did not strike prove nothing.
+func worst(r Run, claim string) (check.Verdict, string) {
 	v, detail := check.Pass, "the checks of this claim passed; others of the run did not"
-	for _, c := range res.Checks {
-		if (c.Claim == claim || c.Claim == "" || c.Gate) && (c.Verdict == check.Invalid || c.Verdict == check.Inconclusive && v != check.Invalid) {
-			v, detail = c.Verdict, c.Name+": "+c.Detail
+	for _, c := range r.Result.Checks {
+		if c.Claim != claim && c.Claim != "" && !c.Gate {
+			continue
+		}
+		open := c.Verdict == check.Inconclusive
+		if c.Verdict == check.Skipped {
+			open = slices.Contains(r.Requires, c.Name) || c.Name == "faults" && len(r.Result.Faults) > 0
+			c.Detail = "skipped: " + c.Detail
+		}
+		switch {
+		case c.Verdict == check.Invalid && v != check.Invalid:
+			v, detail = check.Invalid, c.Name+": "+c.Detail
+		case open && v == check.Pass:
+			v, detail = check.Inconclusive, c.Name+": "+c.Detail
 		}
 	}
 	return v, detail

@@ -52,6 +52,11 @@ func TestVerdicts(t *testing.T) {
 	loss := passed("loss", "C3")
 	bad := check.Check{Name: "loss", Claim: "C3", Verdict: check.Fail, Detail: "3 lost"}
 	skip := check.Check{Name: "recovery", Claim: "C3", Verdict: check.Skipped}
+	astray := check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail}
+	required := run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, astray, skip)
+	required.Requires = []string{"recovery"}
+	unharmed := run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, astray, check.Check{Name: "faults", Verdict: check.Skipped, Detail: "the runtime cannot do it"})
+	unharmed.Result.Faults = []check.Fault{{Name: "broker-kill"}}
 	weak := run(9, "rotation-overrun", "embedded", check.Fail, []string{"C3"}, bad)
 	weak.Result.Expected = "fail"
 	for _, tc := range []struct {
@@ -72,6 +77,10 @@ func TestVerdicts(t *testing.T) {
 		{"a failed check counts in any run", []Run{run(1, "smoke", "kind", check.Fail, nil, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail, Detail: "2 astray"})}, "C4", Failed, []string{"r1"}, "2 astray"},
 		{"another claim's fail is not this one's", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail})}, "C3", Proven, []string{"r1"}, ""},
 		{"and what every claim rests on is looked at all the same", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "isolation", Claim: "C4", Verdict: check.Fail}, check.Check{Name: "faults", Verdict: check.Invalid, Detail: "did not bite"})}, "C3", Invalid, []string{"r1"}, "did not bite"},
+		{"a skipped check that is required did not pass", []Run{required}, "C3", Inconclusive, []string{"r1"}, "recovery: skipped"},
+		{"one that is not required leaves the claim", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, astray, skip)}, "C3", Proven, []string{"r1"}, ""},
+		{"faults that did not strike prove nothing", []Run{unharmed}, "C3", Inconclusive, []string{"r1"}, "faults: skipped: the runtime cannot do it"},
+		{"a run without faults has none to skip", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, astray, check.Check{Name: "faults", Verdict: check.Skipped})}, "C3", Proven, []string{"r1"}, ""},
 		{"a failed threshold is", []Run{run(1, "smoke", "kind", check.Fail, []string{"C3"}, loss, check.Check{Name: "lost == 0", Gate: true, Verdict: check.Fail})}, "C3", Failed, []string{"r1"}, "summary of smoke"},
 		{"a documented weakness is said and not held against it", []Run{weak, run(1, "smoke", "embedded", check.Pass, []string{"C3"}, loss)}, "C3", OnTheModel, []string{"r9", "r1"}, "documented weakness"},
 		{"a documented weakness alone proves nothing", []Run{weak}, "C3", Unproven, []string{"r9"}, ""},

@@ -129,7 +129,7 @@ var Metrics = []Metric{
 	{"duplicates", "records", single, []string{"source", "topic", "point"}, "seen again at the same point"},
 	{"misordered", "records", single, []string{"source", "topic"}, "behind a later record of their stream and partition"},
 	{"throughput", "/s", []string{"min", "mean", "max", "p"}, []string{"source", "phase", "point"}, "records a second at an observation point"},
-	{"backlog", "records", []string{"max", "mean", "value"}, []string{"hop", "phase"}, "acknowledged and not yet at the next observation point"},
+	{"backlog", "records", []string{"max", "mean", "value"}, []string{"hop", "phase"}, "acknowledged and not yet at the next observation point; without hop, not yet at the last"},
 	{"backlog_growth", "ratio", single, []string{"hop", "phase"}, "share of the records of a window by which the backlog grows in it: an interval, the 95 % confidence interval of its slope"},
 	{"noticed", "s", single, nil, "injection to the first effect seen"},
 	{"first_good", "s", single, nil, "heal to the first good record"},
@@ -137,7 +137,7 @@ var Metrics = []Metric{
 	{"in_band", "s", single, nil, "heal to the before-band"},
 	{"survival_horizon", "s", single, []string{"hop"}, "time until the hop's buffer loses the first record at the measured rate"},
 	{"metrics_gap", "s", []string{"max", "count"}, []string{"cluster"}, "holes in the synthetic counter of a cluster"},
-	{"query_latency", "s", distribution, []string{"phase"}, "time of a search in Elasticsearch"},
+	{"query_latency", "s", distribution, []string{"phase"}, "time of a search in Elasticsearch; one that failed counts as longer than the 5 s that are waited for"},
 }
 
 // FindMetric returns the row of a metric.

@@ -137,13 +137,17 @@ func (o *Observer) probe(ctx context.Context, index string) error {
 	return err
 }
 
-// probed writes how long a query took; one that failed took as long as it took, and is marked by the up series.
+// probed writes how long a query took. One that failed is marked by the up series, and no faster than one that is waited for to the end: a
+// store that refuses at once has not answered quickly.
 func (o *Observer) probed(began, end time.Time, err error) {
 	took := end.Sub(began)
 	at := o.cfg.Evidence.Since(began)
 	up := 1.0
 	if err != nil {
 		up = 0
+		if took < askTime {
+			took += askTime // and not the same twice, which a series would hold and not repeat
+		}
 		msg := err.Error()
 		if old := o.lastErr.Swap(&msg); old == nil || *old != msg {
 			o.cfg.Logger.Debug("store does not answer", "error", err)
