@@ -32,7 +32,7 @@ type api struct {
 	mu     sync.Mutex
 	pods   []*pod // beside components: those that a test strikes
 	leases map[string]map[string]any
-	writes []string          // "METHOD path", without reviews
+	writes []string // "METHOD path", without reviews
 }
 
 func newAPI(t *testing.T, user string, components ...string) *api {
