@@ -16,12 +16,14 @@ type fronted struct {
 // strimzis are the Services that Strimzi makes, which are in no manifest. The controllers' port 9090 is behind a Service without an address only.
 var strimzis = map[string][]fronted{
 	"kafka": {{
-		"triad-kafka-bootstrap", map[string]string{"strimzi.io/cluster": "triad", "strimzi.io/kind": "Kafka", "strimzi.io/name": "triad-kafka", "strimzi.io/broker-role": "true"},
+		"triad-kafka-bootstrap",
+		map[string]string{"strimzi.io/cluster": "triad", "strimzi.io/kind": "Kafka", "strimzi.io/name": "triad-kafka", "strimzi.io/broker-role": "true"},
 		map[string]string{"strimzi.io/cluster": "triad", "strimzi.io/kind": "Kafka", "strimzi.io/name": "triad-kafka", "strimzi.io/broker-role": "true", "strimzi.io/pool-name": "broker"},
 		[]int{9091, 9093},
 	}},
 	"monitoring": {{
-		"sink-connect-api", map[string]string{"strimzi.io/cluster": "sink", "strimzi.io/kind": "KafkaConnect", "strimzi.io/name": "sink-connect"},
+		"sink-connect-api",
+		map[string]string{"strimzi.io/cluster": "sink", "strimzi.io/kind": "KafkaConnect", "strimzi.io/name": "sink-connect"},
 		map[string]string{"strimzi.io/cluster": "sink", "strimzi.io/kind": "KafkaConnect", "strimzi.io/name": "sink-connect"},
 		[]int{8083},
 	}},
