@@ -82,6 +82,7 @@ type figures struct {
 	get           func(from, to time.Duration) []float64
 	failed        func(from, to time.Duration) bool // what is timed failed in that time; nil: what fails has no figure
 	point         string                            // at which records have to be seen for it; empty: none that can be missed
+	source        string                            // whose generators' lateness is in it; empty: nobody's, or all sources'
 }
 
 // born reports whether a source's records begin in a cluster.
@@ -132,19 +133,19 @@ func (j *judge) victim(cluster, suffering string, step time.Duration) []figures 
 				}
 			}
 			return v
-		}, j.ser.searchFailed, ""})
+		}, j.ser.searchFailed, "", ""})
 		if suffering != scenario.Kafka {
-			out = append(out, figures{"latency of the control stream to the store", true, minLatency, latency("e2e_latency", control), nil, ""},
-				figures{"throughput of the control stream in the store", false, 0, rate(evidence.PointSearch, control), nil, ""})
+			out = append(out, figures{"latency of the control stream to the store", true, minLatency, latency("e2e_latency", control), nil, "", "control"},
+				figures{"throughput of the control stream in the store", false, 0, rate(evidence.PointSearch, control), nil, "", ""})
 		}
 	case scenario.Kafka:
-		out = append(out, figures{"latency of the control stream to Kafka", true, minLatency, latency("kafka_latency", control), nil, evidence.PointKafka},
-			figures{"throughput of the control stream in Kafka", false, 0, rate(evidence.PointKafka, control), nil, evidence.PointKafka})
+		out = append(out, figures{"latency of the control stream to Kafka", true, minLatency, latency("kafka_latency", control), nil, evidence.PointKafka, "control"},
+			figures{"throughput of the control stream in Kafka", false, 0, rate(evidence.PointKafka, control), nil, evidence.PointKafka, ""})
 	case scenario.Datacenter:
-		out = append(out, figures{"time that a write of a service takes", true, minLatency, latency("target_block", dc), nil, ""},
-			figures{"records that services write", false, 0, rate("ledger", dc), nil, ""})
+		out = append(out, figures{"time that a write of a service takes", true, minLatency, latency("target_block", dc), nil, "", ""},
+			figures{"records that services write", false, 0, rate("ledger", dc), nil, "", ""})
 		if suffering != scenario.Kafka {
-			out = append(out, figures{"latency of datacenter records to Kafka", true, minLatency, latency("kafka_latency", dc), nil, evidence.PointKafka})
+			out = append(out, figures{"latency of datacenter records to Kafka", true, minLatency, latency("kafka_latency", dc), nil, evidence.PointKafka, ""})
 		}
 	}
 	return out
@@ -202,6 +203,9 @@ func newInfluence(j *judge) []Influence {
 				if x.point != "" {
 					row.unlessUnread(j.incomplete(x.point))
 				}
+				if x.source != "" {
+					row.unlessLate(j.lateBetween(x.source, from, to))
+				}
 				row.Fault, row.Victim = f, v
 				out = append(out, row)
 			}
@@ -226,6 +230,25 @@ func (x *Influence) unlessUnread(why string) {
 	if why != "" && (x.Verdict == Pass || x.Verdict == Fail) {
 		x.Verdict, x.Detail = Inconclusive, x.Detail+"; "+why
 	}
+}
+
+// unlessLate takes back that something got slower, where its generator was late itself.
+func (x *Influence) unlessLate(why string) {
+	if why != "" && x.Verdict == Fail {
+		x.Verdict, x.Detail = Inconclusive, x.Detail+"; "+why
+	}
+}
+
+// lateBetween says that the generators of a source were late in a phase that lies in a time at least in part.
+func (j *judge) lateBetween(source string, from, to time.Duration) string {
+	for _, w := range j.lat.phases {
+		if judgedPhase(w.Name) && w.From < to && from < w.To {
+			if why := j.lateIn(source, w.Name); why != "" {
+				return "in phase " + w.Name + " " + why
+			}
+		}
+	}
+	return ""
 }
 
 // worst joins the rows of the matrix that a check rests on into its verdict.

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -49,8 +50,8 @@ func (j *judge) neighbours() (out []Neighbour, why string) {
 		return nil, why
 	}
 	for _, p := range []string{scenario.Before, scenario.During} {
-		if j.late[p] != "" {
-			return nil, "in phase " + p + " " + j.late[p]
+		if why := cmp.Or(j.late[p], j.lateIn("control", p)); why != "" {
+			return nil, "in phase " + p + " " + why
 		}
 	}
 	// A machine without processor time to spare is what is looked for here, inside of the caps; outside of them it is the harness's.

@@ -35,7 +35,7 @@ func (j *judge) timing() {
 		if !judgedPhase(w.Name) {
 			continue
 		}
-		if why := j.lateIn(w.Name); why != "" {
+		if why := j.lateIn("", w.Name); why != "" {
 			j.late[w.Name] = why
 		}
 		if n, all := j.busySeconds(w); all > 0 && n >= 2 && float64(n) > busyShare*float64(all) {
@@ -44,35 +44,26 @@ func (j *judge) timing() {
 	}
 }
 
-// lateIn says that the generators were late in a phase, all of them together or those of the source that was latest; empty when they were not.
-// A source of few records is hidden by one of many, and figures of it alone would be taken for the system's.
-func (j *judge) lateIn(phase string) string {
-	over := func(source string) (p99, bound time.Duration) {
-		lag := j.lat.pick("generator_lag", source, "", phase, evidence.Exact)
-		if lag.Count() == 0 || source != "" && lag.Count() < minLag {
-			return 0, 0
-		}
-		p99, _ = lag.Quantile(0.99)
-		bound = lagFloor
-		if d, ok := j.lat.pick("kafka_latency", source, "", phase, evidence.Exact).Quantile(0.99); ok {
-			bound = max(bound, time.Duration(lagShare*float64(d)))
-		}
-		return p99, bound
+// lateIn says that the generators of a source were late in a phase, or with "" all of them together; empty when they were not. A source of few
+// records is hidden by one of many: figures of it alone would be taken for the system's.
+func (j *judge) lateIn(source, phase string) string {
+	lag := j.lat.pick("generator_lag", source, "", phase, evidence.Exact)
+	if lag.Count() == 0 || source != "" && lag.Count() < minLag {
+		return ""
 	}
-	words := func(of string, p99, bound time.Duration) string {
-		return fmt.Sprintf("the generator was late: 1 %% of %s by more than %v (bound %v)", of, p99.Round(time.Millisecond), bound.Round(time.Millisecond))
+	p99, _ := lag.Quantile(0.99)
+	bound := lagFloor
+	if d, ok := j.lat.pick("kafka_latency", source, "", phase, evidence.Exact).Quantile(0.99); ok {
+		bound = max(bound, time.Duration(lagShare*float64(d)))
 	}
-	if p99, bound := over(""); p99 > bound {
-		return words("its records", p99, bound)
+	if p99 <= bound {
+		return ""
 	}
-	var most time.Duration
-	why := ""
-	for _, source := range j.acc.sources() {
-		if p99, bound := over(source); p99-bound > most {
-			most, why = p99-bound, words("the records of "+source, p99, bound)
-		}
+	of := "its records"
+	if source != "" {
+		of = "the records of " + source
 	}
-	return why
+	return fmt.Sprintf("the generator was late: 1 %% of %s by more than %v (bound %v)", of, p99.Round(time.Millisecond), bound.Round(time.Millisecond))
 }
 
 // lagP99 is the 99th percentile of the generators' lag in seconds, of a source or of those of a topic or of all, in a phase or in all judged
