@@ -289,7 +289,7 @@ func (a *app) comparison(c comparison, all bool) error {
 	for _, f := range c.Figures {
 		switch {
 		case all:
-		case strings.Contains(f.Name, ", "+check.PhaseAll+","):
+		case check.OverAll(f.Name):
 			continue // the same figures stand by phase
 		case f.Verdict == check.Same || f.A != nil && f.B != nil && f.A.Median == f.B.Median:
 			same++

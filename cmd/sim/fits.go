@@ -49,11 +49,7 @@ func alertsFit(s *scenario.Scenario, set manifests.Set) error {
 		if slices.Contains(names, x.Name) {
 			continue
 		}
-		hint := ""
-		if near := scenario.Nearest(x.Name, names); near != "" {
-			hint = fmt.Sprintf("did you mean %q? ", near)
-		}
-		errs = append(errs, s.At(fmt.Sprintf("alerts[%d].name", i), "no rule of the manifests is called %q; %sthere are: %s", x.Name, hint, strings.Join(names, ", ")))
+		errs = append(errs, s.At(fmt.Sprintf("alerts[%d].name", i), "no rule of the manifests is called %q; %sthere are: %s", x.Name, scenario.DidYouMean(x.Name, names), strings.Join(names, ", ")))
 	}
 	return errors.Join(errs...)
 }

@@ -68,7 +68,7 @@ func (a *app) rows(what string) (head []string, rows [][]string, err error) {
 	case "faults":
 		head = []string{"NAME", "NEEDS", "TAKES", "RUNTIMES", "WHAT"}
 		for _, f := range scenario.Faults {
-			rows = append(rows, []string{f.Name, strings.Join(append([]string{"at"}, f.Needs...), ", "), strings.Join(f.Takes, ", "), strings.Join(faultRuntimes(f), ", "), f.Doc})
+			rows = append(rows, []string{f.Name, strings.Join(append([]string{"at"}, f.Needs...), ", "), strings.Join(f.Takes, ", "), strings.Join(f.Runtimes(), ", "), f.Doc})
 		}
 	case "metrics":
 		head = []string{"NAME", "UNIT", "AGGREGATIONS", "LABELS", "WHAT"}
@@ -88,20 +88,6 @@ func (a *app) rows(what string) (head []string, rows [][]string, err error) {
 		return a.scenarioRows()
 	}
 	return head, rows, nil
-}
-
-func faultRuntimes(f scenario.FaultKind) []string {
-	var out []string
-	if f.Embedded {
-		out = append(out, "embedded")
-	}
-	if f.Kind {
-		out = append(out, "kind")
-	}
-	if f.EKS {
-		out = append(out, "eks")
-	}
-	return out
 }
 
 // scenarioRows are the scenarios that can be read; the error joins what is wrong in the others.
@@ -186,16 +172,10 @@ func (a *app) findScenario(arg string) (string, error) {
 	for _, f := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(f), ".yaml"))
 	}
-	hint := ""
-	near := func(name string) {
-		if n := scenario.Nearest(name, names); n != "" {
-			hint = fmt.Sprintf("did you mean %q? ", n)
-		}
-	}
 	_, missing := os.Stat(arg)
 	if ext := filepath.Ext(arg); strings.ContainsAny(arg, "/\\") || ext == ".yaml" || ext == ".yml" {
 		if errors.Is(missing, fs.ErrNotExist) {
-			near(strings.TrimSuffix(filepath.Base(arg), ext))
+			hint := scenario.DidYouMean(strings.TrimSuffix(filepath.Base(arg), ext), names)
 			return "", usage(fmt.Errorf("scenario file: %w; %ssim list names what there is", missing, hint))
 		}
 		return arg, nil
@@ -209,6 +189,5 @@ func (a *app) findScenario(arg string) (string, error) {
 	case missing == nil: // a file under another kind of name
 		return arg, nil
 	}
-	near(arg)
-	return "", usage(fmt.Errorf("no scenario %q; %sthere are: %s", arg, hint, strings.Join(names, ", ")))
+	return "", usage(fmt.Errorf("no scenario %q; %sthere are: %s", arg, scenario.DidYouMean(arg, names), strings.Join(names, ", ")))
 }

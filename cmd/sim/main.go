@@ -172,11 +172,7 @@ func onlyKnown(c *cobra.Command, args []string) error {
 		if slices.Contains(c.ValidArgs, got) {
 			continue
 		}
-		hint := ""
-		if near := scenario.Nearest(got, c.ValidArgs); near != "" {
-			hint = fmt.Sprintf("did you mean %q? ", near)
-		}
-		return fmt.Errorf("invalid argument %q for %s; %sthere are: %s", got, c.CommandPath(), hint, strings.Join(c.ValidArgs, ", "))
+		return fmt.Errorf("invalid argument %q for %s; %sthere are: %s", got, c.CommandPath(), scenario.DidYouMean(got, c.ValidArgs), strings.Join(c.ValidArgs, ", "))
 	}
 	return nil
 }

@@ -105,11 +105,16 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 	return at
 }
 
-// unreadable is the number of records without a readable tag by topic, as a point saw them: each of its observers its own.
+// unreadable is the number of records without a readable tag by topic, as a point saw them.
 func unreadable(r *evidence.Run, point string) map[string]uint64 {
+	return counted(r, evidence.EventUnreadable, func(p string) bool { return p == point || p == "" })
+}
+
+// counted is what observers of some points counted of a kind, by topic: each of them its own.
+func counted(r *evidence.Run, kind string, at func(point string) bool) map[string]uint64 {
 	by, out := map[[2]string]uint64{}, map[string]uint64{}
 	for _, e := range r.Events {
-		if e.Kind == evidence.EventUnreadable && (e.Attrs["point"] == point || e.Attrs["point"] == "") {
+		if e.Kind == kind && at(e.Attrs["point"]) {
 			var n uint64
 			fmt.Sscan(e.Attrs["count"], &n)
 			key := [2]string{e.Attrs["topic"], e.Attrs["observer"]}

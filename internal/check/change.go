@@ -129,7 +129,7 @@ func judgedFigure(f FigureDiff) bool {
 			return false
 		}
 	}
-	return f.Unit != "records" && !strings.HasSuffix(f.Name, ", max") && !overAll(f.Name)
+	return f.Unit != "records" && !strings.HasSuffix(f.Name, ", max") && !OverAll(f.Name)
 }
 
 func (s *ScenarioChange) figures(base, head []*Result, effect float64) error {

@@ -106,7 +106,7 @@ func (c *Comparison) Verdict() string {
 	tested, better := false, false
 	for _, f := range c.Figures {
 		switch {
-		case overAll(f.Name):
+		case OverAll(f.Name):
 		case f.Verdict == Worse:
 			return Worse
 		default:
@@ -122,8 +122,8 @@ func (c *Comparison) Verdict() string {
 	return NoDifference
 }
 
-// overAll says of which figures the parts stand there by phase.
-func overAll(name string) bool { return strings.Contains(name, ", "+PhaseAll+",") }
+// OverAll says of which figures the parts stand there by phase.
+func OverAll(name string) bool { return strings.Contains(name, ", "+PhaseAll+",") }
 
 func side(rs []*Result) Side {
 	var s Side

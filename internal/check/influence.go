@@ -201,10 +201,10 @@ func newInfluence(j *judge) []Influence {
 					row.unlessFailed(x.failed(before.From, before.To), x.failed(from, to))
 				}
 				if x.point != "" {
-					row.unlessUnread(j.incomplete(x.point))
+					row.takeBack(j.incomplete(x.point), Pass, Fail) // a rate that falls where not all was read is the observer's
 				}
 				if x.source != "" {
-					row.unlessLate(j.lateBetween(x.source, from, to))
+					row.takeBack(j.lateBetween(x.source, from, to), Fail) // what got slower may be its generator
 				}
 				row.Fault, row.Victim = f, v
 				out = append(out, row)
@@ -217,24 +217,17 @@ func newInfluence(j *judge) []Influence {
 // unlessFailed takes back what figures of searches say that failed: how long they would have taken is not known. Behind a time before in which
 // some failed nothing is known to be worse or not; one that fails later is not as fast as before, however fast it failed.
 func (x *Influence) unlessFailed(before, during bool) {
-	switch {
-	case before && (x.Verdict == Pass || x.Verdict == Fail):
-		x.Verdict, x.Detail = Inconclusive, x.Detail+"; searches failed in the time before"
-	case during && x.Verdict == Pass:
-		x.Verdict, x.Detail = Inconclusive, x.Detail+"; searches failed while the fault acted"
+	if before {
+		x.takeBack("searches failed in the time before", Pass, Fail)
+	}
+	if during {
+		x.takeBack("searches failed while the fault acted", Pass)
 	}
 }
 
-// unlessUnread takes back what figures of a point say that was not read whole: a rate that falls there is the observer's.
-func (x *Influence) unlessUnread(why string) {
-	if why != "" && (x.Verdict == Pass || x.Verdict == Fail) {
-		x.Verdict, x.Detail = Inconclusive, x.Detail+"; "+why
-	}
-}
-
-// unlessLate takes back that something got slower, where its generator was late itself.
-func (x *Influence) unlessLate(why string) {
-	if why != "" && x.Verdict == Fail {
+// takeBack makes a row inconclusive that has one of these verdicts, where there is a reason.
+func (x *Influence) takeBack(why string, of ...Verdict) {
+	if why != "" && slices.Contains(of, x.Verdict) {
 		x.Verdict, x.Detail = Inconclusive, x.Detail+"; "+why
 	}
 }

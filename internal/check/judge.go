@@ -118,26 +118,19 @@ func (j *judge) account() {
 
 // foreignRun is the number of records of other runs seen, at the point that saw most.
 func foreignRun(r *evidence.Run) uint64 {
-	by := map[string]map[[2]string]uint64{}
+	points := map[string]bool{}
 	for _, e := range r.Events {
 		if e.Kind == evidence.EventForeignRun {
-			var n uint64
-			fmt.Sscan(e.Attrs["count"], &n)
-			p := e.Attrs["point"]
-			if by[p] == nil {
-				by[p] = map[[2]string]uint64{}
-			}
-			key := [2]string{e.Attrs["topic"], e.Attrs["observer"]}
-			by[p][key] = max(by[p][key], n)
+			points[e.Attrs["point"]] = true
 		}
 	}
 	var most uint64
-	for _, topics := range by {
-		var sum uint64
-		for _, n := range topics {
-			sum += n
+	for point := range points {
+		var n uint64
+		for _, x := range counted(r, evidence.EventForeignRun, func(p string) bool { return p == point }) {
+			n += x
 		}
-		most = max(most, sum)
+		most = max(most, n)
 	}
 	return most
 }

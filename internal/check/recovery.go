@@ -51,14 +51,10 @@ type faultRecovery struct {
 
 // took is how long recovery took: the slowest of the three times behind the relief. ok is false when one was not seen.
 func (x *faultRecovery) took() (time.Duration, bool) {
-	slowest := int64(-1)
-	for _, v := range []*int64{x.res.FirstGood, x.res.Drained, x.res.InBand} {
-		if v == nil {
-			return 0, false
-		}
-		slowest = max(slowest, *v)
+	if x.res.FirstGood == nil || x.res.Drained == nil || x.res.InBand == nil {
+		return 0, false
 	}
-	return time.Duration(slowest), true
+	return x.latest(), true
 }
 
 // latest is the slowest of the times that were seen.

@@ -176,6 +176,14 @@ func (j *judge) restsOn(t scenario.Threshold) []string {
 	})
 }
 
+// about reports whether a threshold is about a phase: the one that it names, or every judged one.
+func about(t scenario.Threshold, phase string) bool {
+	if named := t.Labels["phase"]; named != "" {
+		return named == phase
+	}
+	return judgedPhase(phase)
+}
+
 func (j *judge) figure(t scenario.Threshold) measure {
 	switch t.Metric.Name {
 	case "e2e_latency", "kafka_latency", "query_latency":
@@ -233,7 +241,7 @@ func (j *judge) distribution(t scenario.Threshold) measure {
 	m.lo, m.hi = min(m.lo, m.hi), max(m.lo, m.hi)
 	if t.Agg != "count" && t.Metric.Name == "query_latency" {
 		for _, w := range j.lat.phases {
-			if (w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name)) && j.ser.searchFailed(w.From, w.To) {
+			if about(t, w.Name) && j.ser.searchFailed(w.From, w.To) {
 				m.least = "in phase " + w.Name + " searches failed"
 				m.files = append(m.files, evidence.SeriesName)
 			}
@@ -344,7 +352,7 @@ func (j *judge) rate(t scenario.Threshold) measure {
 	l := j.ser.pulse(point, sources)
 	var per []float64
 	for _, w := range j.lat.phases {
-		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
+		if about(t, w.Name) {
 			per = append(per, l.perSecond(w.From, w.To)...)
 		}
 	}
@@ -415,7 +423,7 @@ func (j *judge) backlogs(t scenario.Threshold) measure {
 	}
 	var vals []float64
 	for _, w := range append(slices.Clone(j.lat.phases), scenario.Window{Name: scenario.Drain, From: j.s.Phases.LoadTime(), To: time.Duration(len(l.bins)) * l.step}) {
-		if w.Name == t.Labels["phase"] || t.Labels["phase"] == "" && judgedPhase(w.Name) {
+		if about(t, w.Name) {
 			vals = append(vals, l.slice(w.From, w.To)...)
 		}
 	}
@@ -442,7 +450,7 @@ func (j *judge) backlogGrowth(t scenario.Threshold) measure {
 	var span time.Duration
 	records := 0.0
 	for _, w := range j.lat.phases {
-		if w.Name != t.Labels["phase"] && (t.Labels["phase"] != "" || !judgedPhase(w.Name)) {
+		if !about(t, w.Name) {
 			continue
 		}
 		span += w.To - w.From

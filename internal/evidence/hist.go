@@ -121,12 +121,12 @@ func (h *Hists) at(key uint64, window int64) *stats.Hist {
 // flushEvery is how often those who share histograms have them written: a second, less what a ticker may be early.
 const flushEvery = 900 * time.Millisecond
 
-// FlushDue writes all open windows when that was not done for a second. Everybody who records calls it once a second: each time that it is
-// done costs an increment of every open window.
-func (h *Hists) FlushDue() error {
+// FlushDue writes all open windows when that was not done for a second, or when it is the last call. Everybody who records calls it once a
+// second: each time that it is done costs an increment of every open window.
+func (h *Hists) FlushDue(last bool) error {
 	h.flush.Lock()
 	defer h.flush.Unlock()
-	if time.Since(h.flushed) < flushEvery {
+	if !last && time.Since(h.flushed) < flushEvery {
 		return nil
 	}
 	return h.write()

@@ -36,7 +36,7 @@ func TestFlushDue(t *testing.T) {
 	}
 	for range 6 {
 		h.Record(key, 0, time.Millisecond)
-		if err := h.FlushDue(); err != nil {
+		if err := h.FlushDue(false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestFlushDue(t *testing.T) {
 		t.Errorf("six owners within a second wrote %d increments of %d values", frames, values)
 	}
 	h.flushed = h.flushed.Add(-flushEvery)
-	if err := h.FlushDue(); err != nil {
+	if err := h.FlushDue(false); err != nil {
 		t.Fatal(err)
 	}
 	if frames, values := increments(t, path); frames != 2 || values != 6 {

@@ -224,11 +224,8 @@ func (g *Generator) flushLoop(stop chan struct{}) error {
 			last = true
 		}
 		g.outcomes.publish()
-		now, hists := g.now(), g.cfg.Evidence.Hists.FlushDue
-		if last {
-			hists = g.cfg.Evidence.Hists.Flush
-		}
-		err := errors.Join(g.cfg.Evidence.Ledger.Flush(now), hists(), g.cfg.Evidence.Pulse.Flush(now, last))
+		now := g.now()
+		err := errors.Join(g.cfg.Evidence.Ledger.Flush(now), g.cfg.Evidence.Hists.FlushDue(last), g.cfg.Evidence.Pulse.Flush(now, last))
 		if err != nil || last {
 			return err
 		}

@@ -51,7 +51,7 @@ func (r *runner) witness(ctx context.Context) {
 			r.Logger.Debug("witness", "error", err)
 			return
 		}
-		if err := r.w.Hists.FlushDue(); err != nil {
+		if err := r.w.Hists.FlushDue(false); err != nil {
 			r.Logger.Debug("witness", "error", err)
 			return
 		}

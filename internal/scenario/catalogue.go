@@ -1,6 +1,9 @@
 package scenario
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Source is one row of the catalogue of sources.
 type Source struct {
@@ -57,6 +60,21 @@ func (f FaultKind) WhyNot(runtime string) string {
 		return "real clusters have nothing for it"
 	}
 	return ""
+}
+
+// Runtimes are those on which a kind of fault can be done.
+func (f FaultKind) Runtimes() []string {
+	var out []string
+	if f.Embedded {
+		out = append(out, "embedded")
+	}
+	if f.Kind {
+		out = append(out, "kind")
+	}
+	if f.EKS {
+		out = append(out, "eks")
+	}
+	return out
 }
 
 // notEmbedded is why faults are possible on real clusters alone. A test holds it against the catalogue.
@@ -215,6 +233,15 @@ func Nearest(s string, candidates []string) string {
 		}
 	}
 	return best
+}
+
+// DidYouMean is the nearest candidate as a question in front of what is allowed; empty when none is near, or nothing was said.
+func DidYouMean(got string, candidates []string) string {
+	near := Nearest(got, candidates)
+	if near == "" || got == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %q? ", near)
 }
 
 // distance is the Levenshtein distance.

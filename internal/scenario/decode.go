@@ -219,11 +219,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		f, ok := fields[key.Value]
 		switch line, twice := seen[key.Value]; {
 		case !ok:
-			hint := ""
-			if near := Nearest(key.Value, names); near != "" {
-				hint = fmt.Sprintf("did you mean %q? ", near)
-			}
-			d.fail(key, join(path, key.Value), "unknown key; %sallowed: %s", hint, strings.Join(names, ", "))
+			d.fail(key, join(path, key.Value), "unknown key; %sallowed: %s", DidYouMean(key.Value, names), strings.Join(names, ", "))
 			continue
 		case twice:
 			d.fail(key, join(path, key.Value), "key is there already, on line %d", line)

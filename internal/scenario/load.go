@@ -217,11 +217,7 @@ func (v *validator) oneOf(path, what, got string, allowed []string) bool {
 	if slices.Contains(allowed, got) {
 		return true
 	}
-	hint := ""
-	if near := Nearest(got, allowed); near != "" && got != "" {
-		hint = fmt.Sprintf("did you mean %q? ", near)
-	}
-	v.fail(path, "unknown %s %q; %sallowed: %s", what, got, hint, strings.Join(allowed, ", "))
+	v.fail(path, "unknown %s %q; %sallowed: %s", what, got, DidYouMean(got, allowed), strings.Join(allowed, ", "))
 	return false
 }
 
@@ -442,8 +438,8 @@ func (v *validator) overlap(s *Scenario, i int) {
 
 // possible refuses a fault that none of the runtimes of the scenario can do.
 func (v *validator) possible(s *Scenario, path string, row FaultKind) {
-	able := map[string]bool{"embedded": row.Embedded, "kind": row.Kind, "eks": row.EKS}
-	if len(s.Runtimes) > 0 && !slices.ContainsFunc(s.Runtimes, func(r string) bool { return able[r] }) {
+	able := row.Runtimes()
+	if len(s.Runtimes) > 0 && !slices.ContainsFunc(s.Runtimes, func(r string) bool { return slices.Contains(able, r) }) {
 		v.fail(path+".kind", "%s is not possible on %s: see sim list faults", row.Name, strings.Join(s.Runtimes, ", "))
 	}
 }

@@ -70,10 +70,7 @@ func (p *thresholdParser) take(c string) bool {
 }
 
 func suggest(got string, allowed []string) string {
-	if near := Nearest(got, allowed); near != "" {
-		return fmt.Sprintf("did you mean %q? allowed: %s", near, strings.Join(allowed, ", "))
-	}
-	return "allowed: " + strings.Join(allowed, ", ")
+	return DidYouMean(got, allowed) + "allowed: " + strings.Join(allowed, ", ")
 }
 
 // ParseThreshold reads one threshold; the error is a *ThresholdError.

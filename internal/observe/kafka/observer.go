@@ -394,11 +394,8 @@ func (o *Observer) flushLoop(ctx context.Context) {
 }
 
 func (o *Observer) flush(last bool) error {
-	now, hists := o.cfg.Evidence.Now(), o.cfg.Evidence.Hists.FlushDue
-	if last {
-		hists = o.cfg.Evidence.Hists.Flush
-	}
-	errs := []error{o.flushLedgers(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), hists()}
+	now := o.cfg.Evidence.Now()
+	errs := []error{o.flushLedgers(now), o.pulse.Flush(now, last), o.deadPl.Flush(now, last), o.cfg.Evidence.Hists.FlushDue(last)}
 	if last {
 		o.flushMu.Lock()
 		defer o.flushMu.Unlock()

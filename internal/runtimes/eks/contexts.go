@@ -117,15 +117,11 @@ func (v *contextsFile) oneOf(path, what, got string, allowed []string) {
 	if slices.Contains(allowed, got) {
 		return
 	}
-	hint := ""
-	if near := scenario.Nearest(got, allowed); near != "" && got != "" {
-		hint = fmt.Sprintf("did you mean %q? ", near)
-	}
 	said := strings.Join(allowed, ", ")
 	if said == "" {
 		said = "nothing"
 	}
-	v.fail(path, "unknown %s %q; %sallowed: %s", what, got, hint, said)
+	v.fail(path, "unknown %s %q; %sallowed: %s", what, got, scenario.DidYouMean(got, allowed), said)
 }
 
 func (v *contextsFile) contexts(c *Contexts) {

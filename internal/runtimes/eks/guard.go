@@ -228,11 +228,7 @@ func (s *System) confirm(actions []action) error {
 	}
 	for _, id := range s.confirmed {
 		if !slices.Contains(ids, id) {
-			hint := ""
-			if near := scenario.Nearest(id, ids); near != "" {
-				hint = fmt.Sprintf("did you mean %q? ", near)
-			}
-			return &RefusedError{fmt.Sprintf("--yes-production %s: %swritten to: %s", id, hint, strings.Join(ids, ", "))}
+			return &RefusedError{fmt.Sprintf("--yes-production %s: %swritten to: %s", id, scenario.DidYouMean(id, ids), strings.Join(ids, ", "))}
 		}
 	}
 	for _, id := range ids {
