@@ -226,6 +226,17 @@ func clockStep(from, to time.Time) time.Duration {
 	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
 }
 
+// gapsUntil is the end of what the known counters are asked for, which is what remote_write, batching samples for some seconds, has sent by
+// now. short says why nothing can be told: behind warm are less than three scrapes, of which a hole takes two.
+func gapsUntil(warm, now time.Time, scrape time.Duration) (end time.Time, short string) {
+	held := 2*scrape + remoteWriteBatch
+	end = now.Add(-held)
+	if least := 3 * scrape; end.Sub(warm) < least {
+		return end, fmt.Sprintf("the run is too short: between its warm-up and the last %v, which may be on their way, it takes %v, three scrapes", held, least)
+	}
+	return end, ""
+}
+
 // metricsGaps asks the central Prometheus, after the run, for a counter that increases by exactly one each second, so that holes and lost
 // increments can be told from the values alone, and writes its holes: the synthetic counter, and of clusters in which nothing of Triad's has one
 // the clock of their nodes.
@@ -241,15 +252,15 @@ func (r *runner) metricsGaps(after context.Context) {
 		r.note(evidence.EventSkip, "metrics-continuity", fmt.Sprintf("the wall clock was stepped by %v during the run, and samples in the central Prometheus carry wall time", by))
 		return
 	}
-	ctx, cancel := context.WithTimeout(after, closeTime)
-	defer cancel()
-	// Samples of the last moments may still be on their way: remote_write batches them for some seconds.
-	end := now.Add(-2*m.ScrapeInterval - remoteWriteBatch)
-	if !end.After(r.start.Add(r.Scenario.Phases.WarmUp.D())) {
-		return
-	}
 	// The warm-up is not judged: agents that started with the run have their first samples in it.
 	start := r.start.Add(r.Scenario.Phases.WarmUp.D())
+	end, short := gapsUntil(start, now, m.ScrapeInterval)
+	if short != "" {
+		r.note(evidence.EventSkip, "metrics-continuity", short)
+		return
+	}
+	ctx, cancel := context.WithTimeout(after, closeTime)
+	defer cancel()
 	c := promapi.Client{Base: p.URL, HTTP: p.Client}
 	series, err := c.Raw(ctx, promapi.SyntheticCounter, start, end)
 	if err != nil {

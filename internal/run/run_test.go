@@ -53,6 +53,17 @@ func TestOutliveLeavesNothing(t *testing.T) {
 	})
 }
 
+// A run of fifteen seconds was inconclusive or skipped as the scrapes fell, and what it said was that a counter did not exist.
+func TestGapsUntil(t *testing.T) {
+	warm := time.Now()
+	for after, short := range map[time.Duration]bool{17 * time.Second: true, 29 * time.Second: true, 30 * time.Second: false} {
+		end, reason := gapsUntil(warm, warm.Add(after), 5*time.Second)
+		if (reason != "") != short || end.Sub(warm) != after-15*time.Second {
+			t.Errorf("%v behind the warm-up: until %v, %q", after, end.Sub(warm), reason)
+		}
+	}
+}
+
 func TestClockStep(t *testing.T) {
 	from := time.Now()
 	if by := clockStep(from, from.Add(time.Hour)); by != 0 {
