@@ -230,8 +230,9 @@ type env struct {
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
 	searching searchers
-	unlock    func() // lets another run in
-	generated bool   // the generators have the run
+	unlock    func()        // lets another run in
+	generated bool          // the generators have the run
+	told      time.Duration // what telling a generator its plan took at most; 0: none was told
 }
 
 var (
