@@ -34,6 +34,28 @@ func scriptedEngine(t *testing.T, cases string) (images.Engine, func() []string)
 	}
 }
 
+// A cluster of another configuration is refused with the command that makes it anew, and made anew only where that was asked for.
+func TestRecreate(t *testing.T) {
+	for _, recreate := range []bool{false, true} {
+		engine, _ := scriptedEngine(t, `ps*) echo node;;
+container*) echo '[{"Name": "/triad-kafka-control-plane", "State": {"Status": "running"}, "Config": {"Labels": {}}, "Mounts": [{"Destination": "`+ownerMark+`"}]}]';;`)
+		r := &Runtime{engine: engine, opts: Options{StateDir: t.TempDir(), NodeImage: "node:2", Clusters: []string{Kafka}, Recreate: recreate}}
+		if err := r.prepareDir(Kafka); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.writeState(Kafka, clusterState{Phase: phaseReady, NodeImage: "node:1", Fingerprint: "of node:1", Nodes: 1}); err != nil {
+			t.Fatal(err)
+		}
+		j, err := r.prepareCluster(t.Context(), Kafka, Profile{Single: true}, "sha256:2")
+		switch {
+		case recreate && (err != nil || j.found.Condition != Different || len(j.found.Nodes) != 1):
+			t.Errorf("asked for: %+v, %v", j.found, err)
+		case !recreate && (!errors.Is(err, ErrDifferent) || !strings.Contains(err.Error(), "`sim up --recreate`")):
+			t.Errorf("not asked for: %v", err)
+		}
+	}
+}
+
 // What keeps the clusters from coming up is said before the node image is pulled and before anything is removed; what only the image can show, behind it.
 func TestPreflightComesFirst(t *testing.T) {
 	const info = `info*) echo '{"ServerVersion":"29","OperatingSystem":"Docker Desktop","Architecture":"amd64","CgroupVersion":"2","NCPU":8,"MemTotal":%d}';;
