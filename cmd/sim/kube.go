@@ -106,7 +106,8 @@ func (a *app) upCommand() *cobra.Command {
 	long := `Bring up the three kind clusters and everything in them.
 
 What is there is kept and what differs is changed, so it may be called again at any
-time. A cluster that cannot be made is taken away again, after its logs were read;
+time. The principal of a run that was killed, which may read every topic, is removed,
+unless pods of that run are there still. A cluster that cannot be made is taken away again, after its logs were read;
 --keep leaves its nodes as they are, for a look with sim shell and docker exec. The
 next sim up makes it anew, sim down removes it.
 
@@ -130,6 +131,9 @@ the others stay as they are.`
 		defer unlock()
 		plan, err := rt.Up(c.Context(), kind.DeployOptions{})
 		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		if err := rt.SweepObserver(c.Context()); err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
 		for _, l := range plan.Lines() {
