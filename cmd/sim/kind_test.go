@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"triad/internal/check"
+	"triad/internal/kube"
+	"triad/internal/scenario"
 )
 
 // kindRun makes one run on the real clusters, by the command line that a user types.
@@ -39,7 +41,27 @@ func kindRun(t *testing.T, args ...string) (check.Result, int) {
 	if t.Failed() || res.Verdict == "" {
 		t.Log(log.String())
 	}
+	observerIs(t, false)
 	return res, code
+}
+
+// observerIs looks whether the clusters have component observer: a run's principal that may read every topic, its Secret, and the policies that let
+// the harness in. It is there during a run, and behind one whose harness was killed.
+func observerIs(t *testing.T, there bool) {
+	t.Helper()
+	for _, cluster := range scenario.ClusterNames {
+		c := kindClient(t, cluster)
+		found, err := c.Labelled(t.Context(), cluster, "triad.dev/observer")
+		if err != nil || len(found) > 0 != there {
+			t.Errorf("component observer in %s: %v, %v; want it there: %v", cluster, found, err, there)
+		}
+		if cluster != scenario.Kafka {
+			continue
+		}
+		if _, err := c.SecretData(t.Context(), cluster, "observer"); kube.IsNotFound(err) == there {
+			t.Errorf("secret of principal observer: %v; want it there: %v", err, there)
+		}
+	}
 }
 
 func verdictIs(t *testing.T, res check.Result, name string, want check.Verdict) {

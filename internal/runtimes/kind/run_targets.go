@@ -149,13 +149,18 @@ func (e *env) Describe() runtimes.Description {
 			d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: e.fidelity(name), Image: e.image(cluster, name)})
 		}
 	}
-	for _, name := range e.plan.StandIns {
-		if !slices.ContainsFunc(d.Components, func(c evidence.Component) bool { return c.Name == name }) {
-			d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.StandIn})
+	for _, name := range e.plan.LeftOut {
+		for _, cluster := range e.plan.places[name] {
+			seen[[2]string{cluster, name}] = true
+			d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: evidence.Absent})
 		}
 	}
-	for _, name := range e.plan.LeftOut {
-		d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.Absent})
+	for _, name := range e.plan.StandIns {
+		for _, cluster := range e.plan.standsIn(name) {
+			if !seen[[2]string{cluster, name}] {
+				d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: evidence.StandIn})
+			}
+		}
 	}
 	e.configured(&d)
 	return d
