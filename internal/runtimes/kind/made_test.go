@@ -9,8 +9,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"triad/internal/images"
 	"triad/internal/manifests"
@@ -155,6 +160,49 @@ func imageEngine(t *testing.T, base, of string) images.Engine {
 	return caseEngine(t, `image*Labels*made/here:1) echo '`+of+`';;
 image*made/here:1) echo sha256:made;;
 image*far/kafka:1) `+has+`;;`)
+}
+
+// A missing image is made of what the engine and the archive's URL have, before nodes are looked at, and is not made again.
+func TestMissingImageIsMadeOnce(t *testing.T) {
+	t.Setenv(acceptLicense, "")
+	t.Setenv(trustFirst, "")
+	s, dir := serve(t, sinkZip(t)), t.TempDir()
+	var base bytes.Buffer
+	if err := tarball.Write(name.MustParseReference("far/kafka:1"), empty.Image, &base); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "base"), base.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := caseEngine(t, `image*Labels*made/here:1) grep -ao 'made-of":"[^"]*' '`+dir+`/loaded' | head -n 1 | cut -d '"' -f 3;;
+image*made/here:1) test -e '`+dir+`/loaded' && echo sha256:made || { echo 'No such image' >&2; exit 1; };;
+image*far/kafka:1) echo sha256:base;;
+save*far/kafka:1) cat '`+dir+`/base';;
+load*) echo load >> '`+dir+`/calls'; cat > '`+dir+`/loaded';;`)
+	var said []string
+	r := &Runtime{opts: Options{StateDir: t.TempDir()}, engine: e, progress: func(step, state, _ string) { said = append(said, step+" "+state) }}
+	m := manifests.Made{Component: "connect", Ref: "made/here:1", Base: "far/kafka:1", Asset: testSink(s.URL+"/sink-1.zip", ""), Below: "/opt/kafka/plugins"}
+	p := &Plan{Clusters: []string{Monitoring}, Images: map[string][]string{Monitoring: {m.Ref}}, made: []manifests.Made{m}}
+	if err := r.LoadImages(t.Context(), p); err == nil || !strings.Contains(err.Error(), acceptLicense) {
+		t.Errorf("loading without the licence: %v", err)
+	}
+	t.Setenv(acceptLicense, "sink")
+	t.Setenv(trustFirst, "sink")
+	for range 2 {
+		if err := r.ensureMade(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(trustFirst, "") // what was noted holds
+	}
+	if of, err := images.MadeOf(t.Context(), e, m.Ref); err != nil || of != madeOf("sha256:base", checksum([]byte(s.content))) {
+		t.Errorf("made of %q, %v", of, err)
+	}
+	if calls, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || string(calls) != "load\n" || s.fetched.Load() != 1 {
+		t.Errorf("loaded %q, fetched %d times, %v: want each once", calls, s.fetched.Load(), err)
+	}
+	if want := []string{"images start", "image of connect start", "image of connect done"}; !slices.Equal(said, want) {
+		t.Errorf("progress %q, want %q", said, want)
+	}
 }
 
 // The image of Kafka Connect is made of the Kafka image, which an image set may name elsewhere; a set that has an image of Kafka Connect, as a lab's, has
