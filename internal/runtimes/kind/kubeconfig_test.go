@@ -33,7 +33,7 @@ func TestUsersKubeconfigStays(t *testing.T) {
 		if err := writeFileAtomic(file, []byte(users), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r := whole(t, Kafka)
+		r := whole(t)
 		if err := r.EnsureClusters(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestUsersKubeconfigStays(t *testing.T) {
 }
 
 // whole is a runtime on an engine that takes every command for done, as kind's library needs it to make a cluster of one node.
-func whole(t *testing.T, cluster string) *Runtime {
+func whole(t *testing.T) *Runtime {
 	t.Helper()
 	api, _ := newFakeAPI(t, "v1 nodes Node", "apps/v1 deployments Deployment")
 	api.put(object(t, `{"apiVersion":"v1","kind":"Node","metadata":{"name":"node"},"status":{"conditions":[{"type":"Ready","status":"True"}]}}`))
@@ -83,7 +83,7 @@ func whole(t *testing.T, cluster string) *Runtime {
 	}
 	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
 	dir, state := t.TempDir(), t.TempDir()
-	node, mark := NamePrefix+cluster+"-control-plane", filepath.Join(state, cluster, "mark")
+	node, mark := NamePrefix+Kafka+"-control-plane", filepath.Join(state, Kafka, "mark")
 	script := `#!/bin/sh
 made="` + dir + `/made"
 case "$*" in
@@ -122,6 +122,6 @@ esac
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH")) // kind's library takes the engine from there
 	return &Runtime{
 		engine: images.Engine{Bin: filepath.Join(dir, "docker")}, log: slog.New(slog.DiscardHandler), progress: func(string, string, string) {}, clients: map[string]*kube.Client{},
-		opts: Options{StateDir: state, NodeImage: "node:1", Nodes: 1, Clusters: []string{cluster}, LogDir: filepath.Join(state, "logs")},
+		opts: Options{StateDir: state, NodeImage: "node:1", Nodes: 1, Clusters: []string{Kafka}, LogDir: filepath.Join(state, "logs")},
 	}
 }

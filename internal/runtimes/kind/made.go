@@ -164,7 +164,7 @@ func (r *Runtime) archive(ctx context.Context, a manifests.Asset) (b []byte, sum
 	case want == "" && !saidYes(trustFirst, a.Name):
 		return nil, "", &refusedAsset{
 			fmt.Sprintf("no checksum is pinned for %s; it has %s", from, sum),
-			fmt.Sprintf("compare it and write it into manifests/assets.yaml, or call again with `%s=%s`, which keeps it in %s", trustFirst, a.Name, r.sumFile(a)),
+			fmt.Sprintf("compare it and write it into manifests/assets.yaml, or call again with `%s=%s` too, which keeps it in %s", trustFirst, a.Name, r.sumFile(a)),
 		}
 	}
 	if err := images.CheckPlugins(b); err != nil {
