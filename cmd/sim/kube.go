@@ -72,7 +72,7 @@ func (a *app) endPairs(ctx context.Context, f runFlags) error {
 }
 
 func (a *app) kubeCommands() []*cobra.Command {
-	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
+	return []*cobra.Command{a.upCommand(), a.imagesCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
 }
 
 // kind opens the runtime with progress on stderr.
@@ -145,6 +145,32 @@ the others stay as they are.`
 	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().BoolVar(&keep, "keep", false, "leave the nodes of a cluster that could not be made, to look at them")
 	c.Flags().BoolVar(&recreate, "recreate", false, "delete a cluster of another node image, number of nodes or configuration, and make it anew")
+	return c
+}
+
+func (a *app) imagesCommand() *cobra.Command {
+	var imageSet string
+	long := `Make the images that no registry has, and print their names.
+
+They are made without a container build and put into the container engine, as sim up
+does where they are missing: that of Kafka Connect is Strimzi's Kafka image with the
+archive of the Elasticsearch sink in it. Its licence has to be accepted; the error says
+how.`
+	c := &cobra.Command{Use: "images", Short: "Make the images that no registry has, in the container engine", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), imageSet)
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		refs, err := rt.MakeImages(c.Context())
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		for _, ref := range refs {
+			fmt.Fprintln(a.stdout, ref)
+		}
+		return nil
+	}}
+	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
 	return c
 }
 

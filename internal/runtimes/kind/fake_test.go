@@ -55,6 +55,16 @@ exit $rc
 	return &Runtime{engine: images.Engine{Bin: filepath.Join(dir, "docker")}, opts: Options{StateDir: dir, Clusters: []string{Monitoring}}, clients: map[string]*kube.Client{}}, dir
 }
 
+// caseEngine puts a program in the engine's place that answers by a shell case over its arguments.
+func caseEngine(t *testing.T, cases string) images.Engine {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "docker")
+	if err := os.WriteFile(bin, []byte("#!/bin/sh\ncase \"$*\" in\n"+cases+"\n*) echo \"unexpected: $*\" >&2; exit 64;;\nesac\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return images.Engine{Bin: bin}
+}
+
 // fakeAPI is just enough of an API server for objects that are read, applied by one manager, listed and deleted.
 type fakeAPI struct {
 	mu      sync.Mutex

@@ -53,6 +53,7 @@ type Plan struct {
 	applied sync.Map            // cluster -> YAML of everything that was applied, without the values of Secrets
 	sources map[string]string   // reference in a node -> reference in the engine
 	places  map[string][]string // component -> clusters whose manifests run it, left out or not
+	made    []manifests.Made    // images that are made where they are needed
 	noCurl  bool                // index templates are sent by the harness
 }
 
@@ -73,6 +74,13 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 	p := &Plan{Clusters: o.Clusters, Objects: map[string][]manifests.Object{}, Images: map[string][]string{}, StandIns: r.opts.Images.StandIns, sources: map[string]string{}}
 	if len(p.Clusters) == 0 {
 		p.Clusters = r.opts.Clusters
+	}
+	assets, err := set.Assets()
+	if err != nil {
+		return nil, err
+	}
+	if p.made, err = list.Made(r.opts.Images, assets); err != nil {
+		return nil, err
 	}
 	if p.Flows, err = set.Flows(o.Components...); err != nil {
 		return nil, err

@@ -80,31 +80,35 @@ func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool
 	if need.Ports, err = r.HostPorts(); err != nil {
 		return need, false, err
 	}
-	need.Images, need.Built, err = r.images()
+	need.Images, need.Made, err = r.images()
 	return need, running, err
 }
 
-// images are the references that have to be in the engine, and how those are made that are in no registry.
-func (r *Runtime) images() (refs []string, built map[string]string, err error) {
+// images are the references that have to be in the engine, and how it is found out whether those can be made that are in no registry.
+func (r *Runtime) images() (refs []string, looks map[string]preflight.Look, err error) {
 	list, err := manifests.Pinned(r.opts.Manifests)
 	if err != nil {
 		return nil, nil, err
 	}
-	built = map[string]string{}
+	made, err := r.pinnedMade()
+	if err != nil {
+		return nil, nil, err
+	}
+	looks = map[string]preflight.Look{}
+	for _, m := range made {
+		looks[m.Ref] = func(ctx context.Context) (detail, fix string) { return r.canMake(ctx, m) }
+	}
 	for c, ref := range list.References() {
-		to, swapped := r.opts.Images.Images[c]
-		switch {
-		case c == ownComponent || slices.Contains(r.opts.Images.Absent, c):
+		if c == ownComponent || slices.Contains(r.opts.Images.Absent, c) {
 			continue
-		case swapped:
+		}
+		if to, ok := r.opts.Images.Images[c]; ok {
 			ref = to
-		case list.Images[c].Built != "":
-			built[ref] = list.Images[c].Built
 		}
 		refs = append(refs, ref)
 	}
 	slices.Sort(refs)
-	return slices.Compact(refs), built, nil
+	return slices.Compact(refs), looks, nil
 }
 
 // ready looks at the machine before anything is pulled, made or started, and pulls the node image where it is not there. That takes minutes, at whose
