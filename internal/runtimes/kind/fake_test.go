@@ -166,7 +166,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 }
 
-// list returns the objects of a kind that a selector "key=value" matches.
+// list returns the objects of a kind that a selector "key=value", or "key", matches.
 func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
 	items, paths := []any{}, make([]string, 0, len(f.objects))
 	for p := range f.objects {
@@ -175,8 +175,9 @@ func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
 	slices.Sort(paths)
 	for _, p := range paths {
 		o := kube.Object{Object: f.objects[p]}
-		key, value, _ := strings.Cut(selector, "=")
-		if strings.HasPrefix(p, f.root(apiVersion)+"/") && strings.Contains(p, "/"+plural+"/") && (selector == "" || o.GetLabels()[key] == value) {
+		key, value, equals := strings.Cut(selector, "=")
+		got, there := o.GetLabels()[key]
+		if strings.HasPrefix(p, f.root(apiVersion)+"/") && strings.Contains(p, "/"+plural+"/") && (selector == "" || there && (got == value || !equals)) {
 			items = append(items, o.Object)
 		}
 	}

@@ -237,6 +237,7 @@ type env struct {
 var (
 	_ runtimes.Env            = (*env)(nil)
 	_ runtimes.ConnectWorkers = (*env)(nil)
+	_ runtimes.PodLister      = (*env)(nil)
 )
 
 // Connect looks up addresses and credentials.

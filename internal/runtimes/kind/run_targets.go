@@ -18,6 +18,7 @@ import (
 	"triad/internal/model/fluentd"
 	prom "triad/internal/model/prometheus"
 	"triad/internal/observe/connect"
+	"triad/internal/observe/pods"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 )
@@ -108,6 +109,15 @@ func (e *env) ConnectWorkers() []connect.Worker {
 		if t.Component == "connect" {
 			out = append(out, connect.Worker{URL: kube.PodURL(t.Instance, t.Cluster, connectPort), Client: t.Client})
 		}
+	}
+	return out
+}
+
+// Pods says how the pods of each cluster are listed.
+func (e *env) Pods() map[string]pods.List {
+	out := map[string]pods.List{}
+	for cluster, c := range e.clients {
+		out[cluster] = func(ctx context.Context) ([]pods.Pod, error) { return c.Pods(ctx, cluster) }
 	}
 	return out
 }
