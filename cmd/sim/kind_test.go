@@ -81,10 +81,28 @@ func TestKindScenarios(t *testing.T) {
 			if c := map[string]string{"add-cluster": "scalability", "rollback": "rollback", "partition-metrics": "metrics-continuity"}[name]; c != "" {
 				verdictIs(t, res, c, check.Pass)
 			}
+			if name == "broker-failover" {
+				restartExplained(t, res)
+			}
 			if res.Totals.Acknowledged == 0 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged {
 				t.Errorf("totals: %+v", res.Totals)
 			}
 		})
+	}
+}
+
+// restartExplained: the API server told that the broker that was struck ended by SIGKILL, and the fault explains it. How it comes back rests on the
+// machine's speed.
+func restartExplained(t *testing.T, res check.Result) {
+	t.Helper()
+	var struck []check.Restart
+	for _, x := range res.Restarts {
+		if x.Component == "kafka" && len(res.Faults) == 1 && strings.Contains(res.Faults[0].Target, "/"+x.Pod+"/") {
+			struck = append(struck, x)
+		}
+	}
+	if len(struck) == 0 || struck[0].Fault != res.Faults[0].Name || struck[0].Told() || struck[0].ExitCode == nil || *struck[0].ExitCode != 137 {
+		t.Errorf("restarts of the broker that %+v struck: %+v, of all %+v", res.Faults, struck, res.Restarts)
 	}
 }
 
