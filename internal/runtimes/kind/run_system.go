@@ -389,6 +389,13 @@ func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
+// CloseIdleConnections closes those of the transport behind it.
+func (b *basicAuth) CloseIdleConnections() {
+	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
 // Close ends what belongs to the run. The clusters stay.
 func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {

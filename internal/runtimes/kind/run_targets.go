@@ -33,10 +33,15 @@ var endpoints = map[string]struct {
 	"fluentd":       {24231, "/metrics"},
 	"kafka":         {9404, "/metrics"},
 	"kafka-connect": {9404, "/metrics"},
+	"prometheus":    {9090, "/metrics"}, // agents and the central one
 }
 
 // readEvery lies between two readings of a pod's metrics: each goes through an API server, a kubelet and a container's network.
 const readEvery = 2 * time.Second
+
+// prometheusEvery lies between two readings of a Prometheus: it shows more than a thousand series of its own, of which twenty are kept, and
+// what they count waits in its log anyway.
+const prometheusEvery = 15 * time.Second
 
 // findTargets finds the pods of every component that is measured. They are reached through the API server: nothing in
 // the clusters has to be opened for it.
@@ -57,6 +62,12 @@ func (e *env) findTargets(ctx context.Context) error {
 			}
 			t := runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName()}, Client: c.HTTP(5 * time.Second), Every: readEvery}
 			t.URL = kube.PodURL(t.Instance, cluster, ep.port) + ep.path
+			if component == "prometheus" {
+				t.Every = prometheusEvery
+				if cluster == Monitoring { // the central one, every path of which asks for a password
+					t.Client.Transport = &basicAuth{next: t.Client.Transport, user: e.prom.user, password: e.prom.password}
+				}
+			}
 			if node, ok := daemonOf(&pods[i]); ok {
 				t.Instance = node
 				t.Locate = func(ctx context.Context) (string, error) {
