@@ -102,19 +102,24 @@ func (a *app) progressSteps() func(what, state, detail string) {
 
 func (a *app) upCommand() *cobra.Command {
 	var imageSet string
-	var keep bool
+	var keep, recreate bool
 	long := `Bring up the three kind clusters and everything in them.
 
 What is there is kept and what differs is changed, so it may be called again at any
-time. A cluster that cannot be made is taken away again, after its logs were read;
+time. The principal of a run that was killed, which may read every topic, is removed,
+unless pods of that run are there still. A cluster that cannot be made is taken away again, after its logs were read;
 --keep leaves its nodes as they are, for a look with sim shell and docker exec. The
-next sim up makes it anew, sim down removes it.`
+next sim up makes it anew, sim down removes it.
+
+A cluster that was made of another node image, number of nodes or configuration is
+refused. --recreate deletes such a cluster, with everything in it, and makes it anew;
+the others stay as they are.`
 	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		o, err := a.kindOptions(imageSet, false)
 		if err != nil {
 			return err
 		}
-		o.Keep = keep
+		o.Keep, o.Recreate = keep, recreate
 		rt, err := kind.New(c.Context(), o, a.logger, a.progressSteps())
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
@@ -128,6 +133,9 @@ next sim up makes it anew, sim down removes it.`
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
+		if err := rt.SweepObserver(c.Context()); err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
 		for _, l := range plan.Lines() {
 			fmt.Fprintln(a.stdout, l)
 		}
@@ -136,6 +144,7 @@ next sim up makes it anew, sim down removes it.`
 	}}
 	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().BoolVar(&keep, "keep", false, "leave the nodes of a cluster that could not be made, to look at them")
+	c.Flags().BoolVar(&recreate, "recreate", false, "delete a cluster of another node image, number of nodes or configuration, and make it anew")
 	return c
 }
 

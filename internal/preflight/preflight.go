@@ -90,6 +90,9 @@ func Run(ctx context.Context, n Needs) []Finding {
 		refs = append([]string{n.NodeImage}, refs...)
 	}
 	out = append(out, imageFindings(ctx, e, refs, n.Built)...)
+	if n.Node == "" && n.NodeImage == "" {
+		return out // there is no place to try them in
+	}
 	return append(out, kernelFeatures(ctx, host)...)
 }
 

@@ -79,6 +79,12 @@ run*) echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2;;`)
 	if len(Bad(all)) != 7 {
 		t.Errorf("%d findings are in the way: %+v", len(Bad(all)), Bad(all))
 	}
+	n.NodeImage = "" // not there yet
+	for _, f := range Run(t.Context(), n) {
+		if f.Level == Capability {
+			t.Errorf("without a node and an image of one: %+v", f)
+		}
+	}
 }
 
 func TestPortsThatTriadHoldsAreFine(t *testing.T) {

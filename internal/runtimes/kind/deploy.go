@@ -32,13 +32,10 @@ func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
 		plan *Plan
 		err  error
 	}
-	if err := r.ensureNodeImage(ctx); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.dropLeftOver(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	pctx, cancel := context.WithCancel(ctx)

@@ -5,6 +5,7 @@ package kind
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -59,6 +60,9 @@ type fakeAPI struct {
 	mu      sync.Mutex
 	kinds   map[string]map[string]string // group and version -> plural -> kind
 	objects map[string]map[string]any    // path -> object
+	owned   map[string]string            // path -> path of what it goes with
+	applied func(o map[string]any)       // what a controller makes of an object that is applied; nil: nothing
+	writes  []string                     // what was asked that changes something
 }
 
 // newFakeAPI serves some kinds, "v1 configmaps ConfigMap", and returns a client.
@@ -115,6 +119,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 	o, there := f.objects[r.URL.Path]
+	if r.Method != http.MethodGet {
+		f.writes = append(f.writes, r.Method+" "+r.URL.Path)
+	}
 	switch {
 	case r.URL.Path == "/api":
 		answer(map[string]any{"kind": "APIVersions", "versions": []string{"v1"}})
@@ -135,11 +142,15 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		if f.applied != nil {
+			f.applied(body)
+		}
 		f.objects[r.URL.Path] = body
 		answer(body)
 		return
 	case there && r.Method == http.MethodDelete:
 		delete(f.objects, r.URL.Path)
+		maps.DeleteFunc(f.objects, func(path string, _ map[string]any) bool { return f.owned[path] == r.URL.Path })
 		answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Success"})
 		return
 	case there:
@@ -166,7 +177,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 }
 
-// list returns the objects of a kind that a selector "key=value", or "key", matches.
+// list returns the objects of a kind that a selector, "key=value" or "key", matches.
 func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
 	items, paths := []any{}, make([]string, 0, len(f.objects))
 	for p := range f.objects {
@@ -175,9 +186,9 @@ func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
 	slices.Sort(paths)
 	for _, p := range paths {
 		o := kube.Object{Object: f.objects[p]}
-		key, value, equals := strings.Cut(selector, "=")
-		got, there := o.GetLabels()[key]
-		if strings.HasPrefix(p, f.root(apiVersion)+"/") && strings.Contains(p, "/"+plural+"/") && (selector == "" || there && (got == value || !equals)) {
+		key, value, exact := strings.Cut(selector, "=")
+		label, has := o.GetLabels()[key]
+		if strings.HasPrefix(p, f.root(apiVersion)+"/") && strings.Contains(p, "/"+plural+"/") && (selector == "" || has && (!exact || label == value)) {
 			items = append(items, o.Object)
 		}
 	}

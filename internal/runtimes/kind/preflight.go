@@ -107,11 +107,31 @@ func (r *Runtime) images() (refs []string, built map[string]string, err error) {
 	return slices.Compact(refs), built, nil
 }
 
-// ready is the preflight of clusters that are to be made or started. Where every node runs nothing is asked: the machine carries them.
+// ready looks at the machine before anything is pulled, made or started, and pulls the node image where it is not there. That takes minutes, at whose
+// end nobody wants to hear that a port is taken: what needs no node image is asked before, and all of it behind, because the image decides how many
+// nodes there are and is where the kernel is tried.
 func (r *Runtime) ready(ctx context.Context) error {
+	id, err := r.engine.ImageID(ctx, r.opts.NodeImage)
+	if err != nil {
+		return err
+	}
+	if err := r.carries(ctx, id != ""); err != nil || id != "" {
+		return err
+	}
+	if err := r.ensureNodeImage(ctx); err != nil {
+		return err
+	}
+	return r.carries(ctx, true)
+}
+
+// carries is the preflight of clusters that are to be made or started. Where every node runs nothing is asked: the machine carries them.
+func (r *Runtime) carries(ctx context.Context, nodeImage bool) error {
 	need, running, err := r.needs(ctx)
 	if err != nil || running {
 		return err
+	}
+	if !nodeImage {
+		need.NodeImage = ""
 	}
 	r.progress("preflight", kube.StateStart, "")
 	findings := preflight.Run(ctx, need)
