@@ -108,6 +108,9 @@ func TestKindScenarios(t *testing.T) {
 			if c := about[name]; c != "" {
 				verdictIs(t, res, c, check.Pass)
 			}
+			if name == "broker-failover" {
+				restartExplained(t, res)
+			}
 			// A machine that is too slow makes a run invalid or leaves it open. Nothing makes it fail but the system.
 			if res.Verdict == check.Fail {
 				t.Errorf("%s fails: %s", name, res.Summary)
@@ -116,6 +119,21 @@ func TestKindScenarios(t *testing.T) {
 				t.Errorf("totals: %+v", res.Totals)
 			}
 		})
+	}
+}
+
+// restartExplained: the API server told that the broker that was struck ended by SIGKILL, and the fault explains it. How it comes back rests on the
+// machine's speed.
+func restartExplained(t *testing.T, res check.Result) {
+	t.Helper()
+	var struck []check.Restart
+	for _, x := range res.Restarts {
+		if x.Component == "kafka" && len(res.Faults) == 1 && strings.Contains(res.Faults[0].Target, "/"+x.Pod+"/") {
+			struck = append(struck, x)
+		}
+	}
+	if len(struck) == 0 || struck[0].Fault != res.Faults[0].Name || struck[0].Told() || struck[0].ExitCode == nil || *struck[0].ExitCode != 137 {
+		t.Errorf("restarts of the broker that %+v struck: %+v, of all %+v", res.Faults, struck, res.Restarts)
 	}
 }
 

@@ -397,10 +397,10 @@ func (at *attribution) guess(r *evidence.Run, c *counters) {
 	}
 }
 
-// restartEvent reports whether the harness restarted or killed a component.
+// restartEvent reports whether a component restarted as its API server tells, or was killed by the harness.
 func restartEvent(r *evidence.Run, component string) bool {
 	for _, e := range r.Events {
-		if e.Kind == evidence.EventRestart && strings.Contains(e.Name, component) {
+		if e.Kind == evidence.EventRestart && e.Name == component {
 			return true
 		}
 		if e.Kind == evidence.EventFault && e.State == evidence.FaultBit {

@@ -83,12 +83,13 @@ type instance struct {
 type counters struct {
 	byName    map[string]map[string]*counter
 	instances map[string]*instance
-	written   line    // bytes appended to all brokers' logs, by when it was seen
-	origin    float64 // unix seconds at which the run was made: what started later has counted for nobody else
+	written   line            // bytes appended to all brokers' logs, by when it was seen
+	ended     map[string]bool // instances that restarted, as their API server tells: a new process may have overtaken its counters unseen
+	origin    float64         // unix seconds at which the run was made: what started later has counted for nobody else
 }
 
 func newCounters(start time.Time) *counters {
-	return &counters{byName: map[string]map[string]*counter{}, instances: map[string]*instance{}, origin: float64(start.UnixNano()) / 1e9}
+	return &counters{byName: map[string]map[string]*counter{}, instances: map[string]*instance{}, ended: map[string]bool{}, origin: float64(start.UnixNano()) / 1e9}
 }
 
 func instanceKey(l evidence.Labels) string {
@@ -190,7 +191,7 @@ func (c *counters) increase(name string, want evidence.Labels) increase {
 		}
 		i := increase{lo: x.sum, hi: x.sum + x.base, known: true, resets: x.resets}
 		i.dead = x.instance.hasUp && x.instance.up == 0
-		if x.resets > 0 || i.dead {
+		if x.resets > 0 || i.dead || c.ended[instanceKey(x.labels)] {
 			i.hi = math.Inf(1) // what was counted between the last reading and the end of the process is gone
 		}
 		out = out.plus(i)
@@ -208,8 +209,20 @@ func selector(l evidence.Labels) string {
 	return l.String()
 }
 
+// restart takes what an API server told. An instance is a pod, or the node of one that a DaemonSet runs.
+func (c *counters) restart(e evidence.Event) {
+	for _, instance := range []string{e.Attrs["pod"], e.Attrs["node"]} {
+		c.ended[instanceKey(evidence.Labels{"cluster": e.Attrs["cluster"], "component": e.Name, "instance": instance})] = true
+	}
+}
+
 // restarted reports whether an instance of a component was seen to restart or was away at the end.
 func (c *counters) restarted(component string) bool {
+	for k := range c.ended {
+		if strings.Contains(k, "/"+component+"/") {
+			return true
+		}
+	}
 	for k, in := range c.instances {
 		if strings.Contains(k, "/"+component+"/") && (in.epoch > 0 || in.hasUp && in.up == 0) {
 			return true

@@ -309,6 +309,7 @@ func (j *judge) result(now time.Time) *Result {
 	for _, f := range j.faults {
 		res.Faults = append(res.Faults, f.result())
 	}
+	res.Restarts = newRestarts(j)
 	for _, d := range j.r.Damage {
 		res.Damage = append(res.Damage, d.String())
 	}
@@ -362,7 +363,7 @@ func (j *judge) verdict(res *Result) {
 			res.Reasons = append(res.Reasons, fmt.Sprintf("%s: skipped, and the scenario requires it: %s", c.Name, c.Detail))
 		}
 	}
-	res.Summary = j.summary(res)
+	res.Summary = j.summary(res) + restartWords(res.Restarts)
 }
 
 // summary is one sentence without words of the trade.

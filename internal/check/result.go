@@ -49,6 +49,7 @@ type Result struct {
 	Buffers       []BufferFill  `json:"buffers"`
 	Influence     []Influence   `json:"influence"`
 	Faults        []Fault       `json:"faults"`
+	Restarts      []Restart     `json:"restarts,omitempty"` // containers that ended and pods that were replaced, as API servers told of them
 	Skipped       []Skip        `json:"skipped"`
 	Limits        []string      `json:"limits"` // what this runtime cannot show
 	Damage        []string      `json:"damage,omitempty"`

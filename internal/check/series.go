@@ -162,6 +162,11 @@ func newSeries(r *evidence.Run) *series {
 		return nil
 	})
 	s.counters.batch(at, batch)
+	for _, e := range r.Events {
+		if e.Kind == evidence.EventRestart {
+			s.counters.restart(e)
+		}
+	}
 	for process, from := range s.silent {
 		s.away[process] = append(s.away[process], Span{from, forever})
 	}

@@ -127,6 +127,12 @@ func (t *track) set(at time.Duration, labels evidence.Labels, v float64) {
 // trackOf is the key of a track.
 func trackOf(series, who string) string { return series + " " + who }
 
+// blocks reports whether a sample follows the blocks of a Prometheus: its memory and its files grow for the two hours, or three, that its head
+// grows, so their slope in a run says nothing of what is kept for ever.
+func blocks(x evidence.Sample) bool {
+	return x.Labels["component"] == "prometheus" && (x.Name == "process_resident_memory_bytes" || x.Name == "process_open_fds")
+}
+
 // track keeps a sample that the check trend looks at.
 func (s *series) track(at time.Duration, x evidence.Sample) {
 	if starts[x.Name] {
@@ -137,7 +143,7 @@ func (s *series) track(at time.Duration, x evidence.Sample) {
 		s.answered(at, processOf(x.Labels), x.Value != 0)
 		return
 	}
-	if _, ok := tracked[x.Name]; !ok {
+	if _, ok := tracked[x.Name]; !ok || blocks(x) {
 		return
 	}
 	who := x.Labels["component"]

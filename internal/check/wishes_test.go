@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -114,6 +115,16 @@ func expect(res *Result, want string) string {
 			}
 		}
 		return fmt.Sprintf("no such trend: %+v", res.Trends)
+	case "restart": // restart POD FAULT ~ how; - in place of a fault: none explains it
+		for _, x := range res.Restarts {
+			if x.Pod == f[1] && strings.Contains(x.How(), text) {
+				if cmp.Or(x.Fault, "-") != f[2] {
+					return fmt.Sprintf("explained by %q", x.Fault)
+				}
+				return ""
+			}
+		}
+		return fmt.Sprintf("no such restart: %+v", res.Restarts)
 	case "recovery":
 		return expectRecovery(res, f[1:])
 	case "buffer":

@@ -24,7 +24,7 @@ const (
 	EventDrain      = "drain"          // State: begin, done, deadline
 	EventRecon      = "reconciliation" // final exact reading of a point; State done or failed
 	EventBroken     = "assumption"     // Name: what does not hold; Detail
-	EventRestart    = "restart"        // a component restarted that no fault declared; Name component
+	EventRestart    = "restart"        // the API of a cluster told that a container ended or a pod is gone, whoever did it. Name: component, as its series name it; State below; Attrs cluster, pod, node, container, reason, exit_code, started, finished (as the API tells them), times, after_ns: the reading before
 	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point, topic, observer: of several the ledger's name
 	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic, observer
 	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
@@ -46,6 +46,12 @@ const (
 	ClockUnknown = "unknown"
 	PurgeDone    = "done"   // and read again
 	PurgeFailed  = "failed" // Detail: why; what is left is not known
+)
+
+// States of a restart.
+const (
+	RestartContainer = "ended"    // a container ended in its pod; the kubelet starts it again
+	RestartPod       = "replaced" // a pod is gone, or will not run again; its owner makes another
 )
 
 // States of a topology and of a repetition.

@@ -55,6 +55,7 @@ type page struct {
 	ChecksLead                string
 	Checks, Thresholds        checkTable
 	Faults                    []faultRow
+	Restarts                  []restartRow
 	RecoveryLead              string
 	Recovery                  []tile
 	RecoveryFaults            []recoveryRow
@@ -179,6 +180,7 @@ func newPage(r *evidence.Run, res *check.Result) *page {
 	p.recovery(res)
 	p.search(res)
 	p.Trends = trendRows(res)
+	p.Restarts = restartRows(res)
 	p.buffers(res)
 	p.again(r, res)
 	p.Nav = []link{

@@ -406,6 +406,41 @@ func TestJudgedRun(t *testing.T) {
 	}
 }
 
+// What restarted without a fault, and what was ended for its memory, is told wherever a run is read; what a fault explains is not.
+func TestRestarts(t *testing.T) {
+	r := faultRun(t)
+	res := faultResult(r)
+	at, after := int64(51*time.Second), int64(46*time.Second)
+	res.Restarts = []check.Restart{
+		{At: at, After: after, Cluster: "datacenter", Component: "fluentd", Pod: "fluentd-<7>", Container: "fluentd", Times: 2, Reason: "Error", ExitCode: new(139), Finished: "2026-11-27T18:00:00Z"},
+		{At: at, After: after, Cluster: "monitoring", Component: "elasticsearch", Pod: "elasticsearch-9", Container: "elasticsearch", Times: 1, Reason: "OOMKilled", ExitCode: new(137), Fault: "away"},
+		{At: at, After: after, Cluster: "kafka", Component: "kafka", Pod: "triad-dual-5", Container: "kafka", Times: 1, Reason: "Error", ExitCode: new(137), Fault: "kill"},
+	}
+	for name, write := range map[string]func(io.Writer) error{
+		"page":     func(w io.Writer) error { return HTML(w, r, res) },
+		"summary":  func(w io.Writer) error { return Summary(w, res) },
+		"terminal": func(w io.Writer) error { return Terminal(w, res, false) },
+	} {
+		text := strings.Join(strings.Fields(render(t, write)), " ")
+		for _, want := range []string{
+			"datacenter/fluentd-", "ended 2 times, the last: Error, exit code 139, at 2026-11-27T18:00:00Z", "46.0 s to 51.0 s", "no fault", "monitoring/elasticsearch-9", "ended: OOMKilled, exit code 137", "away",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+		if strings.Contains(text, "triad-dual-5") || name != "terminal" && strings.Contains(text, "<7>") {
+			t.Errorf("%s tells of what a fault explains, or does not escape", name)
+		}
+	}
+	page := render(t, func(w io.Writer) error { return HTML(w, r, res) })
+	wellFormed(t, page)
+	res.Restarts = res.Restarts[2:]
+	if page = render(t, func(w io.Writer) error { return HTML(w, r, res) }); strings.Contains(page, ">Restarts<") {
+		t.Error("a page without anything to tell has a section for it")
+	}
+}
+
 // A run that was resumed says so, and when, wherever it is read.
 func TestResumed(t *testing.T) {
 	r := faultRun(t)

@@ -308,6 +308,28 @@ func (p *page) faults(res *check.Result) {
 	}
 }
 
+// restartRow is a restart that a reader must hear of.
+type restartRow struct{ Where, Component, Between, How, Fault string }
+
+func restartRows(res *check.Result) []restartRow {
+	var out []restartRow
+	for _, x := range res.Restarts {
+		if !x.Told() {
+			continue
+		}
+		row := restartRow{Where: x.Where(), Component: x.Component, How: x.How(), Fault: x.Fault}
+		row.Between = instant(time.Duration(x.After)) + " to " + instant(time.Duration(x.At))
+		if x.Finished != "" {
+			row.How += ", at " + x.Finished
+		}
+		if row.Fault == "" {
+			row.Fault = "no fault"
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
 func (p *page) recovery(res *check.Result) {
 	r := res.Recovery
 	if len(res.Faults) == 0 || r.Noticed == nil && r.FirstGood == nil && r.Drained == nil && r.InBand == nil {

@@ -106,6 +106,13 @@ func Summary(w io.Writer, res *check.Result) error {
 		}
 		p("\n")
 	}
+	if rows := restartRows(res); len(rows) > 0 {
+		p("### Restarts\n\n| container or pod | component | between | what happened | explained by |\n|---|---|--:|---|---|\n")
+		for _, x := range rows {
+			p("| %s | %s | %s | %s | %s |\n", md(x.Where), md(x.Component), x.Between, md(x.How), md(x.Fault))
+		}
+		p("\n")
+	}
 	if rows := trendRows(res); len(rows) > 0 {
 		p("### Trend\n\n| verdict | what | of | level | growth | between | allowed |\n|---|---|---|--:|--:|--:|--:|\n")
 		for _, r := range rows {

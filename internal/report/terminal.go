@@ -54,6 +54,7 @@ func Terminal(w io.Writer, res *check.Result, color bool) error {
 	s.hops(res)
 	s.latency(res)
 	s.faults(res)
+	s.restarts(res)
 	s.buffers(res)
 	s.trends(res)
 	s.checks(res)
@@ -388,6 +389,17 @@ func cut(text string, n int) string {
 		return string(r[:n-1]) + "…"
 	}
 	return text
+}
+
+func (s *screen) restarts(res *check.Result) {
+	rows := restartRows(res)
+	if len(rows) == 0 {
+		return
+	}
+	s.heading("Restarts that no fault explains, and out of memory")
+	for _, x := range rows {
+		s.wrap(fmt.Sprintf("%s (%s) %s; between %s, explained by %s", x.Where, x.Component, x.How, x.Between, x.Fault), "  ", "    ")
+	}
 }
 
 func (s *screen) buffers(res *check.Result) {

@@ -108,6 +108,7 @@ func (r *runner) observe(ctx context.Context) (*watchers, error) {
 	if m, ok := r.env.(meter); ok {
 		ws.wg.Go(func() { r.measure(watch, m) })
 	}
+	r.watchPods(watch, ws)
 	if r.watchesAlerts() {
 		ws.wg.Go(func() { r.alertsLoop(watch) })
 	}

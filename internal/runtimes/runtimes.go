@@ -12,6 +12,7 @@ import (
 	"triad/internal/load"
 	"triad/internal/observe/connect"
 	"triad/internal/observe/elastic"
+	"triad/internal/observe/pods"
 	"triad/internal/observe/scrape"
 	"triad/internal/pod"
 	"triad/internal/scenario"
@@ -166,6 +167,9 @@ type Guarded interface {
 
 // ConnectWorkers is implemented by an Env whose Kafka Connect can be asked for the state of its connectors.
 type ConnectWorkers interface{ ConnectWorkers() []connect.Worker }
+
+// PodLister is an Env whose components run in pods. Pods says how those of each cluster are listed.
+type PodLister interface{ Pods() map[string]pods.List }
 
 // GrafanaAccess says how Grafana is asked.
 type GrafanaAccess struct {

@@ -23,6 +23,7 @@ import (
 	"triad/internal/kube"
 	"triad/internal/load/agent"
 	"triad/internal/observe/elastic"
+	"triad/internal/observe/pods"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -57,7 +58,10 @@ type env struct {
 	kept       time.Duration // how long they may come still
 }
 
-var _ runtimes.Env = (*env)(nil)
+var (
+	_ runtimes.Env       = (*env)(nil)
+	_ runtimes.PodLister = (*env)(nil)
+)
 
 // Connect finds what the run uses and marks it. The mark is the first thing that is written; a run that goes on has it.
 func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtimes.Env, error) {
@@ -225,6 +229,19 @@ func (e *env) Targets() []runtimes.Target {
 	var out []runtimes.Target
 	for _, g := range e.generators {
 		out = append(out, runtimes.Target{Target: scrape.Target{Cluster: scenario.Datacenter, Component: "inputgen", Instance: g.Name, URL: g.URL + "/metrics"}, Client: g.Client})
+	}
+	return out
+}
+
+// Pods says how the pods of each cluster are listed.
+func (e *env) Pods() map[string]pods.List {
+	out := map[string]pods.List{}
+	for _, role := range scenario.ClusterNames {
+		c, ns := e.clients[role], e.contexts.Clusters[role].Namespace
+		out[role] = func(ctx context.Context) ([]pods.Pod, error) {
+			list, err := c.Pods(ctx, ns)
+			return list, c.Explain(err)
+		}
 	}
 	return out
 }

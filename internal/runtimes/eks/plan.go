@@ -70,7 +70,11 @@ func (c *Contexts) running(s *scenario.Scenario, goesOn bool) []action {
 		mark.rights = marking(dc, "patch", "delete")
 		load.what = fmt.Sprintf("let the canary's generator, which was told so when the run began, write on: at most %d lines in all, %g/s at most, in %v", total, rate, s.Phases.LoadTime())
 	}
-	return append(append(c.looking(), c.striking(s, goesOn)...),
+	watching := c.looking()
+	for _, role := range scenario.ClusterNames {
+		watching = append(watching, action{role, "", "list the pods of components every few seconds: which containers restarted", nil})
+	}
+	return append(append(watching, c.striking(s, goesOn)...),
 		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
 		mark, load,

@@ -240,6 +240,7 @@ type env struct {
 var (
 	_ runtimes.Env            = (*env)(nil)
 	_ runtimes.ConnectWorkers = (*env)(nil)
+	_ runtimes.PodLister      = (*env)(nil)
 )
 
 // Connect looks up addresses and credentials.
@@ -394,6 +395,13 @@ func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.SetBasicAuth(b.user, b.password)
 	return b.next.RoundTrip(r)
+}
+
+// CloseIdleConnections closes those of the transport behind it.
+func (b *basicAuth) CloseIdleConnections() {
+	if c, ok := b.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 // Close ends what belongs to the run, component observer too. The clusters stay.

@@ -18,6 +18,7 @@ import (
 	"triad/internal/model/fluentd"
 	prom "triad/internal/model/prometheus"
 	"triad/internal/observe/connect"
+	"triad/internal/observe/pods"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 )
@@ -32,10 +33,15 @@ var endpoints = map[string]struct {
 	"fluentd":       {24231, "/metrics"},
 	"kafka":         {9404, "/metrics"},
 	"kafka-connect": {9404, "/metrics"},
+	"prometheus":    {9090, "/metrics"}, // agents and the central one
 }
 
 // readEvery lies between two readings of a pod's metrics: each goes through an API server, a kubelet and a container's network.
 const readEvery = 2 * time.Second
+
+// prometheusEvery lies between two readings of a Prometheus: it shows more than a thousand series of its own, of which twenty are kept, and
+// what they count waits in its log anyway.
+const prometheusEvery = 15 * time.Second
 
 // findTargets finds the pods of every component that is measured. They are reached through the API server: nothing in
 // the clusters has to be opened for it.
@@ -56,6 +62,12 @@ func (e *env) findTargets(ctx context.Context) error {
 			}
 			t := runtimes.Target{Target: scrape.Target{Cluster: cluster, Component: component, Instance: pods[i].GetName()}, Client: c.HTTP(5 * time.Second), Every: readEvery}
 			t.URL = kube.PodURL(t.Instance, cluster, ep.port) + ep.path
+			if component == "prometheus" {
+				t.Every = prometheusEvery
+				if cluster == Monitoring { // the central one, every path of which asks for a password
+					t.Client.Transport = &basicAuth{next: t.Client.Transport, user: e.prom.user, password: e.prom.password}
+				}
+			}
 			if node, ok := daemonOf(&pods[i]); ok {
 				t.Instance = node
 				t.Locate = func(ctx context.Context) (string, error) {
@@ -108,6 +120,15 @@ func (e *env) ConnectWorkers() []connect.Worker {
 		if t.Component == "connect" {
 			out = append(out, connect.Worker{URL: kube.PodURL(t.Instance, t.Cluster, connectPort), Client: t.Client})
 		}
+	}
+	return out
+}
+
+// Pods says how the pods of each cluster are listed.
+func (e *env) Pods() map[string]pods.List {
+	out := map[string]pods.List{}
+	for cluster, c := range e.clients {
+		out[cluster] = func(ctx context.Context) ([]pods.Pod, error) { return c.Pods(ctx, cluster) }
 	}
 	return out
 }
