@@ -223,7 +223,7 @@ func (d *deployment) cluster(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, first, d.progress); err != nil {
+	if err := d.apply(ctx, c, name, first); err != nil {
 		return err
 	}
 	d.progress(step, kube.StateInfo, fmt.Sprintf("%d objects applied after %s", len(first), time.Since(started).Round(100*time.Millisecond)))
@@ -337,7 +337,7 @@ func (d *deployment) afterKafka(ctx context.Context, c *kube.Client, name string
 		case <-time.After(time.Second):
 		}
 	}
-	return c.Apply(ctx, objects, d.progress)
+	return d.apply(ctx, c, name, objects)
 }
 
 // readyRefs returns references to those of the objects whose readiness says something.
