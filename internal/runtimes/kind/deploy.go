@@ -24,9 +24,8 @@ const (
 	secretTimeout = 60 * time.Second // between a user's Ready and its password being there
 )
 
-// Up brings everything up, on a machine that can carry it (PreflightError): clusters, images, packet filter rules for the declared flows, and the real systems, and returns the plan
-// that it carried out. It is safe to call again: what is there is kept, what differs is changed.
-func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
+// up is Up without collecting logs when it fails.
+func (r *Runtime) up(ctx context.Context, o DeployOptions) (*Plan, error) {
 	// The plan is made while the clusters are: both take time and neither needs the other.
 	type planned struct {
 		plan *Plan
