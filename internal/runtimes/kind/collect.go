@@ -41,10 +41,16 @@ const (
 // of everything are below Options.LogDir, and the error says where.
 func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
 	p, err := r.up(ctx, o)
-	if err == nil || errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, ErrForeign) || errors.Is(err, ErrDifferent) || errors.As(err, new(*PreflightError)) {
-		return p, err
+	if leavesLogs(ctx, err) {
+		err = r.withLogs(ctx, err)
 	}
-	return p, r.withLogs(ctx, err)
+	return p, err
+}
+
+// leavesLogs says whether what an up ended with can be explained by what is in the clusters: it is not what was refused before anything was touched, nor
+// that somebody has ended it.
+func leavesLogs(ctx context.Context, err error) bool {
+	return err != nil && !errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, ErrForeign) && !errors.Is(err, ErrDifferent) && !errors.As(err, new(*PreflightError))
 }
 
 // withLogs collects what a failed up has left to read and adds the place to its error.

@@ -3,7 +3,9 @@
 package kind
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -178,5 +180,43 @@ func TestLastOf(t *testing.T) {
 	b, _, err := lastOf(iotest.TimeoutReader(strings.NewReader(text)), 10)
 	if !errors.Is(err, iotest.ErrTimeout) || len(b) != 10 {
 		t.Errorf("a broken log: %q, %v", b, err)
+	}
+}
+
+func TestWhatLeavesLogs(t *testing.T) {
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	failed := errors.New("not ready")
+	for _, tc := range []struct {
+		what string
+		ctx  context.Context
+		err  error
+		want bool
+	}{
+		{"nothing", t.Context(), nil, false},
+		{"not ready", t.Context(), failed, true},
+		{"not ready in time", late, failed, true},
+		{"Ctrl-C", interrupted, failed, false},
+		{"somebody's cluster", t.Context(), fmt.Errorf("cluster: %w", ErrForeign), false},
+		{"another version", t.Context(), fmt.Errorf("cluster: %w", ErrDifferent), false},
+		{"a small machine", t.Context(), fmt.Errorf("up: %w", &PreflightError{}), false},
+	} {
+		if got := leavesLogs(tc.ctx, tc.err); got != tc.want {
+			t.Errorf("%s: logs are collected: %v, want %v", tc.what, got, tc.want)
+		}
+	}
+}
+
+// A run whose up has failed has the reason of it on top of what it collects.
+func TestRunCollectsWithItsReason(t *testing.T) {
+	dir := t.TempDir()
+	s := &System{rt: clusterThatFails(t), failed: errors.New("the deployment has failed")}
+	if err := s.CollectLogs(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, filepath.Join(dir, causesFile)); !strings.Contains(text, "what failed:\nthe deployment has failed\n") {
+		t.Errorf("causes: %s", text)
 	}
 }

@@ -161,3 +161,32 @@ func TestReceiverKeepsItsFile(t *testing.T) {
 		}
 	}
 }
+
+// A principal that has another password comes to the cluster that uses it with the next deployment, and to its pods.
+func TestRotatedPrincipalReachesItsPods(t *testing.T) {
+	from, kafka := newFakeAPI(t, "v1 secrets Secret")
+	_, datacenter := newFakeAPI(t, "v1 secrets Secret", "apps/v1 statefulsets StatefulSet")
+	from.put(kube.NewSecret(Kafka, kafkaCluster+"-cluster-ca-cert", map[string][]byte{"ca.crt": []byte("authority")}))
+	d := &deployment{
+		Runtime: &Runtime{clients: map[string]*kube.Client{Kafka: kafka, Datacenter: datacenter}, progress: func(string, string, string) {}},
+		plan:    &Plan{}, kafka: make(chan struct{}),
+	}
+	close(d.kafka)
+	fluentd := object(t, `{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"namespace":%q,"name":"fluentd"},"spec":{"template":{"spec":{"containers":[{"env":[{"valueFrom":{"secretKeyRef":{"name":%q,"key":"password"}}}]}]}}}}`, Datacenter, manifests.KafkaUserSecret)
+	var sums []any
+	for _, password := range []string{"one", "one", "two"} {
+		from.put(kube.NewSecret(Kafka, principals()[Datacenter], map[string][]byte{"password": []byte(password)}))
+		if err := d.afterKafka(t.Context(), datacenter, Datacenter, []kube.Object{fluentd}); err != nil {
+			t.Fatal(err)
+		}
+		live, err := datacenter.Get(t.Context(), kube.RefOf(&fluentd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, _ := manifests.Object(live.Object).Field("spec", "template", "metadata", "annotations", valuesAnnotation)
+		sums = append(sums, sum)
+	}
+	if sums[0] == nil || sums[0] != sums[1] || sums[1] == sums[2] {
+		t.Errorf("checksums: %q, want the third to differ", sums)
+	}
+}
