@@ -108,7 +108,13 @@ func (a *app) upCommand() *cobra.Command {
 What is there is kept and what differs is changed, so it may be called again at any
 time. A cluster that cannot be made is taken away again, after its logs were read;
 --keep leaves its nodes as they are, for a look with sim shell and docker exec. The
-next sim up makes it anew, sim down removes it.`
+next sim up makes it anew, sim down removes it.
+
+When something does not become ready, the error names a folder in the state folder with
+the likely cause, and with events and logs of everything.
+
+Pods that took a password, an authority or an address at their start are replaced when
+it has changed since, and nothing else is.`
 	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		o, err := a.kindOptions(imageSet, false)
 		if err != nil {
