@@ -148,7 +148,7 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		r.closeEnv(user)
 		return "", errors.Join(err, r.w.Abandon())
 	}
-	if err != nil && user.Err() == nil {
+	if err != nil && user.Err() == nil && r.w.Err() == nil { // else there is nowhere to put them
 		err = r.collectLogs(user, err)
 	}
 	r.closeEnv(user)
