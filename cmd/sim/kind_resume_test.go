@@ -85,6 +85,7 @@ func TestKindResume(t *testing.T) {
 			if err := <-ended; err == nil {
 				t.Error("it ended by itself")
 			}
+			observerIs(t, true)
 			if c.goes {
 				killObserver(t)
 			}
@@ -94,6 +95,7 @@ func TestKindResume(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(run, "result.json")); err != nil {
 				t.Fatalf("no result: %v\n%s", err, said)
 			}
+			observerIs(t, false)
 			res := result(t, run)
 			for _, k := range res.Checks {
 				t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)

@@ -92,8 +92,8 @@ func TestKindShards(t *testing.T) {
 		if res.Totals.Lost != 0 || res.Totals.Unknown == 0 || res.Verdict == check.Pass {
 			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, &out)
 		}
-		if n := shardLedgers(t, reports); n != 4 {
-			t.Errorf("%d ledgers of shards, want 4: one went with its pod", n)
+		if n := shardLedgers(t, reports); n != 5 {
+			t.Errorf("%d ledgers of shards, want 5: of the one whose pod went there is a copy", n)
 		}
 		if left, err := c.List(t.Context(), "batch/v1", "Job", scenario.Datacenter, "triad.dev/shards"); err != nil || len(left) > 0 {
 			t.Errorf("%d Jobs are left behind, %v", len(left), err)

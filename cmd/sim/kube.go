@@ -72,7 +72,7 @@ func (a *app) endPairs(ctx context.Context, f runFlags) error {
 }
 
 func (a *app) kubeCommands() []*cobra.Command {
-	return []*cobra.Command{a.upCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
+	return []*cobra.Command{a.upCommand(), a.imagesCommand(), a.downCommand(), a.statusCommand(), a.healCommand(), a.shellCommand(), a.logsCommand()}
 }
 
 // kind opens the runtime with progress on stderr.
@@ -102,13 +102,18 @@ func (a *app) progressSteps() func(what, state, detail string) {
 
 func (a *app) upCommand() *cobra.Command {
 	var imageSet string
-	var keep bool
+	var keep, recreate bool
 	long := `Bring up the three kind clusters and everything in them.
 
 What is there is kept and what differs is changed, so it may be called again at any
-time. A cluster that cannot be made is taken away again, after its logs were read;
+time. The principal of a run that was killed, which may read every topic, is removed,
+unless pods of that run are there still. A cluster that cannot be made is taken away again, after its logs were read;
 --keep leaves its nodes as they are, for a look with sim shell and docker exec. The
 next sim up makes it anew, sim down removes it.
+
+A cluster that was made of another node image, number of nodes or configuration is
+refused. --recreate deletes such a cluster, with everything in it, and makes it anew;
+the others stay as they are.
 
 When something does not become ready, the error names a folder in the state folder with
 the likely cause, and with events and logs of everything.
@@ -120,7 +125,7 @@ it has changed since, and nothing else is.`
 		if err != nil {
 			return err
 		}
-		o.Keep = keep
+		o.Keep, o.Recreate = keep, recreate
 		rt, err := kind.New(c.Context(), o, a.logger, a.progressSteps())
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
@@ -134,6 +139,9 @@ it has changed since, and nothing else is.`
 		if err != nil {
 			return &exitError{code: exitProvision, err: err}
 		}
+		if err := rt.SweepObserver(c.Context()); err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
 		for _, l := range plan.Lines() {
 			fmt.Fprintln(a.stdout, l)
 		}
@@ -142,6 +150,33 @@ it has changed since, and nothing else is.`
 	}}
 	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
 	c.Flags().BoolVar(&keep, "keep", false, "leave the nodes of a cluster that could not be made, to look at them")
+	c.Flags().BoolVar(&recreate, "recreate", false, "delete a cluster of another node image, number of nodes or configuration, and make it anew")
+	return c
+}
+
+func (a *app) imagesCommand() *cobra.Command {
+	var imageSet string
+	long := `Make the images that no registry has, and print their names.
+
+They are made without a container build and put into the container engine, as sim up
+does where they are missing: that of Kafka Connect is Strimzi's Kafka image with the
+archive of the Elasticsearch sink in it. Its licence has to be accepted; the error says
+how.`
+	c := &cobra.Command{Use: "images", Short: "Make the images that no registry has, in the container engine", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		rt, err := a.kind(c.Context(), imageSet)
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		refs, err := rt.MakeImages(c.Context())
+		if err != nil {
+			return &exitError{code: exitProvision, err: err}
+		}
+		for _, ref := range refs {
+			fmt.Fprintln(a.stdout, ref)
+		}
+		return nil
+	}}
+	c.Flags().StringVar(&imageSet, "images", "", "image set file (default: TRIAD_IMAGES)")
 	return c
 }
 

@@ -216,6 +216,9 @@ Environment:
   TRIAD_NODE_IMAGE         node image for kind
   TRIAD_KIND_NODES         1: Kafka on one node, 4: on three workers; else as the machine allows
   TRIAD_STRIMZI_CRDS       folder with Strimzi's definitions, in place of a download
+  TRIAD_ELASTICSEARCH_SINK the sink's archive, or a folder with it, in place of a download
+  TRIAD_ACCEPT_LICENSE     assets whose licence you accept: elasticsearch-sink
+  TRIAD_TRUST_FIRST        assets of which the first archive is trusted where none is pinned
   TRIAD_ENGINE             docker, podman or a path
   TRIAD_SIM_BINARY         static Linux build of sim for the pods, needed on macOS
   TRIAD_STATE_DIR          folder of kubeconfigs and state, for a second set of clusters

@@ -33,8 +33,8 @@ func BenchmarkEvidence(b *testing.B) {
 		{"short-slow-adverse", writtenRun{200, time.Minute, true}},
 		{"short-fast-good", writtenRun{10_000, time.Minute, false}},
 		{"short-fast-adverse", writtenRun{10_000, time.Minute, true}},
-		{"long-slow-good", writtenRun{200, 30 * time.Minute, false}},
-		{"long-slow-adverse", writtenRun{200, 30 * time.Minute, true}},
+		{"long-good", writtenRun{1000, 30 * time.Minute, false}},
+		{"long-adverse", writtenRun{1000, 30 * time.Minute, true}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var size map[string]int64

@@ -175,14 +175,7 @@ func loadArchive(node nodes.Node, archive string) error {
 
 // loadFromEngine streams the engine's archive into the node. kind's loader takes no context, but it ends when its input does.
 func loadFromEngine(ctx context.Context, e Engine, info EngineInfo, node nodes.Node, sources []Source) error {
-	args := []string{"save"}
-	if info.Containerd {
-		// This kind of store knows images of several platforms of which it has one; without this the archive names all of them.
-		args = append(args, "--platform", "linux/"+info.Arch)
-	}
-	if e.Name() == "podman" {
-		args = append(args, "--format", "docker-archive", "--multi-image-archive")
-	}
+	args := saveArgs(e, info)
 	for _, s := range sources {
 		args = append(args, s.Ref)
 	}
@@ -199,6 +192,19 @@ func loadFromEngine(ctx context.Context, e Engine, info EngineInfo, node nodes.N
 		return serr
 	}
 	return err
+}
+
+// saveArgs are the words before the references of a command that writes a docker archive to its standard output.
+func saveArgs(e Engine, info EngineInfo) []string {
+	args := []string{"save"}
+	if info.Containerd {
+		// This kind of store knows images of several platforms of which it has one; without this the archive names all of them.
+		args = append(args, "--platform", "linux/"+info.Arch)
+	}
+	if e.Name() == "podman" {
+		args = append(args, "--format", "docker-archive", "--multi-image-archive")
+	}
+	return args
 }
 
 func mark(ctx context.Context, e Engine, node string, s Source) error {

@@ -61,7 +61,7 @@ func BuildOwn(ctx context.Context, program, goarch, dir string) (Own, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Own{}, fmt.Errorf("own image: %w", err)
 	}
-	layer, err := writeLayer(ctx, program, dir)
+	layer, err := ownLayer(ctx, program, dir)
 	if err != nil {
 		return Own{}, fmt.Errorf("own image: %w", err)
 	}
@@ -143,8 +143,8 @@ func ownImage(layer *fileLayer, goarch string) (v1.Image, error) {
 	return mutate.ConfigFile(img, cfg)
 }
 
-// writeLayer writes the layer's tar to a file and takes its digest on the way.
-func writeLayer(ctx context.Context, program, dir string) (*fileLayer, error) {
+// ownLayer is the layer with the program.
+func ownLayer(ctx context.Context, program, dir string) (*fileLayer, error) {
 	src, err := os.Open(program)
 	if err != nil {
 		return nil, err
@@ -154,13 +154,18 @@ func writeLayer(ctx context.Context, program, dir string) (*fileLayer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return writeLayer(dir, func(tw *tar.Writer) error { return fillLayer(ctx, tw, src, info.Size()) })
+}
+
+// writeLayer writes a layer's tar to a file in dir and takes its digest on the way.
+func writeLayer(dir string, fill func(*tar.Writer) error) (*fileLayer, error) {
 	out, err := os.CreateTemp(dir, ".layer-*")
 	if err != nil {
 		return nil, err
 	}
 	h := sha256.New()
 	tw := tar.NewWriter(io.MultiWriter(out, h))
-	err = errors.Join(fillLayer(ctx, tw, src, info.Size()), tw.Close(), out.Close())
+	err = errors.Join(fill(tw), tw.Close(), out.Close())
 	if err != nil {
 		_ = os.Remove(out.Name())
 		return nil, err

@@ -27,6 +27,11 @@ func (c *Client) Delete(ctx context.Context, refs []Ref, timeout time.Duration) 
 			return fmt.Errorf("delete %s on %s: %w", r, c.name, withCause(ctx, err))
 		}
 	}
+	return c.AwaitGone(ctx, refs)
+}
+
+// AwaitGone waits until objects are gone that were deleted, or that go with one that was. It waits as long as ctx lets it.
+func (c *Client) AwaitGone(ctx context.Context, refs []Ref) error {
 	for _, r := range refs {
 		for {
 			if _, err := c.Get(ctx, r); IsNotFound(err) {

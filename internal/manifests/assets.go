@@ -19,6 +19,7 @@ type Asset struct {
 	Name     string      `yaml:"name"`
 	Version  string      `yaml:"version"`
 	License  string      `yaml:"license"`
+	Accept   string      `yaml:"accept"`   // URL of terms that a person has to accept before the files are fetched; empty: none
 	Env      string      `yaml:"env"`      // environment variable that names a local folder with the files
 	Clusters []string    `yaml:"clusters"` // where it is applied; empty: nowhere, it is a part of an image
 	Files    []AssetFile `yaml:"files"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"sort"
@@ -16,7 +17,15 @@ type Image struct {
 	Reference string `yaml:"reference"` // repository:tag
 	Digest    string `yaml:"digest"`    // sha256:..., empty where not known
 	Built     string `yaml:"built"`     // how it is made when it is not pulled
+	Of        *Parts `yaml:"of"`        // what sim makes it of, nil when it is pulled or has a way of its own
 	Model     bool   `yaml:"model"`     // sim has a model of this program that can stand in for it in its pod
+}
+
+// Parts are what an image is made of that no registry has.
+type Parts struct {
+	Image string `yaml:"image"` // component whose image is below
+	Asset string `yaml:"asset"` // of assets.yaml; its one file is a zip archive
+	Below string `yaml:"below"` // absolute path of the folder in which the archive is unpacked
 }
 
 // Capability is something that an image of a component may lack.
@@ -54,6 +63,11 @@ func (s Set) Images() (ImageList, error) {
 		if i.Digest != "" && !strings.HasPrefix(i.Digest, "sha256:") {
 			errs = append(errs, fmt.Errorf("manifests/images.yaml: images.%s: digest %q does not start with sha256:", c, i.Digest))
 		}
+		if p := i.Of; p != nil {
+			if base, ok := l.Images[p.Image]; !ok || base.Built != "" || !path.IsAbs(p.Below) || i.Built == "" || i.Digest != "" {
+				errs = append(errs, fmt.Errorf("manifests/images.yaml: images.%s: an image of parts says how it is built, has no digest, and is of an image that is pulled and a folder from the root on", c))
+			}
+		}
 	}
 	for _, c := range l.Capabilities {
 		if _, ok := l.Images[c.Component]; !ok || c.Name == "" || (c.File == "") == (c.StandIn == "") || c.Reason == "" {
@@ -63,8 +77,43 @@ func (s Set) Images() (ImageList, error) {
 	return l, errors.Join(errs...)
 }
 
+// Made is an image that has to be made, because no registry has it.
+type Made struct {
+	Component string
+	Ref       string
+	Base      string // reference of the image below, that of the image set where it names one
+	Asset     Asset
+	Below     string
+}
+
+// Made returns what has to be made for an image set, sorted: images of parts that the set neither replaces nor calls absent.
+func (l ImageList) Made(set ImageSet, assets []Asset) ([]Made, error) {
+	var out []Made
+	var errs []error
+	for _, c := range slices.Sorted(maps.Keys(l.Images)) {
+		p := l.Images[c].Of
+		if _, swapped := set.Images[c]; p == nil || swapped || slices.Contains(set.Absent, c) {
+			continue
+		}
+		at := slices.IndexFunc(assets, func(a Asset) bool { return a.Name == p.Asset && len(a.Files) == 1 })
+		if at < 0 {
+			errs = append(errs, fmt.Errorf("manifests/images.yaml: images.%s: manifests/assets.yaml has no asset %q of one file", c, p.Asset))
+			continue
+		}
+		m := Made{Component: c, Ref: l.Images[c].Reference, Base: l.References()[p.Image], Asset: assets[at], Below: p.Below}
+		if to, ok := set.Images[p.Image]; ok {
+			m.Base = to
+		}
+		out = append(out, m)
+	}
+	return out, errors.Join(errs...)
+}
+
 // Pinned reads images.yaml of a folder in which the other manifests need not be.
 func Pinned(dir string) (ImageList, error) { return Set{dir: dir}.Images() }
+
+// PinnedAssets reads assets.yaml of such a folder.
+func PinnedAssets(dir string) ([]Asset, error) { return Set{dir: dir}.Assets() }
 
 // References returns component -> reference as the manifests have it, with the digest where one is known.
 func (l ImageList) References() map[string]string {

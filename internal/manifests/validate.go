@@ -65,8 +65,12 @@ func (s Set) Validate(definitionsDir string) Report {
 	}
 	list, err := s.Images()
 	r.add(err)
-	_, err = s.Assets()
+	assets, err := s.Assets()
 	r.add(err)
+	if err == nil {
+		_, err = list.Made(ImageSet{}, assets)
+		r.add(err)
+	}
 	components, err := s.Components()
 	r.add(err)
 	_, err = s.Flows(components...)

@@ -48,6 +48,8 @@ func TestValidateNamesFileLineAndFault(t *testing.T) {
 		{"closed flow", "base/datacenter/network.yaml", "port: 9094", "port: 9095", false, []string{"flow logs", "lets fluentd out on port 9094"}},
 		{"flow without reason", "flows.yaml", "    why: The agent's remote_write, with a password.\n", "    why: ''\n", false, []string{"flows[3]", "a flow says why"}},
 		{"unknown key", "images.yaml", "  prometheus:\n    reference", "  prometheus:\n    referenced", false, []string{"images.yaml", "referenced"}},
+		{"image of nothing", "images.yaml", "of: {image: kafka,", "of: {image: none,", false, []string{"images.kafka-connect", "an image of parts"}},
+		{"image of no archive", "images.yaml", "asset: elasticsearch-sink, below", "asset: none, below", false, []string{"images.kafka-connect", `no asset "none" of one file`}},
 		{"broken dashboard", "base/monitoring/config/dashboards/kafka.json", `"expr": "triad:broker_records:rate1m"`, `"expr": ""`, false, []string{"file kafka.json", `panel "Records in by topic"`}},
 		{"undeclared difference", "overlays/kind/datacenter/sizes.yaml", "spec:\n  replicas: 1\n", "spec:\n  replicas: 1\n  minReadySeconds: 5\n", false, []string{"undeclared difference: datacenter/StatefulSet/fluentd: spec/minReadySeconds"}},
 		{

@@ -36,6 +36,8 @@ const (
 	StoreBytes     = "store.bytes"         // bytes of a document on the store's disk, each shard once
 	Drained        = "drained"             // records/s that went from a backlog into the store
 	Capacity       = "capacity"            // records/s of the whole path, from a search that ended at a gate
+
+	ofLongRuns = ".long" // behind the name of what evidence takes: of runs of more than a quarter of an hour, whose windows are ten seconds long
 )
 
 // Measurement is one figure with where it is from.
@@ -140,6 +142,11 @@ func readBench(b []byte, name string) ([]Measurement, error) {
 				out = append(out, m)
 			}
 		}
+		evidence := func(rate float64, suffix string) {
+			add(Measurement{Name: LedgerBytes + suffix, Unit: "bytes/record", Rate: rate}, "ledger-bytes/record", 1)
+			add(Measurement{Name: HistBytes + suffix, Unit: "bytes/s", Rate: rate}, "hist-bytes/record", rate)
+			add(Measurement{Name: SeriesBytes + suffix, Unit: "bytes/s", Rate: rate}, "series-bytes/record", rate)
+		}
 		switch {
 		case base == "File":
 			add(Measurement{Name: GeneratorFile, Unit: "lines/s", Bytes: 256}, "lines/s", 1)
@@ -151,10 +158,9 @@ func readBench(b []byte, name string) ([]Measurement, error) {
 			add(Measurement{Name: GeneratorKafka, Unit: "cpu-s/record", Bytes: size}, "cpu-ns/record", 1e-9)
 			add(Measurement{Name: WireBytes, Unit: "bytes/record", Bytes: size}, "bytes/record", 1)
 		case strings.HasPrefix(full, "Evidence/short-fast-good"):
-			const rate = 10_000
-			add(Measurement{Name: LedgerBytes, Unit: "bytes/record", Rate: rate}, "ledger-bytes/record", 1)
-			add(Measurement{Name: HistBytes, Unit: "bytes/s", Rate: rate}, "hist-bytes/record", rate)
-			add(Measurement{Name: SeriesBytes, Unit: "bytes/s", Rate: rate}, "series-bytes/record", rate)
+			evidence(10_000, "")
+		case strings.HasPrefix(full, "Evidence/long-good"):
+			evidence(1000, ofLongRuns)
 		case base == "Merge":
 			add(Measurement{Name: Merged, Unit: "shard-s/s"}, "shard-s/s", 1)
 		case strings.HasPrefix(full, "Reach/adverse") && !strings.HasPrefix(full, "Reach/adverse-1e8"):

@@ -372,20 +372,26 @@ func (m *maker) buffers() {
 
 func (m *maker) evidence() {
 	const part = "evidence"
-	l, h, s := m.best(LedgerBytes, 1), m.best(HistBytes, 1), m.best(SeriesBytes, 1)
+	suffix := ""
+	if m.Duration > 15*time.Minute && m.best(HistBytes+ofLongRuns, 1) != nil { // as package run chooses
+		suffix = ofLongRuns
+	}
+	l, h, s := m.best(LedgerBytes+suffix, 1), m.best(HistBytes+suffix, 1), m.best(SeriesBytes+suffix, 1)
 	if l == nil || h == nil || s == nil {
 		m.unknown(part, "size", "bytes", "no measurement of evidence: make bench, BenchmarkEvidence")
 		return
 	}
 	sec := m.Duration.Seconds()
-	lo := l.Value*m.Rate*sec + (h.Value+s.Value)*sec
-	hi := l.Value*m.Rate*sec + h.Value*sec*m.Rate/h.Rate + s.Value*sec
+	// Below the rate that was measured as much a record is the less, above it the more.
+	ratio := m.Rate / h.Rate
+	size := func(hists float64) *float64 { return new(l.Value*m.Rate*sec + (hists+s.Value)*sec) }
+	lo, hi := size(h.Value*min(ratio, 1)), size(h.Value*max(ratio, 1))
 	m.add(Row{
-		Part: part, What: "size of a run", Lo: &lo, Hi: &hi, Unit: "bytes", Basis: Measured, Beyond: m.Rate / l.Rate, From: []string{l.Source},
+		Part: part, What: "size of a run", Lo: lo, Hi: hi, Unit: "bytes", Basis: Measured, Beyond: m.Rate / l.Rate, From: []string{l.Source},
 		How: fmt.Sprintf("%v: %.3g bytes of ledger a record, %.3g kB of samples a second, and of histograms between %.3g kB a second (they stay as wide) and as much a record as there (%.2g bytes)", m.Duration, l.Value, s.Value/1e3, h.Value/1e3, h.Value/h.Rate),
 	})
-	if hi > 10e9 {
-		m.limit("The evidence of a run of %v may reach %s: histograms are the most of it where latencies differ widely.", m.Duration, bytesText(hi))
+	if *hi > 10e9 {
+		m.limit("The evidence of a run of %v may reach %s: histograms are the most of it where latencies differ widely.", m.Duration, bytesText(*hi))
 	}
 }
 

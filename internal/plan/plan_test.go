@@ -21,6 +21,7 @@ BenchmarkEnterKafka/256B-2    	       1	       400.0 bytes/record	         2.000
 BenchmarkEnterKafka/1024B-2   	       1	      1200.0 bytes/record	         2.000 cores	      4000 cpu-ns/record	    165545 records/s
 pkg: triad/internal/evidence
 BenchmarkEvidence/short-fast-good-2      	       2	         0.93 bytes/record	         0.8 hist-bytes/record	         0.02 ledger-bytes/record	    536124 records/s	         0.1 series-bytes/record
+BenchmarkEvidence/long-good-2            	       2	         5 bytes/record	         2 hist-bytes/record	         1 ledger-bytes/record	    536124 records/s	         0.5 series-bytes/record
 BenchmarkReach/adverse-2         	       1	         0.06113 bytes/record	   8000000 records/cpu-s	   1404925 records/s
 BenchmarkMerge-2         	       2	  51208254 ns/op	  93734890 records/s	      7200 shard-s/s
 BenchmarkSomethingElse-2         	       1	         1 ns/op
@@ -82,7 +83,7 @@ func TestMake(t *testing.T) {
 		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},       // 2e9 x 4 / 400e6
 		{"fluentd (forward; when full: block)", 20, 20, Measured},               // 4e9 x 2 / 400e6
 		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured}, // 3 x 200 GiB / 1200e6, long before its retention
-		{"size of a run", 0.02*3.6e9 + 9000*3600, 0.02*3.6e9 + 0.8*3.6e9 + 1000*3600, Measured},
+		{"size of a run", 3.6e9 + 2500*3600, 3.6e9 + 2*3.6e9 + 500*3600, Measured}, // of a long run: 1 byte a record, 2 kB and 0.5 kB a second at 1000/s
 		{"time to read and judge", 450, 450, AtMost},
 		{"time to merge the shards", 2, 2, Measured}, // 4 x 3600 s / 7200
 		{"cores of the observer", 0.125, 0.125, AtLeast},
@@ -105,6 +106,18 @@ func TestMake(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(p.Limits, "\n"), "no more than 2 tasks work") {
 		t.Errorf("%q", p.Limits)
+	}
+}
+
+// Up to a quarter of an hour windows are a second long. Below the rate that was measured, histograms that stay as wide are the upper bound: they
+// were the lower one, above the other.
+func TestSizeOfASlowShortRun(t *testing.T) {
+	o := options(t, bench)
+	o.Rate, o.Duration = 1000, 10*time.Minute
+	r := row(t, Make(o), "size of a run")
+	lo, hi := 0.02*1000*600+(800+1000)*600, 0.02*1000*600+(8000+1000)*600
+	if math.Abs(*r.Lo/lo-1) > 1e-9 || math.Abs(*r.Hi/hi-1) > 1e-9 {
+		t.Errorf("%v to %v, by hand %v to %v", *r.Lo, *r.Hi, lo, hi)
 	}
 }
 

@@ -39,16 +39,19 @@ type Finding struct {
 
 // Needs is what a run asks of the machine. The zero value of a field asks nothing.
 type Needs struct {
-	MemoryBytes int64             // of the engine's machine, in all
-	DiskBytes   int64             // free where the engine keeps its images; less than half of it is too little
-	Ports       map[int]int       // node port -> port of this machine that must be free, or held by a cluster of Triad's
-	Images      []string          // references that must be in the engine, or that can be pulled
-	Built       map[string]string // of them, how those are made that no registry has
-	NodeImage   string            // asked like the others; also the place to try kernel features in when no node runs
-	Node        string            // a running node container to try kernel features in; "" uses NodeImage
-	HeldPorts   map[int]bool      // ports that clusters of Triad's hold already
-	Sysctls     map[string]int    // least values of kernel settings of the engine's machine
+	MemoryBytes int64           // of the engine's machine, in all
+	DiskBytes   int64           // free where the engine keeps its images; less than half of it is too little
+	Ports       map[int]int     // node port -> port of this machine that must be free, or held by a cluster of Triad's
+	Images      []string        // references that must be in the engine, or that can be pulled
+	Made        map[string]Look // of them, those that no registry has and that are made when they are not in the engine
+	NodeImage   string          // asked like the others; also the place to try kernel features in when no node runs
+	Node        string          // a running node container to try kernel features in; "" uses NodeImage
+	HeldPorts   map[int]bool    // ports that clusters of Triad's hold already
+	Sysctls     map[string]int  // least values of kernel settings of the engine's machine
 }
+
+// Look says whether an image can be made: of what, or what keeps it from being made and the command that makes that good.
+type Look func(ctx context.Context) (detail, fix string)
 
 // DefaultNeeds are those of three clusters with so many nodes in all, without ports and images. 8 GiB is what everything was seen to
 // use, with room to work. A loaded node was seen to hold 25 inotify instances; 512 and 524288 are what kind documents for many nodes.
@@ -89,7 +92,10 @@ func Run(ctx context.Context, n Needs) []Finding {
 	if n.NodeImage != "" {
 		refs = append([]string{n.NodeImage}, refs...)
 	}
-	out = append(out, imageFindings(ctx, e, refs, n.Built)...)
+	out = append(out, imageFindings(ctx, e, refs, n.Made)...)
+	if n.Node == "" && n.NodeImage == "" {
+		return out // there is no place to try them in
+	}
 	return append(out, kernelFeatures(ctx, host)...)
 }
 
@@ -266,7 +272,7 @@ func raised(name string) int {
 	return 8192
 }
 
-func imageFindings(ctx context.Context, e images.Engine, refs []string, built map[string]string) []Finding {
+func imageFindings(ctx context.Context, e images.Engine, refs []string, made map[string]Look) []Finding {
 	var there, missing []string
 	for _, ref := range refs {
 		id, err := e.ImageID(ctx, ref)
@@ -285,16 +291,19 @@ func imageFindings(ctx context.Context, e images.Engine, refs []string, built ma
 	out := make([]Finding, len(missing))
 	var wg sync.WaitGroup
 	for i, ref := range missing {
-		wg.Go(func() { out[i] = missingImage(ctx, e, ref, built[ref]) })
+		wg.Go(func() { out[i] = missingImage(ctx, e, ref, made[ref]) })
 	}
 	wg.Wait()
 	return out
 }
 
-func missingImage(ctx context.Context, e images.Engine, ref, how string) Finding {
-	if how != "" {
-		return bad(Fail, "image "+ref, "not in the engine, and in no registry: it is made, "+how,
-			"docs/runbook.md, The image of Kafka Connect; or an image set with one that you have: `--images FILE`")
+func missingImage(ctx context.Context, e images.Engine, ref string, made Look) Finding {
+	if made != nil {
+		detail, fix := made(ctx)
+		if fix != "" {
+			return bad(Fail, "image "+ref, "not in the engine, and in no registry: "+detail, fix+"; or an image set with one that you have: `--images FILE`")
+		}
+		return good("image "+ref, "not in the engine, will be made: "+detail)
 	}
 	if err := pullable(ctx, e, ref); err != nil {
 		return bad(Fail, "image "+ref, "not in the engine, and its registry does not give it: "+lastLine(err.Error()),

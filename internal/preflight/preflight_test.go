@@ -52,12 +52,15 @@ run*) echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2;;`)
 	n := DefaultNeeds(3)
 	n.Ports = map[int]int{30094: port}
 	n.NodeImage = "here/node:1"
-	n.Images = []string{"far/away:1", "made/here:1", "nowhere/x:1"}
-	n.Built = map[string]string{"made/here:1": "of parts"}
+	n.Images = []string{"far/away:1", "made/here:1", "made/not:1", "nowhere/x:1"}
+	n.Made = map[string]Look{
+		"made/here:1": func(context.Context) (string, string) { return "of parts", "" },
+		"made/not:1":  func(context.Context) (string, string) { return "a part is missing", "`get it`" },
+	}
 	all := Run(t.Context(), n)
 	want := map[string]Level{
 		"engine": OK, "ports": Fail, "architecture": Warn, "cgroup": Fail, "memory": Fail, "disk": Warn, "fs.inotify.max_user_instances": Fail,
-		"fs.inotify.max_user_watches": Fail, "image far/away:1": OK, "image made/here:1": Fail, "image nowhere/x:1": Fail, "netem": Capability, "bandwidth": Capability, "packet filter": Capability,
+		"fs.inotify.max_user_watches": Fail, "image far/away:1": OK, "image made/here:1": OK, "image made/not:1": Fail, "image nowhere/x:1": Fail, "netem": Capability, "bandwidth": Capability, "packet filter": Capability,
 	}
 	for check, level := range want {
 		f := find(t, all, check)
@@ -76,8 +79,17 @@ run*) echo 'Error: Specified qdisc kind is unknown.' >&2; exit 2;;`)
 	if f := find(t, all, "image made/here:1"); !strings.Contains(f.Detail, "of parts") {
 		t.Errorf("an image that is made: %q", f.Detail)
 	}
+	if f := find(t, all, "image made/not:1"); !strings.Contains(f.Detail, "a part is missing") || !strings.Contains(f.Fix, "`get it`") {
+		t.Errorf("an image that cannot be made: %q, %q", f.Detail, f.Fix)
+	}
 	if len(Bad(all)) != 7 {
 		t.Errorf("%d findings are in the way: %+v", len(Bad(all)), Bad(all))
+	}
+	n.NodeImage = "" // not there yet
+	for _, f := range Run(t.Context(), n) {
+		if f.Level == Capability {
+			t.Errorf("without a node and an image of one: %+v", f)
+		}
 	}
 }
 

@@ -25,12 +25,12 @@ const (
 // drive sends the load while faults come and go, and returns when the schedule is over. Faults are waited for by drain.
 func (r *runner) drive(ctx, after context.Context) error {
 	pulse := evidence.NewPulse(r.w.Series, "ledger", r.w.Header().PulseEvery)
-	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse, GoesOn: r.left != nil})
+	r.status = newStatusBoard(r)
+	gen, err := r.env.Generate(ctx, runtimes.LoadPlan{Start: r.start, Evidence: r.w, Pulse: pulse, GoesOn: r.left != nil, Struck: r.status.struck})
 	if err != nil {
 		return fmt.Errorf("start the load: %w", err)
 	}
 	r.gen = gen
-	r.status = newStatusBoard(r)
 	r.guard(ctx)
 	var wg sync.WaitGroup
 	board, stopBoard := context.WithCancel(context.WithoutCancel(ctx))
@@ -330,6 +330,20 @@ func (b *statusBoard) fault(name, state string) {
 			b.faults[i].State = state
 		}
 	}
+}
+
+// struck are the faults that act: from their injection until they are seen to be gone.
+func (b *statusBoard) struck() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []string
+	for _, f := range b.faults {
+		switch f.State {
+		case evidence.FaultInjected, evidence.FaultBit, evidence.FaultHealing, evidence.FaultHealed:
+			out = append(out, f.Name)
+		}
+	}
+	return out
 }
 
 func (b *statusBoard) run(ctx context.Context) {

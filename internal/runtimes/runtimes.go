@@ -202,6 +202,8 @@ type LoadPlan struct {
 	Pulse    *evidence.Pulse
 	// GoesOn: the generators outlived the harness, and are left alone.
 	GoesOn bool
+	// Struck are the names of the faults that act at present; generators say so in their metrics.
+	Struck func() []string
 }
 
 // Generation is a load under way.

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +36,10 @@ type Plan struct {
 	Streams    []scenario.Stream `json:"streams"`
 	HistWindow time.Duration     `json:"hist_window_ns"`
 	PulseEvery time.Duration     `json:"pulse_every_ns"`
+	// Struck are the names of the faults that act at present, for the fleet to pass on; nil: none is known of.
+	Struck func() []string `json:"-"`
+	// CopyEvery is how often the fleet asks for what ledgers have more, but no more often than every two seconds; 0: every ten.
+	CopyEvery time.Duration `json:"-"`
 }
 
 // Status is how far an agent is.
@@ -44,6 +50,9 @@ type Status struct {
 	Progress load.Progress `json:"progress"`
 	Time     time.Time     `json:"time"` // the agent's clock, for measuring offsets
 }
+
+// struckFor is how long an agent believes that a fault acts without being told so again: its harness may be dead.
+const struckFor = 15 * time.Second
 
 // agentFiles is how the files of a run begin.
 const agentFiles = "agent."
@@ -64,8 +73,11 @@ type Agent struct {
 	cfg     Config
 	reg     *prometheus.Registry
 	records *prometheus.GaugeVec
+	faults  *prometheus.GaugeVec
 
 	mu     sync.Mutex
+	struck []string  // faults that act
+	told   time.Time // when that was said
 	status Status
 	gens   []*load.Generator
 	cancel context.CancelFunc
@@ -80,7 +92,9 @@ func New(cfg Config) *Agent {
 	a.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "triad_synthetic_total", Help: "Seconds since the start, one increment each."},
 		func() float64 { return float64(int64(time.Since(began) / time.Second)) }))
 	a.records = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "triad_inputgen_records", Help: "Records of the present run by outcome."}, []string{"outcome"})
-	a.reg.MustRegister(a.records)
+	// Dashboards mark the time of a fault by it.
+	a.faults = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "triad_fault_active", Help: "1 while a fault of the present run acts."}, []string{"fault"})
+	a.reg.MustRegister(a.records, a.faults)
 	return a
 }
 
@@ -89,9 +103,10 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(a.reg, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) { a.gauge(); metrics.ServeHTTP(w, r) })
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { pod.Answer(w, a.Status()) })
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) { a.hear(r.URL.Query()); pod.Answer(w, a.Status()) })
 	mux.HandleFunc("POST /run", func(w http.ResponseWriter, r *http.Request) { a.handleRun(ctx, w, r) })
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { a.Stop(); pod.Answer(w, a.Status()) })
+	mux.HandleFunc("GET /ledger", a.ledger)
 	mux.HandleFunc("GET /evidence", pod.Evidence(a.cfg.Logger, a.dir, func(name string) bool { return strings.HasPrefix(name, agentFiles) }))
 	return pod.Serve(ctx, l, mux, func() error { a.Stop(); return nil })
 }
@@ -108,7 +123,36 @@ func (a *Agent) Status() Status {
 	return s
 }
 
+// hear takes what faults act from whoever asks for the status, if it says so.
+func (a *Agent) hear(q url.Values) {
+	if !q.Has(faultParam) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.struck, a.told = slices.DeleteFunc(q[faultParam], func(s string) bool { return s == "" }), time.Now()
+}
+
+// ledger answers with the ledger of the run that a request names, or with the part of it that its Range asks for: it only ever grows.
+func (a *Agent) ledger(w http.ResponseWriter, r *http.Request) {
+	run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
+	if err != nil {
+		http.Error(w, "run: want a number", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeFile(w, r, filepath.Join(a.dir(uint32(run)), agentFiles+"led"))
+}
+
 func (a *Agent) gauge() {
+	a.mu.Lock()
+	a.faults.Reset()
+	if time.Since(a.told) < struckFor {
+		for _, f := range a.struck {
+			a.faults.WithLabelValues(f).Set(1)
+		}
+	}
+	a.mu.Unlock()
 	for k, v := range a.Status().Progress.Outcomes() {
 		a.records.WithLabelValues(k).Set(float64(v))
 	}

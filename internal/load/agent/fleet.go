@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -27,12 +29,15 @@ type Fleet struct {
 	shares []Share
 	run    uint32
 	end    time.Time // of the schedule
+	struck func() []string
+	every  time.Duration // between two copies
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	last    map[string]Status
 	lost    map[string]string // why an agent has no plan any more, by name
+	copies  map[string]*os.File // of ledgers; watch's until it ends
 	writing bool              // an agent may write on: it could not be told to stop
 }
 
@@ -80,7 +85,10 @@ func Rejoin(ctx context.Context, whole Plan, shares []Share) (*Fleet, error) {
 }
 
 func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) error) (*Fleet, error) {
-	f := &Fleet{shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), last: map[string]Status{}, lost: map[string]string{}}
+	f := &Fleet{
+		shares: shares, run: whole.Run, end: whole.Start.Add(whole.Scenario.Phases.LoadTime()), struck: whole.Struck, every: cmp.Or(whole.CopyEvery, copyEvery),
+		last: map[string]Status{}, lost: map[string]string{}, copies: map[string]*os.File{},
+	}
 	if err := each(shares, begin); err != nil {
 		return nil, fmt.Errorf("start the load: %w", err)
 	}
@@ -90,17 +98,27 @@ func start(ctx context.Context, whole Plan, shares []Share, begin func(Share) er
 	return f, nil
 }
 
-// watchEvery lies between two questions for the agents' progress: each goes through an API server.
-const watchEvery = 2 * time.Second
+// Each goes through an API server: watchEvery lies between two questions for the agents' progress, and copyEvery between two for what their ledgers
+// have more. A pod that is gone takes what it wrote since the last copy with it.
+const (
+	watchEvery = 2 * time.Second
+	copyEvery  = 10 * time.Second
+)
 
 // watch asks the agents for their progress.
 func (f *Fleet) watch(ctx context.Context) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
-	for {
-		running := false
+	for copied := time.Now(); ; {
+		running, due := false, time.Since(copied) >= f.every
 		for _, s := range f.shares {
-			running = f.ask(ctx, s) || running
+			on := f.ask(ctx, s)
+			if running = on || running; on && due {
+				f.copy(ctx, s)
+			}
+		}
+		if due {
+			copied = time.Now()
 		}
 		if !running {
 			return
@@ -125,7 +143,11 @@ func (f *Fleet) ask(ctx context.Context, s Share) (running bool) {
 	}
 	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	st, err := s.Status(ask)
+	var struck []string
+	if f.struck != nil {
+		struck = f.struck()
+	}
+	st, err := s.Tell(ask, struck)
 	why := ""
 	switch {
 	case err == nil && st.Run != f.run:
@@ -143,6 +165,22 @@ func (f *Fleet) ask(ctx context.Context, s Share) (running bool) {
 	}
 	f.last[s.Name] = st
 	return st.Running
+}
+
+// copy keeps what an agent's ledger has by now. What fails is tried again: it is for a pod that goes, which few do.
+func (f *Fleet) copy(ctx context.Context, s Share) {
+	file := f.copies[s.Name]
+	if file == nil {
+		var err error
+		if file, err = os.CreateTemp("", "triad-ledger-"); err != nil {
+			return
+		}
+		_ = os.Remove(file.Name()) // it goes with the harness, however that ends
+		f.copies[s.Name] = file
+	}
+	ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = s.Grow(ask, f.run, file)
 }
 
 // Wait returns when every agent is done; when ctx ends, they are told to stop. When every agent is lost before the
@@ -239,6 +277,11 @@ func (f *Fleet) Progress() load.Progress {
 // Collect fetches the agents' ledgers into the evidence, where they are merged. What a lost agent has still is fetched too: behind it, and
 // without it, the outcome of what was due is not known. That is no loss, but the load was not the one declared.
 func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
+	defer func() {
+		for _, c := range f.copies {
+			_ = c.Close()
+		}
+	}()
 	var errs []error
 	for _, s := range f.shares {
 		err := s.Fetch(ctx, f.run, w)
@@ -248,10 +291,13 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 		if why == "" && err != nil && s.Gone != nil && s.Gone(ctx) {
 			why = "its pod is gone"
 		}
+		copied := f.copies[s.Name]
 		switch {
 		case why == "":
 			errs = append(errs, err)
 			why = own
+		case err != nil && copied != nil && s.importCopy(copied, w) == nil:
+			why += ", and its ledger with it, but for a copy of it: the outcome of what it sent in the last seconds is not known"
 		case err != nil:
 			why += ", and its ledger with it: the outcome of what it sent is not known"
 		default:

@@ -11,11 +11,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
 
 	"triad/internal/evidence"
 	"triad/internal/pod"
@@ -328,6 +331,142 @@ func TestFleetLosesAShard(t *testing.T) {
 	// Ninety records each; the one that was killed had sent half of them.
 	if acked[evidence.PointSent+"stays"] != 90 || acked[evidence.PointSent+"crashes"] > 60 || acked[evidence.PointSent+"goes"] != 0 {
 		t.Errorf("%v", acked)
+	}
+}
+
+// TestFleetKeepsCopies: of a shard whose pod goes, what its ledger had a moment before is known all the same.
+func TestFleetKeepsCopies(t *testing.T) {
+	s, err := scenario.Parse("copies.yaml", []byte("apiVersion: triad/v1\nname: copies\ntitle: x\nphases: {warm-up: 1s, before: 5s, drain: 1s}\nload: [{source: service, rate: 20/s, streams: 2, parallelism: 2}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: "kind", Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now().Add(500 * time.Millisecond)
+	if err := w.Begin(start); err != nil {
+		t.Fatal(err)
+	}
+	var agents []*process
+	var remotes []Remote
+	copied := make(chan struct{}, 100) // answers that had something of the ledger of the one that goes
+	for _, name := range []string{"stays", "goes"} {
+		a := newProcess(t, &lines{})
+		agents = append(agents, a)
+		remotes = append(remotes, Remote{
+			Name: name, URL: a.url(), Gone: func(context.Context) bool { return a.gone.Load() },
+			Client: &http.Client{Timeout: 10 * time.Second, Transport: seen(func(r *http.Response) {
+				if name == "goes" && r.StatusCode == http.StatusPartialContent {
+					copied <- struct{}{}
+				}
+			})},
+		})
+	}
+	whole := Plan{Scenario: *s, Run: 7, Start: start, HistWindow: time.Second, PulseEvery: 100 * time.Millisecond, CopyEvery: time.Millisecond}
+	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Launch(t.Context(), whole, shares)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first may be of a ledger that has no outcome yet
+		select {
+		case <-copied:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing was copied")
+		}
+	}
+	agents[1].kill()
+	agents[1].gone.Store(true)
+	if err := f.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Collect(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(""); err != nil {
+		t.Fatal(err)
+	}
+	r, err := evidence.Open(w.Dir)
+	if err != nil || len(r.Damage) > 0 {
+		t.Fatal(err, r.Damage)
+	}
+	acked := map[string]uint64{}
+	for _, p := range r.Points() {
+		r.Ledger(p, func(e evidence.Entry) error {
+			if e.Class == evidence.Acked {
+				acked[p] += e.Span.Len()
+			}
+			return nil
+		})
+	}
+	if n := acked[evidence.PointSent+"goes"]; acked[evidence.PointSent+"stays"] != 60 || n == 0 || n >= 60 {
+		t.Errorf("%v", acked)
+	}
+	if e := r.Events[len(r.Events)-1]; !slices.ContainsFunc(r.Events, func(e evidence.Event) bool {
+		return e.Kind == evidence.EventBroken && e.Name == "generator goes" && strings.Contains(e.Detail, "but for a copy of it")
+	}) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// seen is a transport that shows every answer.
+type seen func(*http.Response)
+
+func (s seen) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err == nil {
+		s(res)
+	}
+	return res, err
+}
+
+// TestFaultsAreToldOn: what faults act comes with the question for the status, is in the metrics, and is no more when it is told so, or not at all.
+func TestFaultsAreToldOn(t *testing.T) {
+	r := serve(t, "a", &lines{})
+	metrics := func() string {
+		t.Helper()
+		res, err := http.Get(r.URL + "/metrics") //nolint:noctx // loopback
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for _, c := range []struct {
+		ask  func() (Status, error)
+		want []string
+	}{
+		{func() (Status, error) { return r.Tell(t.Context(), []string{"broker-kill", "link-cut"}) }, []string{"broker-kill", "link-cut"}},
+		{func() (Status, error) { return r.Status(t.Context()) }, []string{"broker-kill", "link-cut"}}, // somebody else's question
+		{func() (Status, error) { return r.Tell(t.Context(), []string{"link-cut"}) }, []string{"link-cut"}},
+		{func() (Status, error) { return r.Tell(t.Context(), nil) }, nil},
+	} {
+		if _, err := c.ask(); err != nil {
+			t.Fatal(err)
+		}
+		said := metrics()
+		if n := strings.Count(said, "triad_fault_active{"); n != len(c.want) {
+			t.Errorf("%d faults, want %v", n, c.want)
+		}
+		for _, f := range c.want {
+			if !strings.Contains(said, `triad_fault_active{fault="`+f+`"} 1`) {
+				t.Errorf("no %s in\n%s", f, said)
+			}
+		}
+	}
+	a := New(Config{})
+	a.struck, a.told = []string{"broker-kill"}, time.Now().Add(-time.Minute)
+	a.gauge()
+	if m, err := a.reg.Gather(); err != nil || slices.ContainsFunc(m, func(f *dto.MetricFamily) bool { return f.GetName() == "triad_fault_active" }) {
+		t.Errorf("a harness that is silent for a minute is believed: %v", err)
 	}
 }
 

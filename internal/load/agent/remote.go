@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -36,10 +39,23 @@ func (r Remote) Stop(ctx context.Context) error {
 	return r.call(ctx, http.MethodPost, "/stop", nil, nil)
 }
 
+// faultParam is what faults act, in a question for the status: once for each, and once without a name where none does.
+const faultParam = "fault"
+
 // Status asks how far the agent is.
-func (r Remote) Status(ctx context.Context) (Status, error) {
+func (r Remote) Status(ctx context.Context) (Status, error) { return r.status(ctx, "/status") }
+
+// Tell is Status, and says what faults act.
+func (r Remote) Tell(ctx context.Context, faults []string) (Status, error) {
+	if len(faults) == 0 {
+		faults = []string{""}
+	}
+	return r.status(ctx, "/status?"+url.Values{faultParam: faults}.Encode())
+}
+
+func (r Remote) status(ctx context.Context, path string) (Status, error) {
 	var st Status
-	err := r.call(ctx, http.MethodGet, "/status", nil, &st)
+	err := r.call(ctx, http.MethodGet, path, nil, &st)
 	return st, err
 }
 
@@ -48,6 +64,32 @@ func (r Remote) call(ctx context.Context, method, path string, in, out any) erro
 		return fmt.Errorf("generator %w", err)
 	}
 	return nil
+}
+
+// Grow appends what the agent's ledger of a run has more than a copy.
+func (r Remote) Grow(ctx context.Context, run uint32, copied *os.File) error {
+	have, err := copied.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/ledger?run=%d", r.URL, run), http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+	res, err := r.Client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ledger of %s: %w", r.Name, err)
+	}
+	defer res.Body.Close()
+	switch res.StatusCode {
+	case http.StatusPartialContent:
+		_, err = io.Copy(copied, res.Body) // what is cut off comes the next time
+		return err
+	case http.StatusRequestedRangeNotSatisfiable: // it has no more
+		return nil
+	}
+	return fmt.Errorf("ledger of %s: HTTP %d", r.Name, res.StatusCode)
 }
 
 // Fetch brings the agent's ledger, histograms and series of a run into the evidence. A stream that ends early is an error.
@@ -60,7 +102,7 @@ func (r Remote) Fetch(ctx context.Context, run uint32, w *evidence.Writer) error
 	if err := pod.Remote(r).Fetch(ctx, fmt.Sprintf("/evidence?run=%d", run), dir); err != nil {
 		return err
 	}
-	name := evidence.PointSent + r.Name
+	name := r.point()
 	files, err := filepath.Glob(filepath.Join(dir, agentFiles+"*"))
 	if err != nil {
 		return err
@@ -71,4 +113,31 @@ func (r Remote) Fetch(ctx context.Context, run uint32, w *evidence.Writer) error
 		}
 	}
 	return w.Import(dir, name)
+}
+
+// point is the agent's ledger in the evidence.
+func (r Remote) point() string { return evidence.PointSent + r.Name }
+
+// importCopy brings a copy of the agent's ledger into the evidence: what a pod that is gone had written by then.
+func (r Remote) importCopy(copied *os.File, w *evidence.Writer) error {
+	dir, err := os.MkdirTemp("", "triad-ledger-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	into, err := os.Create(filepath.Join(dir, r.point()+".led"))
+	if err != nil {
+		return err
+	}
+	n := int64(0)
+	if _, err = copied.Seek(0, io.SeekStart); err == nil {
+		n, err = io.Copy(into, copied)
+	}
+	if err == nil && n == 0 {
+		err = errors.New("nothing was copied yet")
+	}
+	if err = errors.Join(err, into.Close()); err != nil {
+		return err
+	}
+	return w.Import(dir, r.point())
 }

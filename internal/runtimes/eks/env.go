@@ -249,7 +249,7 @@ func (e *env) underWay(ctx context.Context) error {
 // Generate tells the generator its plan, or takes up one that has it.
 func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Generation, error) {
 	h := p.Evidence.Header()
-	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery}
+	whole := agent.Plan{Scenario: *e.session.Scenario, Run: e.session.Run, Start: p.Start, HistWindow: h.HistWindow, PulseEvery: h.PulseEvery, Struck: p.Struck}
 	shares, err := e.share(whole)
 	if err != nil {
 		return nil, err

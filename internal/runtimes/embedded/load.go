@@ -80,7 +80,7 @@ func (s *system) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Ge
 		g.gens = append(g.gens, gen)
 	}
 	s.genMu.Lock()
-	s.gens = g.gens
+	s.gens, s.struck = g.gens, p.Struck
 	s.genMu.Unlock()
 	g.errs = make([]error, len(g.gens))
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))

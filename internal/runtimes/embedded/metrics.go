@@ -36,6 +36,13 @@ func (s *system) writeOutcomes(w io.Writer, cluster string) {
 	for outcome, n := range p.Outcomes() {
 		fmt.Fprintf(w, "triad_inputgen_records{outcome=%q} %d\n", outcome, n)
 	}
+	if s.struck == nil {
+		return
+	}
+	fmt.Fprintln(w, "# TYPE triad_fault_active gauge")
+	for _, f := range s.struck() {
+		fmt.Fprintf(w, "triad_fault_active{fault=%q} 1\n", f)
+	}
 }
 
 // absent are the metrics that nothing exposes here: there is no kubelet and no node exporter, and the brokers' model has no times of

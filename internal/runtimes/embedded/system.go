@@ -66,6 +66,7 @@ type system struct {
 	added  *proc // the agent of the added cluster, while it is there
 	genMu  sync.Mutex
 	gens   []*load.Generator
+	struck func() []string // faults that act
 	closed sync.Once
 }
 

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"path"
@@ -25,8 +24,10 @@ import (
 )
 
 const (
-	assetTimeout  = 2 * time.Minute
-	assetMaxBytes = 8 << 20 // the largest Strimzi definition is below one megabyte
+	assetTimeout    = 2 * time.Minute
+	assetMaxBytes   = 8 << 20 // the largest Strimzi definition is below one megabyte
+	archiveTimeout  = 15 * time.Minute
+	archiveMaxBytes = 512 << 20 // the sink's archive has some tens of megabytes
 )
 
 // contentAnnotation carries the checksum of what an object was made of, so that it is applied again only when that has changed.
@@ -95,25 +96,45 @@ func (r *Runtime) assetFile(ctx context.Context, a manifests.Asset, f manifests.
 	if f.SHA256 == "" {
 		return nil, fmt.Errorf("%s has no checksum: set %s to a folder with it", name, a.Env)
 	}
-	cached := filepath.Join(r.opts.StateDir, "assets", f.SHA256+"-"+name)
-	b, err := os.ReadFile(cached)
-	if errors.Is(err, fs.ErrNotExist) {
-		if b, err = download(ctx, f.URL); err == nil {
-			defer func() { _ = writeFileAtomic(cached, b, 0o644) }()
-		}
-	}
+	b, sum, err := r.fetch(ctx, f.URL, f.SHA256, assetTimeout, assetMaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%w (or set %s to a folder with it)", err, a.Env)
 	}
-	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 {
-		_ = os.Remove(cached)
-		return nil, fmt.Errorf("%s has the checksum %x, pinned is %s", f.URL, sum, f.SHA256)
+	if sum != f.SHA256 {
+		return nil, fmt.Errorf("%s has the checksum %s, pinned is %s", f.URL, sum, f.SHA256)
 	}
 	return b, nil
 }
 
-func download(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, assetTimeout)
+// cachedAsset is where a file of this content is kept.
+func (r *Runtime) cachedAsset(url, sum string) string {
+	return filepath.Join(r.opts.StateDir, "assets", sum+"-"+path.Base(url))
+}
+
+// fetch returns a file and its checksum: from the cache what has the wanted one, else from its URL. What is fetched is kept under the checksum that it
+// has, so that nothing else is ever taken for it; whoever calls compares. want may be empty.
+func (r *Runtime) fetch(ctx context.Context, url, want string, timeout time.Duration, most int64) (b []byte, sum string, err error) {
+	if want != "" {
+		if b, err := os.ReadFile(r.cachedAsset(url, want)); err == nil && checksum(b) == want {
+			return b, want, nil
+		}
+	}
+	if b, err = download(ctx, url, timeout, most); err != nil {
+		return nil, "", err
+	}
+	sum = checksum(b)
+	_ = writeFileAtomic(r.cachedAsset(url, sum), b, 0o644) // without it the file is fetched again
+	return b, sum, nil
+}
+
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// download refuses what is larger than most: a file that is cut off has a checksum too.
+func download(ctx context.Context, url string, timeout time.Duration, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s: not there within %s", url, timeout))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -127,7 +148,14 @@ func download(ctx context.Context, url string) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}
-	return io.ReadAll(io.LimitReader(resp.Body, assetMaxBytes))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", url, err)
+	}
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("%s: is larger than %d MiB", url, most>>20)
+	}
+	return b, nil
 }
 
 // decodeObjects reads all documents of a YAML file.

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"triad/internal/images"
 )
 
 func TestClusterConfig(t *testing.T) {
@@ -62,6 +64,51 @@ func TestClusterConfig(t *testing.T) {
 	fourth, err := r.clusterConfig("edge", Profile{Single: true})
 	if err != nil || fourth.Name != "triad-edge" || len(fourth.Nodes[0].ExtraPortMappings) != 0 {
 		t.Errorf("fourth cluster: %+v, %v", fourth, err)
+	}
+}
+
+// The choice is the user's, then the node image's, then the machine's; what it was made by is said.
+func TestChooseProfile(t *testing.T) {
+	const (
+		network = "run*cat*default-cni.yaml) echo 'kind: DaemonSet';;"
+		bare    = "run*cat*default-cni.yaml) echo 'kind: ConfigMap';;"
+		none    = "run*cat*default-cni.yaml) echo 'No such file' >&2; exit 1;;"
+		label   = "image*triad.dev/nodes*node:1) echo 1;;"
+		plain   = "image*triad.dev/nodes*node:1) echo;;"
+		absent  = "image*triad.dev/nodes*node:1) echo 'No such image' >&2; exit 1;;"
+	)
+	large, slow, small := images.EngineInfo{CPUs: 4, MemoryBytes: 16 << 30}, images.EngineInfo{CPUs: 3, MemoryBytes: 64 << 30}, images.EngineInfo{CPUs: 64, MemoryBytes: 16<<30 - 1}
+	for _, tc := range []struct {
+		name   string
+		nodes  int
+		env    string
+		engine string
+		info   images.EngineInfo
+		single bool
+		why    string
+	}{
+		{"a large machine", 0, "", plain + network, large, false, "4 CPUs and 16384 MiB"},
+		{"few processors", 0, "", plain + network, slow, true, "3 CPUs"},
+		{"little memory", 0, "", plain + network, small, true, "16383 MiB"},
+		{"an image that says so", 0, "", label + network, large, true, "node image"},
+		{"an image without a network", 0, "", plain + bare, large, true, "node image"},
+		{"an image without the file", 0, "", plain + none, large, false, "4 CPUs"},
+		{"an image that is not there", 0, "", absent + none, large, false, "4 CPUs"},
+		{"variable, one", 0, "1", "", large, true, "TRIAD_KIND_NODES=1"},
+		{"variable, four", 0, "4", "", small, false, "TRIAD_KIND_NODES=4"},
+		{"asked for, one", 1, "4", "", large, true, "asked for"},
+		{"asked for, four", 4, "1", "", small, false, "asked for"},
+	} {
+		t.Setenv("TRIAD_KIND_NODES", tc.env)
+		r := &Runtime{opts: Options{NodeImage: "node:1", Nodes: tc.nodes}, engine: caseEngine(t, tc.engine), info: tc.info}
+		p, err := r.chooseProfile(t.Context())
+		if err != nil || p.Single != tc.single || !strings.Contains(p.Why, tc.why) {
+			t.Errorf("%s: one node %v because %q (%v), want %v because %q", tc.name, p.Single, p.Why, err, tc.single, tc.why)
+		}
+	}
+	t.Setenv("TRIAD_KIND_NODES", "3")
+	if _, err := (&Runtime{}).chooseProfile(t.Context()); err == nil || !strings.Contains(err.Error(), "want 1 or 4") {
+		t.Errorf("TRIAD_KIND_NODES=3: %v", err)
 	}
 }
 

@@ -31,13 +31,10 @@ func (r *Runtime) up(ctx context.Context, o DeployOptions) (*Plan, error) {
 		plan *Plan
 		err  error
 	}
-	if err := r.ensureNodeImage(ctx); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.dropLeftOver(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
 	pctx, cancel := context.WithCancel(ctx)
@@ -62,7 +59,7 @@ func (r *Runtime) up(ctx context.Context, o DeployOptions) (*Plan, error) {
 }
 
 // LoadImages puts the plan's images into the nodes of its clusters, from this machine's engine; what is missing there is pulled
-// first. Images that a node has with the same content are left alone.
+// or made first. Images that a node has with the same content are left alone.
 func (r *Runtime) LoadImages(ctx context.Context, p *Plan) error {
 	started := time.Now()
 	r.progress("images", kube.StateStart, "")
@@ -77,6 +74,13 @@ func (r *Runtime) LoadImages(ctx context.Context, p *Plan) error {
 			}
 			if _, ok := sources[ref]; !ok && !slices.Contains(refs, src) {
 				refs = append(refs, src)
+			}
+		}
+	}
+	for _, m := range p.made {
+		if slices.Contains(refs, m.Ref) {
+			if err := r.ensureMade(ctx, m); err != nil {
+				return err
 			}
 		}
 	}

@@ -5,6 +5,7 @@ package kind
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,12 +55,25 @@ exit $rc
 	return &Runtime{engine: images.Engine{Bin: filepath.Join(dir, "docker")}, opts: Options{StateDir: dir, Clusters: []string{Monitoring}}, clients: map[string]*kube.Client{}}, dir
 }
 
+// caseEngine puts a program in the engine's place that answers by a shell case over its arguments.
+func caseEngine(t *testing.T, cases string) images.Engine {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "docker")
+	if err := os.WriteFile(bin, []byte("#!/bin/sh\ncase \"$*\" in\n"+cases+"\n*) echo \"unexpected: $*\" >&2; exit 64;;\nesac\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return images.Engine{Bin: bin}
+}
+
 // fakeAPI is just enough of an API server for objects that are read, applied by one manager, listed and deleted, and for logs.
 type fakeAPI struct {
 	mu      sync.Mutex
 	kinds   map[string]map[string]string // group and version -> plural -> kind
 	objects map[string]map[string]any    // path -> object
 	logs    map[string]string            // "namespace/pod/container", and "/previous" behind it
+	owned   map[string]string            // path -> path of what it goes with
+	applied func(o map[string]any)       // what a controller makes of an object that is applied; nil: nothing
+	writes  []string                     // what was asked that changes something
 }
 
 // newFakeAPI serves some kinds, "v1 configmaps ConfigMap", and returns a client.
@@ -116,6 +130,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) }
 	o, there := f.objects[r.URL.Path]
+	if r.Method != http.MethodGet {
+		f.writes = append(f.writes, r.Method+" "+r.URL.Path)
+	}
 	switch {
 	case r.URL.Path == "/api":
 		answer(map[string]any{"kind": "APIVersions", "versions": []string{"v1"}})
@@ -135,6 +152,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
+		}
+		if f.applied != nil {
+			f.applied(body)
 		}
 		f.objects[r.URL.Path] = body
 		answer(body)
@@ -156,6 +176,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case there && r.Method == http.MethodDelete:
 		delete(f.objects, r.URL.Path)
+		maps.DeleteFunc(f.objects, func(path string, _ map[string]any) bool { return f.owned[path] == r.URL.Path })
 		answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Success"})
 		return
 	case there:
@@ -182,7 +203,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 }
 
-// list returns the objects of a kind, of all namespaces or of the one in the path, that a selector "key=value" matches.
+// list returns the objects of a kind, of all namespaces or of the one in the path, that a selector, "key=value" or "key", matches.
 func (f *fakeAPI) list(apiVersion, path, plural, selector string) []any {
 	within := f.root(apiVersion) + "/"
 	if strings.Contains(path, "/namespaces/") {
@@ -195,8 +216,9 @@ func (f *fakeAPI) list(apiVersion, path, plural, selector string) []any {
 	slices.Sort(paths)
 	for _, p := range paths {
 		o := kube.Object{Object: f.objects[p]}
-		key, value, _ := strings.Cut(selector, "=")
-		if strings.HasPrefix(p, within) && strings.Contains(p, "/"+plural+"/") && (selector == "" || o.GetLabels()[key] == value) {
+		key, value, exact := strings.Cut(selector, "=")
+		label, has := o.GetLabels()[key]
+		if strings.HasPrefix(p, within) && strings.Contains(p, "/"+plural+"/") && (selector == "" || has && (!exact || label == value)) {
 			items = append(items, o.Object)
 		}
 	}

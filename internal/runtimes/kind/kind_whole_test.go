@@ -5,8 +5,11 @@ package kind
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"triad/internal/preflight"
 )
@@ -51,5 +54,16 @@ func TestKindWhole(t *testing.T) {
 	// Without the page cache, which belongs to whoever needs it.
 	usage := must[string](t)(r.engine.Run(ctx, "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.CPUPerc}}"))
 	t.Log("memory:\n" + usage)
+	total := resource.Quantity{}
+	for line := range strings.Lines(usage) {
+		used, err := resource.ParseQuantity(strings.TrimSuffix(strings.Fields(line)[1], "B"))
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		total.Add(used)
+	}
+	if most := resource.MustParse("12Gi"); total.Cmp(most) > 0 || total.IsZero() {
+		t.Errorf("the clusters use %s of memory, want at most %s", total.String(), most.String())
+	}
 	timed(t, "down", time.Minute, func() error { return r.Down(ctx) })
 }

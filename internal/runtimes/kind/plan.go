@@ -50,9 +50,11 @@ type Plan struct {
 	Flows      []manifests.Flow
 	Own        images.Own
 
-	applied sync.Map          // cluster -> YAML of everything that was applied, without the values of Secrets
-	sources map[string]string // reference in a node -> reference in the engine
-	noCurl  bool              // index templates are sent by the harness
+	applied sync.Map            // cluster -> YAML of everything that was applied, without the values of Secrets
+	sources map[string]string   // reference in a node -> reference in the engine
+	places  map[string][]string // component -> clusters whose manifests run it, left out or not
+	made    []manifests.Made    // images that are made where they are needed
+	noCurl  bool                // index templates are sent by the harness
 }
 
 // Plan renders the manifests, swaps their images, and says what is real, a model, or left out. It builds Triad's own image and pulls
@@ -72,6 +74,13 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 	p := &Plan{Clusters: o.Clusters, Objects: map[string][]manifests.Object{}, Images: map[string][]string{}, StandIns: r.opts.Images.StandIns, sources: map[string]string{}}
 	if len(p.Clusters) == 0 {
 		p.Clusters = r.opts.Clusters
+	}
+	assets, err := set.Assets()
+	if err != nil {
+		return nil, err
+	}
+	if p.made, err = list.Made(r.opts.Images, assets); err != nil {
+		return nil, err
 	}
 	if p.Flows, err = set.Flows(o.Components...); err != nil {
 		return nil, err
@@ -103,7 +112,7 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		objects, _ = manifests.Without(objects, p.LeftOut...)
+		objects = p.leaveOut(c, objects)
 		objects, p.Swapped = manifests.Swap(objects, list, swaps)
 		p.Objects[c] = objects
 		for _, refs := range manifests.Used(objects) {
@@ -116,6 +125,32 @@ func (r *Runtime) Plan(ctx context.Context, o DeployOptions) (*Plan, error) {
 		p.Images[c] = slices.Compact(p.Images[c])
 	}
 	return p, nil
+}
+
+// leaveOut returns the objects of a cluster without the components that are left out, and notes where each component has its place.
+func (p *Plan) leaveOut(cluster string, objects []manifests.Object) []manifests.Object {
+	if p.places == nil {
+		p.places = map[string][]string{}
+	}
+	for name := range manifests.Used(objects) { // another cluster may have a Service of its name
+		p.places[name] = append(p.places[name], cluster)
+	}
+	objects, _ = manifests.Without(objects, p.LeftOut...)
+	return objects
+}
+
+// standsIn are the clusters of a stand-in. One that no object names, such as a plug-in inside of an image, is where the component is whose
+// capability it takes away.
+func (p *Plan) standsIn(name string) []string {
+	if at := p.places[name]; len(at) > 0 {
+		return at
+	}
+	for _, c := range p.Reductions {
+		if c.StandIn == name {
+			return p.places[c.Component]
+		}
+	}
+	return nil
 }
 
 // knownComponents drops "-name" for components that the manifests do not have: there is nothing to leave out.

@@ -80,38 +80,62 @@ func (r *Runtime) needs(ctx context.Context) (need preflight.Needs, running bool
 	if need.Ports, err = r.HostPorts(); err != nil {
 		return need, false, err
 	}
-	need.Images, need.Built, err = r.images()
+	need.Images, need.Made, err = r.images()
 	return need, running, err
 }
 
-// images are the references that have to be in the engine, and how those are made that are in no registry.
-func (r *Runtime) images() (refs []string, built map[string]string, err error) {
+// images are the references that have to be in the engine, and how it is found out whether those can be made that are in no registry.
+func (r *Runtime) images() (refs []string, looks map[string]preflight.Look, err error) {
 	list, err := manifests.Pinned(r.opts.Manifests)
 	if err != nil {
 		return nil, nil, err
 	}
-	built = map[string]string{}
+	made, err := r.pinnedMade()
+	if err != nil {
+		return nil, nil, err
+	}
+	looks = map[string]preflight.Look{}
+	for _, m := range made {
+		looks[m.Ref] = func(ctx context.Context) (detail, fix string) { return r.canMake(ctx, m) }
+	}
 	for c, ref := range list.References() {
-		to, swapped := r.opts.Images.Images[c]
-		switch {
-		case c == ownComponent || slices.Contains(r.opts.Images.Absent, c):
+		if c == ownComponent || slices.Contains(r.opts.Images.Absent, c) {
 			continue
-		case swapped:
+		}
+		if to, ok := r.opts.Images.Images[c]; ok {
 			ref = to
-		case list.Images[c].Built != "":
-			built[ref] = list.Images[c].Built
 		}
 		refs = append(refs, ref)
 	}
 	slices.Sort(refs)
-	return slices.Compact(refs), built, nil
+	return slices.Compact(refs), looks, nil
 }
 
-// ready is the preflight of clusters that are to be made or started. Where every node runs nothing is asked: the machine carries them.
+// ready looks at the machine before anything is pulled, made or started, and pulls the node image where it is not there. That takes minutes, at whose
+// end nobody wants to hear that a port is taken: what needs no node image is asked before, and all of it behind, because the image decides how many
+// nodes there are and is where the kernel is tried.
 func (r *Runtime) ready(ctx context.Context) error {
+	id, err := r.engine.ImageID(ctx, r.opts.NodeImage)
+	if err != nil {
+		return err
+	}
+	if err := r.carries(ctx, id != ""); err != nil || id != "" {
+		return err
+	}
+	if err := r.ensureNodeImage(ctx); err != nil {
+		return err
+	}
+	return r.carries(ctx, true)
+}
+
+// carries is the preflight of clusters that are to be made or started. Where every node runs nothing is asked: the machine carries them.
+func (r *Runtime) carries(ctx context.Context, nodeImage bool) error {
 	need, running, err := r.needs(ctx)
 	if err != nil || running {
 		return err
+	}
+	if !nodeImage {
+		need.NodeImage = ""
 	}
 	r.progress("preflight", kube.StateStart, "")
 	findings := preflight.Run(ctx, need)

@@ -76,7 +76,7 @@ func (n *nodeFault) Gone(ctx context.Context) (bool, error) {
 
 // kafkaAdmin asks the brokers, as the observer.
 func (e *env) kafkaAdmin(ctx context.Context, fn func(ctx context.Context, c *kgo.Client) error) error {
-	cl, err := kgo.NewClient(append(e.kafkaOpts("observer"), kgo.SeedBrokers(e.bootstrap()...))...)
+	cl, err := kgo.NewClient(append(e.kafkaOpts(observerUser), kgo.SeedBrokers(e.bootstrap()...))...)
 	if err != nil {
 		return err
 	}

@@ -257,10 +257,13 @@ func producing(spec map[string]any) {
 	spec["volumes"] = append(volumes, map[string]any{"name": "kafka-ca", "secret": map[string]any{"secretName": manifests.KafkaCASecret, "items": []any{map[string]any{"key": "ca.crt", "path": "ca.crt"}}}})
 }
 
+// triedAgain says whether the run is one that goes on and has not come to it: it can be tried again, with what was made for it.
+func (e *env) triedAgain() bool { return e.session.GoesOn && !e.generated }
+
 // endShards removes the Jobs of the run.
 func (e *env) endShards(ctx context.Context) error {
-	if e.session.GoesOn && !e.generated {
-		return nil // it can be tried again
+	if e.triedAgain() {
+		return nil
 	}
 	errs := make(chan error, len(e.jobs))
 	for cluster, jobs := range e.jobs { // at once: where one API server is slow, the others' have been told all the same
@@ -285,7 +288,7 @@ func (e *env) makeObservers(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	job := e.besideBrokers("observers", n, "observer", "observer")
+	job := e.besideBrokers("observers", n, "observer", observerUser)
 	var err error
 	if e.observers, err = e.makePods(ctx, Kafka, &job, n); err != nil {
 		return fmt.Errorf("observers: %w", err)

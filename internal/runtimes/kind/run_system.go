@@ -90,7 +90,9 @@ func (s *System) Up(ctx context.Context, session runtimes.Session) (err error) {
 	defer s.releaseOn(&err)
 	// The run collects what a failed one has left to read, into its own folder.
 	s.plan, err = rt.up(ctx, s.deploy)
-	s.failed = err
+	if s.failed = err; err != nil && s.plan != nil {
+		rt.leaveNoObserver(ctx) // it was being deployed
+	}
 	return err
 }
 
@@ -124,7 +126,7 @@ func (s *System) prepare(ctx context.Context, session runtimes.Session) (_ *Runt
 			return nil, err
 		}
 	}
-	s.deploy = DeployOptions{Set: set, Components: []string{"observer"}}
+	s.deploy = DeployOptions{Set: set, Components: []string{observerComponent}}
 	return rt, nil
 }
 
@@ -168,8 +170,9 @@ type env struct {
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
 	searching searchers
-	unlock    func() // lets another run in
-	generated bool   // the generators have the run
+	unlock    func()        // lets another run in
+	generated bool          // the generators have the run
+	told      time.Duration // what telling a generator its plan took at most; 0: none was told
 }
 
 var (
@@ -187,6 +190,11 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	if s.plan == nil || s.unlock == nil {
 		return nil, errors.New("the system was not brought up")
 	}
+	defer func() {
+		if err != nil && !session.GoesOn { // one that goes on can be tried again
+			rt.leaveNoObserver(ctx)
+		}
+	}()
 	e := &env{Runtime: rt, unlock: s.unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
@@ -204,7 +212,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	if !e.ca.AppendCertsFromPEM(ca["ca.crt"]) {
 		return nil, errors.New("the brokers' authority cannot be read")
 	}
-	for _, user := range []string{"observer", "canary", "fluentd"} {
+	for _, user := range []string{"canary", "fluentd"} {
 		sec, err := k.SecretData(ctx, Kafka, user)
 		if err != nil {
 			return nil, err
@@ -219,7 +227,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	if err := e.storeAccess(ctx); err != nil {
 		return nil, err
 	}
-	for _, find := range []func(context.Context) error{e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators, e.underWay} {
+	for _, find := range []func(context.Context) error{e.awaitObserver, e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators, e.underWay} {
 		if err := find(ctx); err != nil {
 			return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
 		}
@@ -262,7 +270,7 @@ func (e *env) bootstrap() []string {
 
 // Kafka says how the brokers are reached.
 func (e *env) Kafka() runtimes.KafkaAccess {
-	return runtimes.KafkaAccess{Brokers: e.bootstrap(), Opts: e.kafkaOpts("observer"), DeadLetter: "dead-letter-topic", SinkGroup: "connect-logs-to-elasticsearch"}
+	return runtimes.KafkaAccess{Brokers: e.bootstrap(), Opts: e.kafkaOpts(observerUser), DeadLetter: deadLetterTopic, SinkGroup: "connect-logs-to-elasticsearch"}
 }
 
 // storeAccess finds out how the store is spoken to: with TLS and as the observer, or plainly where the image has no
@@ -326,7 +334,7 @@ func (b *basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.next.RoundTrip(r)
 }
 
-// Close ends what belongs to the run. The clusters stay.
+// Close ends what belongs to the run, component observer too. The clusters stay.
 func (e *env) Close(ctx context.Context) error {
 	for _, t := range e.targets {
 		t.Client.CloseIdleConnections()
@@ -335,10 +343,15 @@ func (e *env) Close(ctx context.Context) error {
 		defer e.unlock()
 	}
 	e.searching.end()
+	var wg sync.WaitGroup
+	if !e.triedAgain() {
+		wg.Go(func() { e.leaveNoObserver(ctx) }) // beside the rest, which may take all the time there is
+	}
 	err := e.endShards(ctx)
 	if e.compared != nil {
 		err = errors.Join(err, e.compared.end(ctx))
 	}
+	wg.Wait()
 	return err
 }
 

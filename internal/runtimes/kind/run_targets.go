@@ -115,13 +115,24 @@ func (e *env) ConnectWorkers() []connect.Worker {
 // Targets are the metrics endpoints that the harness reads.
 func (e *env) Targets() []runtimes.Target { return e.targets }
 
-// headStart is for a call to every generator pod through the API server: tenths of a second each, and seconds on a busy
-// machine of two cores. The connections are there: the load that warms the path went over them.
-const headStart = 6 * time.Second
+// A call to every generator pod through the API server takes tenths of a second, and seconds on a busy machine of two cores. The connections are there:
+// the load that warms the path went over them. headStart is for such a call that was not timed; one that was is given ten times as long.
+const (
+	headStart      = 6 * time.Second
+	leastHeadStart = 3 * time.Second
+)
+
+// head is how long before the load generators are told of it.
+func (e *env) head() time.Duration {
+	if e.told == 0 {
+		return headStart
+	}
+	return min(leastHeadStart+10*e.told, headStart)
+}
 
 // Describe says what is real, what is a stand-in, a model or absent.
 func (e *env) Describe() runtimes.Description {
-	d := runtimes.Description{HeadStart: headStart, Manifests: map[string][]byte{}, Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
+	d := runtimes.Description{HeadStart: e.head(), Manifests: map[string][]byte{}, Limits: []string{"Several clusters share one machine and its processors: latencies under load are an upper bound of what separate machines show."}}
 	d.Limits = append(d.Limits, e.plan.Lines()...)
 	e.plan.applied.Range(func(cluster, y any) bool {
 		d.Manifests[cluster.(string)] = y.([]byte)
@@ -138,13 +149,18 @@ func (e *env) Describe() runtimes.Description {
 			d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: e.fidelity(name), Image: e.image(cluster, name)})
 		}
 	}
-	for _, name := range e.plan.StandIns {
-		if !slices.ContainsFunc(d.Components, func(c evidence.Component) bool { return c.Name == name }) {
-			d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.StandIn})
+	for _, name := range e.plan.LeftOut {
+		for _, cluster := range e.plan.places[name] {
+			seen[[2]string{cluster, name}] = true
+			d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: evidence.Absent})
 		}
 	}
-	for _, name := range e.plan.LeftOut {
-		d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.Absent})
+	for _, name := range e.plan.StandIns {
+		for _, cluster := range e.plan.standsIn(name) {
+			if !seen[[2]string{cluster, name}] {
+				d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: name, Fidelity: evidence.StandIn})
+			}
+		}
 	}
 	e.configured(&d)
 	return d

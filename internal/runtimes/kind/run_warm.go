@@ -42,9 +42,11 @@ func (e *env) Warm(ctx context.Context, round int) (records uint64, took time.Du
 		topics = append(topics, st.Topic)
 	}
 	for _, share := range shares {
+		began := time.Now()
 		if err := share.Begin(ctx, share.Plan); err != nil {
 			return 0, 0, err
 		}
+		e.told = max(e.told, time.Since(began))
 	}
 	due := start.Add(warmLoad)
 	select {

@@ -113,7 +113,7 @@ func (r *Runtime) prepareCluster(ctx context.Context, name string, profile Profi
 	}
 	switch {
 	case a.Condition == Different && !r.opts.Recreate:
-		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s (allow it to be made anew, or take it down first)", name, ErrDifferent, a.Detail)
+		return clusterJob{}, fmt.Errorf("cluster %s: %w: %s (`sim up --recreate` makes it anew, and what is in it is lost)", name, ErrDifferent, a.Detail)
 	case a.Condition == Absent:
 		if err := r.nameIsFree(ctx, name); err != nil {
 			return clusterJob{}, err
