@@ -113,7 +113,13 @@ next sim up makes it anew, sim down removes it.
 
 A cluster that was made of another node image, number of nodes or configuration is
 refused. --recreate deletes such a cluster, with everything in it, and makes it anew;
-the others stay as they are.`
+the others stay as they are.
+
+When something does not become ready, the error names a folder in the state folder with
+the likely cause, and with events and logs of everything.
+
+Pods that took a password, an authority or an address at their start are replaced when
+it has changed since, and nothing else is.`
 	c := &cobra.Command{Use: "up", Short: "Bring up the three kind clusters and everything in them", Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		o, err := a.kindOptions(imageSet, false)
 		if err != nil {

@@ -343,6 +343,9 @@ func diskFull(t *testing.T, size string) {
 	if strings.Contains(said, "drain") {
 		t.Errorf("the run went on to its end:\n%s", said)
 	}
+	if strings.Contains(said, "logs were collected") {
+		t.Errorf("logs were to be put on the full disk:\n%s", said)
+	}
 	if n := strings.Count(said, "no space left"); n > 6 {
 		t.Errorf("it is said %d times:\n%s", n, said)
 	}

@@ -23,11 +23,15 @@ const (
 // Diagnosis is what a look at a namespace that is not ready brings up.
 type Diagnosis struct {
 	Cause    string   // the likeliest cause in one sentence, "" if nothing points to one
+	Rank     int      // how near to the root the cause is, from 0; of several diagnoses the lowest one has it
 	Evidence []string // lines for people, the most telling first
 }
 
-// rankCreating is the rank of a container that is being created for no reason that its status gives.
-const rankCreating = 50
+const (
+	rankCreating = 50 // a container that is being created for no reason that its status gives
+	rankEvent    = 70 // the newest warning, where no pod has a fault
+	rankNone     = 80 // nothing, or that there is nothing
+)
 
 // creatingBecause looks into a pod's events for what its status does not say: a volume that cannot be mounted, a network that
 // cannot be set up.
@@ -53,17 +57,17 @@ func (c *Client) Diagnose(ctx context.Context, namespace, selector string) Diagn
 	var found []suspicion
 	pods, err := c.List(ctx, "v1", "Pod", namespace, selector)
 	if err != nil {
-		return Diagnosis{Cause: "the API server does not answer", Evidence: []string{err.Error()}}
+		return Diagnosis{Cause: "the API server of " + c.name + " does not answer", Evidence: []string{err.Error()}}
 	}
 	events, eventsErr := c.Events(ctx, namespace)
 	for i := range pods {
 		found = append(found, c.suspectPod(ctx, &pods[i], events)...)
 	}
 	sort.SliceStable(found, func(i, j int) bool { return found[i].rank < found[j].rank })
-	var d Diagnosis
+	d := Diagnosis{Rank: rankNone}
 	for i, s := range found {
 		if i == 0 {
-			d.Cause = s.text
+			d.Cause, d.Rank = s.text, s.rank
 		}
 		d.Evidence = append(d.Evidence, "pod: "+s.text)
 		d.Evidence = append(d.Evidence, s.more...)
@@ -79,7 +83,7 @@ func (c *Client) Diagnose(ctx context.Context, namespace, selector string) Diagn
 		}
 		warnings++
 		if d.Cause == "" {
-			d.Cause = e.Object + ": " + e.Message
+			d.Cause, d.Rank = e.Object+": "+e.Message, rankEvent
 		}
 		d.Evidence = append(d.Evidence, "event: "+e.String())
 	}

@@ -244,6 +244,25 @@ func TestWaitReadySaysTheLikelyCause(t *testing.T) {
 	}
 }
 
+// Of several namespaces the cause is the one nearest to the root, whichever is looked at first.
+func TestCauseIsNearestToTheRoot(t *testing.T) {
+	for _, bad := range []string{"a", "b"} {
+		f := &fakeAPI{lists: map[string]string{}}
+		for _, ns := range []string{"a", "b"} {
+			status := `{"phase":"Running","conditions":[{"type":"ContainersReady","message":"slow"}],"containerStatuses":[{"name":"c","ready":true,"state":{"running":{}}}]}`
+			if ns == bad {
+				status = `{"phase":"Pending","containerStatuses":[{"name":"c","image":"i:1","ready":false,"state":{"waiting":{"reason":"ErrImageNeverPull"}}}]}`
+			}
+			f.lists["/api/v1/namespaces/"+ns+"/pods"] = fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":%q},"status":%s}`, ns, status)
+		}
+		err := fakeClient(t, f).WaitReady(t.Context(), []Ref{{"apps/v1", "Deployment", "a", "d"}, {"apps/v1", "Deployment", "b", "d"}}, 10*time.Millisecond, nil)
+		var nr *NotReadyError
+		if !errors.As(err, &nr) || !strings.Contains(nr.Cause, "image i:1") {
+			t.Errorf("image missing in %s: %v", bad, err)
+		}
+	}
+}
+
 func TestWaitReadyEndsWhenItsCallerDoes(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("interrupted"))

@@ -48,6 +48,7 @@ func (c *Client) Logs(ctx context.Context, namespace, pod string, o LogOptions) 
 
 // Event is one Kubernetes event, in the parts that people read.
 type Event struct {
+	Namespace                     string
 	Type, Reason, Object, Message string
 	Count                         int64
 	Last                          time.Time
@@ -68,7 +69,7 @@ func (c *Client) Events(ctx context.Context, namespace string) ([]Event, error) 
 	for i := range items {
 		o := items[i].Object
 		str := func(path ...string) string { s, _, _ := unstructured.NestedString(o, path...); return s }
-		e := Event{Type: str("type"), Reason: str("reason"), Message: str("message"), Object: str("involvedObject", "kind") + " " + str("involvedObject", "name"), Count: 1}
+		e := Event{Namespace: str("metadata", "namespace"), Type: str("type"), Reason: str("reason"), Message: str("message"), Object: str("involvedObject", "kind") + " " + str("involvedObject", "name"), Count: 1}
 		if n, ok, _ := unstructured.NestedInt64(o, "count"); ok && n > 0 {
 			e.Count = n
 		}

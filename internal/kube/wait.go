@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -139,10 +141,11 @@ func (c *Client) notReady(ctx context.Context, pending map[Ref]string, after tim
 	// The diagnosis gets time of its own: the wait's is used up, and a cancelled caller still wants to know.
 	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), diagnoseTimeout)
 	defer cancel()
-	for ns := range namespaces {
+	rank := 0
+	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
 		d := c.Diagnose(dctx, ns, "")
-		if e.Cause == "" {
-			e.Cause = d.Cause
+		if d.Cause != "" && (e.Cause == "" || d.Rank < rank) {
+			e.Cause, rank = d.Cause, d.Rank
 		}
 		e.Evidence = append(e.Evidence, d.Evidence...)
 	}

@@ -31,6 +31,7 @@ const (
 	assumeTime  = 30 * time.Second
 	closeTime   = 30 * time.Second // what pods have written has a hundredth of the load beside it
 	envTime     = time.Minute      // pods of three clusters end in it
+	logsTime    = time.Minute      // logs of sixty pods, when a run ends with an error
 	// hurryTime is what an interrupted run has, from the interruption, for all that it still waits for: ten seconds are
 	// promised, and closing and judging come behind it.
 	hurryTime = 7 * time.Second
@@ -147,12 +148,8 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		r.closeEnv(user)
 		return "", errors.Join(err, r.w.Abandon())
 	}
-	if err != nil && user.Err() == nil { // with a time of its own: closing is what must not be left out
-		closing, cancel := context.WithTimeout(context.WithoutCancel(user), closeTime)
-		if lerr := o.Runtime.CollectLogs(closing, filepath.Join(r.w.Dir, "logs")); lerr != nil {
-			o.Logger.Warn("logs not collected", "error", lerr)
-		}
-		cancel()
+	if err != nil && user.Err() == nil && r.w.Err() == nil { // else there is nowhere to put them
+		err = r.collectLogs(user, err)
 	}
 	r.closeEnv(user)
 	if werr := r.w.Err(); werr != nil {
@@ -162,6 +159,18 @@ func Run(ctx context.Context, o Options) (dir string, err error) {
 		return r.w.Dir, err
 	}
 	return r.w.Dir, errors.Join(err, r.w.Close(r.interrupt))
+}
+
+// collectLogs puts what the system has to say into the run directory, and adds the place to the error of the run. Ctrl-C ends it: closing is what must
+// not be left out.
+func (r *runner) collectLogs(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, logsTime)
+	defer cancel()
+	dir := filepath.Join(r.w.Dir, "logs")
+	if lerr := r.Runtime.CollectLogs(ctx, dir); lerr != nil {
+		r.Logger.Warn("not all logs were collected", "error", lerr)
+	}
+	return fmt.Errorf("%w\n  logs: %s", err, dir)
 }
 
 // closeEnv closes the environment, if there is one, and waits no longer than envTime: one that hangs must not keep the evidence open.

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"triad/internal/progress"
+	"triad/internal/runtimes"
+	"triad/internal/scenario"
 )
 
 // What is waited for after an interruption has one deadline, counted from the interruption; without one it has none.
@@ -139,3 +143,41 @@ func TestLogIsCapped(t *testing.T) {
 		t.Errorf("%d bytes, ends %q", len(b), b[max(len(b)-120, 0):])
 	}
 }
+
+// A system that does not come up leaves its logs in the run directory, and the error says where.
+func TestFailedUpLeavesItsLogs(t *testing.T) {
+	s, err := scenario.Parse("t.yaml", []byte("apiVersion: triad/v1\nname: t\ntitle: t\nphases: {before: 10s}\nload: [{source: service, rate: 10/s}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("no luck")
+	dir, err := Run(t.Context(), Options{Scenario: s, Runtime: neverUp{broken}, Reports: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Progress: silent{}, Now: time.Now()})
+	var provision *ProvisionError
+	logs := filepath.Join(dir, "logs")
+	if !errors.Is(err, broken) || !errors.As(err, &provision) || !strings.HasSuffix(err.Error(), "logs: "+logs) {
+		t.Errorf("error %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(logs, "why")); err != nil || string(b) != "no luck" {
+		t.Errorf("collected: %q, %v", b, err)
+	}
+}
+
+// neverUp is a runtime whose system does not come up.
+type neverUp struct{ err error }
+
+func (neverUp) Name() string                                 { return "embedded" }
+func (n neverUp) Up(context.Context, runtimes.Session) error { return n.err }
+func (neverUp) Down(context.Context) error                   { return nil }
+func (n neverUp) CollectLogs(_ context.Context, dir string) error {
+	return os.WriteFile(filepath.Join(dir, "why"), []byte(n.err.Error()), 0o644)
+}
+
+func (neverUp) Connect(context.Context, runtimes.Session) (runtimes.Env, error) {
+	return nil, errors.New("not up")
+}
+
+type silent struct{}
+
+func (silent) Step(string, string, string) {}
+func (silent) Status(progress.Status)      {}
+func (silent) Close()                      {}

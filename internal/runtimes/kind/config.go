@@ -65,7 +65,8 @@ type Options struct {
 	Keep bool
 	// Clusters to handle. Default: datacenter, kafka and monitoring.
 	Clusters []string
-	// LogDir receives the nodes' logs when something does not come up. Default: StateDir/logs.
+	// LogDir receives events and logs when something does not come up: those of nodes that could not be made, else those of everything in the clusters.
+	// Default: StateDir/logs.
 	LogDir string
 	// Images is the image set that swaps the references of the manifests. The zero value swaps nothing.
 	Images manifests.ImageSet

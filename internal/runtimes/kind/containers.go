@@ -50,3 +50,15 @@ func (r *Runtime) Containers(ctx context.Context, component string) ([]Found, er
 	}
 	return out, nil
 }
+
+func containerNames(pod *kube.Object) []string {
+	spec, _ := pod.Object["spec"].(map[string]any)
+	list, _ := spec["containers"].([]any)
+	var out []string
+	for _, c := range list {
+		if m, ok := c.(map[string]any); ok {
+			out = append(out, str(m["name"]))
+		}
+	}
+	return out
+}

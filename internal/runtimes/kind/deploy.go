@@ -24,9 +24,8 @@ const (
 	secretTimeout = 60 * time.Second // between a user's Ready and its password being there
 )
 
-// Up brings everything up, on a machine that can carry it (PreflightError): clusters, images, packet filter rules for the declared flows, and the real systems, and returns the plan
-// that it carried out. It is safe to call again: what is there is kept, what differs is changed.
-func (r *Runtime) Up(ctx context.Context, o DeployOptions) (*Plan, error) {
+// up is Up without collecting logs when it fails.
+func (r *Runtime) up(ctx context.Context, o DeployOptions) (*Plan, error) {
 	// The plan is made while the clusters are: both take time and neither needs the other.
 	type planned struct {
 		plan *Plan
@@ -227,7 +226,7 @@ func (d *deployment) cluster(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Apply(ctx, first, d.progress); err != nil {
+	if err := d.apply(ctx, c, name, first); err != nil {
 		return err
 	}
 	d.progress(step, kube.StateInfo, fmt.Sprintf("%d objects applied after %s", len(first), time.Since(started).Round(100*time.Millisecond)))
@@ -341,7 +340,7 @@ func (d *deployment) afterKafka(ctx context.Context, c *kube.Client, name string
 		case <-time.After(time.Second):
 		}
 	}
-	return c.Apply(ctx, objects, d.progress)
+	return d.apply(ctx, c, name, objects)
 }
 
 // readyRefs returns references to those of the objects whose readiness says something.

@@ -65,11 +65,12 @@ func caseEngine(t *testing.T, cases string) images.Engine {
 	return images.Engine{Bin: bin}
 }
 
-// fakeAPI is just enough of an API server for objects that are read, applied by one manager, listed and deleted.
+// fakeAPI is just enough of an API server for objects that are read, applied by one manager, listed and deleted, and for logs.
 type fakeAPI struct {
 	mu      sync.Mutex
 	kinds   map[string]map[string]string // group and version -> plural -> kind
 	objects map[string]map[string]any    // path -> object
+	logs    map[string]string            // "namespace/pod/container", and "/previous" behind it
 	owned   map[string]string            // path -> path of what it goes with
 	applied func(o map[string]any)       // what a controller makes of an object that is applied; nil: nothing
 	writes  []string                     // what was asked that changes something
@@ -158,6 +159,21 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.objects[r.URL.Path] = body
 		answer(body)
 		return
+	case strings.HasSuffix(r.URL.Path, "/log"):
+		parts := strings.Split(r.URL.Path, "/") // /api/v1/namespaces/<n>/pods/<p>/log
+		key := strings.Join([]string{parts[4], parts[6], r.URL.Query().Get("container")}, "/")
+		if r.URL.Query().Get("previous") == "true" {
+			key += "/previous"
+		}
+		text, ok := f.logs[key]
+		if !ok {
+			w.WriteHeader(http.StatusBadRequest)
+			answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "BadRequest", "code": 400, "message": "no log " + key})
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = w.Write([]byte(text))
+		return
 	case there && r.Method == http.MethodDelete:
 		delete(f.objects, r.URL.Path)
 		maps.DeleteFunc(f.objects, func(path string, _ map[string]any) bool { return f.owned[path] == r.URL.Path })
@@ -178,7 +194,7 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		for plural, kind := range kinds {
 			if strings.HasPrefix(r.URL.Path, f.root(gv)+"/") && strings.HasSuffix(r.URL.Path, "/"+plural) {
-				answer(map[string]any{"kind": kind + "List", "apiVersion": gv, "metadata": map[string]any{}, "items": f.list(gv, plural, r.URL.Query().Get("labelSelector"))})
+				answer(map[string]any{"kind": kind + "List", "apiVersion": gv, "metadata": map[string]any{}, "items": f.list(gv, r.URL.Path, plural, r.URL.Query().Get("labelSelector"))})
 				return
 			}
 		}
@@ -187,8 +203,12 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
 }
 
-// list returns the objects of a kind that a selector, "key=value" or "key", matches.
-func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
+// list returns the objects of a kind, of all namespaces or of the one in the path, that a selector, "key=value" or "key", matches.
+func (f *fakeAPI) list(apiVersion, path, plural, selector string) []any {
+	within := f.root(apiVersion) + "/"
+	if strings.Contains(path, "/namespaces/") {
+		within = path + "/"
+	}
 	items, paths := []any{}, make([]string, 0, len(f.objects))
 	for p := range f.objects {
 		paths = append(paths, p)
@@ -198,7 +218,7 @@ func (f *fakeAPI) list(apiVersion, plural, selector string) []any {
 		o := kube.Object{Object: f.objects[p]}
 		key, value, exact := strings.Cut(selector, "=")
 		label, has := o.GetLabels()[key]
-		if strings.HasPrefix(p, f.root(apiVersion)+"/") && strings.Contains(p, "/"+plural+"/") && (selector == "" || has && (!exact || label == value)) {
+		if strings.HasPrefix(p, within) && strings.Contains(p, "/"+plural+"/") && (selector == "" || has && (!exact || label == value)) {
 			items = append(items, o.Object)
 		}
 	}

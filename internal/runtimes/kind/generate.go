@@ -49,7 +49,7 @@ func (r *Runtime) addresses(ctx context.Context, cluster string) ([]string, erro
 // secrets are the values that are made once and kept in the clusters from then on: deploying again locks nobody out.
 type secrets struct {
 	remoteWrite manifests.Credentials
-	keepWeb     bool // the central Prometheus has its side already
+	keepWeb     bool // the central Prometheus lets it in already
 	grafana     manifests.Credentials
 	kibanaKey   string
 	elastic     []manifests.Object // to apply; empty when the store has its own already, or no security
@@ -84,10 +84,10 @@ func (r *Runtime) secrets(ctx context.Context, p *Plan, existing bool) (secrets,
 	if existing && (has["username"] == "" || has["password"] == "") {
 		return s, fmt.Errorf("secret %s of %s: it has no credential to join with", manifests.RemoteWriteSecret, Monitoring)
 	}
-	s.keepWeb = has["web.yml"] != ""
 	if s.remoteWrite, err = orNewCredentials(has, "triad"); err != nil {
 		return s, err
 	}
+	s.keepWeb = manifests.LetsIn(has["web.yml"], s.remoteWrite)
 	if has, err = read(manifests.GrafanaSecret); err != nil {
 		return s, err
 	}
@@ -184,7 +184,7 @@ func (d *deployment) generated(ctx context.Context, cluster string) ([]kube.Obje
 }
 
 // copyKafkaAccess copies the brokers' CA and a cluster's principal from the kafka cluster. Called again after a rotation it replaces
-// them.
+// them; what takes them at its start is replaced when it is applied behind them, see stamp.
 func (r *Runtime) copyKafkaAccess(ctx context.Context, cluster string) error {
 	from, err := r.Client(Kafka)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,19 @@ func ownProgram(t *testing.T) {
 		t.Skipf("cmd/sim does not build: %v\n%s", err, b)
 	}
 	t.Setenv("TRIAD_SIM_BINARY", out)
+}
+
+// brokerImage is an image that is in the nodes of the kafka cluster and has a shell.
+func brokerImage(t *testing.T, c *kube.Client) string {
+	t.Helper()
+	pods := must[[]kube.Object](t)(c.List(t.Context(), "v1", "Pod", Kafka, "strimzi.io/cluster="+kafkaCluster))
+	if len(pods) == 0 {
+		t.Fatal("there are no brokers")
+	}
+	containers, _ := manifests.Object(pods[0].Object).Field("spec", "containers")
+	list, _ := containers.([]any)
+	m, _ := list[0].(map[string]any)
+	return str(m["image"])
 }
 
 // upTestPair brings the kafka and monitoring clusters up with everything in them.
@@ -145,6 +159,40 @@ func TestKindDeploy(t *testing.T) {
 		nr, ok := err.(*kube.NotReadyError) //nolint:errorlint // this exact type is the contract
 		if !ok || !contains(nr.Cause, "nowhere.invalid/nothing:1", "is not in the node") {
 			t.Errorf("cause: %v", err)
+		}
+		// A container that says something and ends, behind an init container that says something.
+		shell := func(name, then string) map[string]any {
+			return map[string]any{"name": name, "image": brokerImage(t, c), "imagePullPolicy": "Never", "command": []any{"sh", "-c", "echo said by " + name + "; " + then}}
+		}
+		crash := kube.Object{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "crash", "namespace": Kafka},
+			"spec": map[string]any{"initContainers": []any{shell("init", "true")}, "containers": []any{shell("main", "exit 7")}, "terminationGracePeriodSeconds": int64(0)},
+		}}
+		if err := c.Apply(ctx, []kube.Object{crash}, nil); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := c.Delete(context.WithoutCancel(ctx), []kube.Ref{kube.RefOf(&crash)}, time.Minute); err != nil {
+				t.Error(err)
+			}
+		}()
+		within(t, time.Minute, "the pod was started again", func() (bool, string) { return restarts(t, c, Kafka, "crash") > 0, "" })
+		err = r.withLogs(ctx, err)
+		_, causes, _ := strings.Cut(err.Error(), "the likely cause first: ")
+		first, rest, _ := strings.Cut(read(t, causes), "\n")
+		if !contains(first, "likely cause: ", "nowhere.invalid/nothing:1") || !contains(rest, "kafka/crash container main", "said by main") {
+			t.Errorf("causes: %s\n%s", first, rest)
+		}
+		dir := filepath.Dir(causes)
+		for _, l := range []struct{ file, says string }{{"crash.init.log", "said by init"}, {"crash.main.previous.log", "said by main"}, {"events.txt", "broken"}} {
+			if text := read(t, filepath.Join(dir, Kafka, Kafka, l.file)); !strings.Contains(text, l.says) {
+				t.Errorf("%s: %q, want %q in it", l.file, text, l.says)
+			}
+		}
+		for _, cluster := range r.opts.Clusters {
+			if logs, _ := filepath.Glob(filepath.Join(dir, cluster, "kube-system", "*.log")); len(logs) < 4 {
+				t.Errorf("kube-system of %s: logs %q, want those of four programs at least", cluster, logs)
+			}
 		}
 	})
 }

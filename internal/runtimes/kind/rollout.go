@@ -261,6 +261,10 @@ func (e *env) deviations(ctx context.Context, p *Plan) (found []string, objects 
 		}
 		objects += len(want)
 		g.Go(func() error {
+			want, err := stamp(gctx, e.clients[c], p.Objects[c], want)
+			if err != nil {
+				return err
+			}
 			ds, err := e.clients[c].Deviations(gctx, want)
 			for _, d := range ds {
 				lists[i] = append(lists[i], deviation(c, d)...)

@@ -103,6 +103,26 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// What is deployed with the checksum of values from outside of the manifests is as rendered; when a value has changed, what takes it is not.
+func TestValuesAreNoDeviation(t *testing.T) {
+	api, c := newFakeAPI(t, "v1 secrets Secret", "apps/v1 deployments Deployment")
+	api.put(kube.NewSecret("n", "s", map[string][]byte{"a": []byte("1")}))
+	takes := object(t, `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"namespace":"n","name":"takes"},"spec":{"template":{"metadata":{"annotations":{"x":"y"}},"spec":{"volumes":[{"secret":{"secretName":"s"}}]}}}}`)
+	p := &Plan{Clusters: []string{"n"}, Objects: map[string][]manifests.Object{"n": {manifests.Object(takes.Object)}}}
+	d := &deployment{Runtime: &Runtime{progress: func(string, string, string) {}}, plan: p}
+	if err := d.apply(t.Context(), c, "n", []kube.Object{takes}); err != nil {
+		t.Fatal(err)
+	}
+	e := &env{clients: map[string]*kube.Client{"n": c}}
+	for _, want := range [][]string{nil, {"n Deployment/takes: spec/template/metadata/annotations/" + valuesAnnotation}} {
+		found, _, err := e.deviations(t.Context(), p)
+		if diff := cmp.Diff(want, found); diff != "" || err != nil {
+			t.Errorf("deviations: %v (-want +got):\n%s", err, diff)
+		}
+		api.put(kube.NewSecret("n", "s", map[string][]byte{"a": []byte("2")}))
+	}
+}
+
 func TestDeviationNamesThePlace(t *testing.T) {
 	live := &kube.Object{Object: map[string]any{"kind": "Deployment", "metadata": map[string]any{"name": "x", "resourceVersion": "1"}, "spec": map[string]any{"replicas": int64(2)}, "status": "old"}}
 	want := live.DeepCopy()

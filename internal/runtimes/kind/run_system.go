@@ -7,13 +7,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +46,7 @@ type System struct {
 	plan   *Plan
 	deploy DeployOptions // that the plan was made from
 	commit manifests.Set // the manifests without a scenario's settings
+	failed error         // why it is not up
 }
 
 var _ runtimes.Runtime = (*System)(nil)
@@ -91,7 +88,9 @@ func (s *System) Up(ctx context.Context, session runtimes.Session) (err error) {
 		return err
 	}
 	defer s.releaseOn(&err)
-	if s.plan, err = rt.Up(ctx, s.deploy); err != nil && s.plan != nil {
+	// The run collects what a failed one has left to read, into its own folder.
+	s.plan, err = rt.up(ctx, s.deploy)
+	if s.failed = err; err != nil && s.plan != nil {
 		rt.leaveNoObserver(ctx) // it was being deployed
 	}
 	return err
@@ -140,74 +139,13 @@ func (s *System) Down(ctx context.Context) error {
 	return rt.Down(ctx)
 }
 
-// CollectLogs writes the logs of every container, and the events, of the three namespaces.
+// CollectLogs writes causes, events and logs of everything in the clusters.
 func (s *System) CollectLogs(ctx context.Context, dir string) error {
 	rt, err := s.runtime(ctx, nil)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, cluster := range rt.opts.Clusters {
-		c, err := rt.Client(cluster)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, collectCluster(ctx, c, cluster, filepath.Join(dir, cluster)))
-	}
-	return errors.Join(errs...)
-}
-
-func collectCluster(ctx context.Context, c *kube.Client, namespace, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("logs: %w", err)
-	}
-	var errs []error
-	if events, err := c.Events(ctx, namespace); err == nil {
-		f, err := os.Create(filepath.Join(dir, "events.txt"))
-		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			fmt.Fprintln(f, e)
-		}
-		errs = append(errs, f.Close())
-	} else {
-		errs = append(errs, err)
-	}
-	pods, err := c.List(ctx, "v1", "Pod", namespace, "")
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	for i := range pods {
-		for _, name := range containerNames(&pods[i]) {
-			r, err := c.Logs(ctx, namespace, pods[i].GetName(), kube.LogOptions{Container: name})
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			f, err := os.Create(filepath.Join(dir, pods[i].GetName()+"."+name+".log"))
-			if err == nil {
-				_, err = io.Copy(f, io.LimitReader(r, 20<<20))
-				err = errors.Join(err, f.Close())
-			}
-			errs = append(errs, err, r.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func containerNames(pod *kube.Object) []string {
-	spec, _ := pod.Object["spec"].(map[string]any)
-	list, _ := spec["containers"].([]any)
-	var out []string
-	for _, c := range list {
-		if m, ok := c.(map[string]any); ok {
-			name, _ := m["name"].(string)
-			out = append(out, name)
-		}
-	}
-	return out
+	return rt.collect(ctx, dir, s.failed)
 }
 
 // env is the deployed system during one run.
