@@ -146,6 +146,9 @@ func (e *env) Describe() runtimes.Description {
 	for _, name := range e.plan.LeftOut {
 		d.Components = append(d.Components, evidence.Component{Cluster: Monitoring, Name: name, Fidelity: evidence.Absent})
 	}
+	for _, c := range e.plan.Reductions {
+		d.Reduced = append(d.Reduced, c.Component+" without "+c.Name)
+	}
 	e.configured(&d)
 	return d
 }
