@@ -39,29 +39,10 @@ func (a *app) manifestsCommand() *cobra.Command {
 
 The bases of the three clusters are the same everywhere; overlays for kind and eks may
 change only what manifests/differences.yaml allows. All of this needs no cluster.`,
-		Example: "  sim manifests render kafka\n  sim manifests render monitoring eks\n  sim manifests diff\n  sim manifests images",
+		Example: "  sim manifests render kafka\n  sim manifests render monitoring eks\n  sim manifests diff kind eks\n  sim manifests images",
 	}
 	onlyCommands(c)
-	c.AddCommand(a.renderCommand(), &cobra.Command{
-		Use: "diff", Short: "Print every difference of the overlays; an undeclared one exits with 3", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			set, err := a.manifestSet()
-			if err != nil {
-				return err
-			}
-			d, err := set.Diff()
-			if err != nil {
-				return usage(err)
-			}
-			for _, x := range d.Allowed {
-				fmt.Fprintln(a.stdout, x)
-			}
-			if err := d.Err(); err != nil {
-				return &exitError{code: exitFail, err: err}
-			}
-			return nil
-		},
-	}, &cobra.Command{
+	c.AddCommand(a.renderCommand(), a.diffCommand(), &cobra.Command{
 		Use: "images", Short: "Print the pinned images", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			set, err := a.manifestSet()
@@ -80,6 +61,49 @@ change only what manifests/differences.yaml allows. All of this needs no cluster
 		},
 	})
 	return c
+}
+
+func (a *app) diffCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff [kind eks]",
+		Short: "Print every difference of the overlays with its reason; an undeclared one exits with 3",
+		Long: `Print every difference of the overlays kind and eks, below the entry of manifests/differences.yaml
+that allows it: its objects and path, what kind of difference it is, and why it is there. A difference
+that no entry allows, and an entry that no difference needs, exit with 3.`,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var rest []string
+			if len(args) < 2 {
+				rest = slices.DeleteFunc(manifests.Overlays(), func(o string) bool { return slices.Contains(args, o) })
+			}
+			return rest, cobra.ShellCompDirectiveNoFileComp
+		},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 0 && !slices.Equal(slices.Sorted(slices.Values(args)), slices.Sorted(slices.Values(manifests.Overlays()))) {
+				return fmt.Errorf("overlays %q: the two that are compared are %q, which need not be named", args, manifests.Overlays())
+			}
+			return nil
+		},
+		RunE: func(*cobra.Command, []string) error {
+			set, err := a.manifestSet()
+			if err != nil {
+				return err
+			}
+			d, err := set.Diff()
+			if err != nil {
+				return usage(err)
+			}
+			for _, e := range d.Entries() {
+				fmt.Fprintf(a.stdout, "%s: %s\n", e.Allowance, e.Why)
+				for _, x := range e.Differences {
+					fmt.Fprintf(a.stdout, "  %s\n", x)
+				}
+			}
+			if err := d.Err(); err != nil {
+				return &exitError{code: exitFail, err: err}
+			}
+			return nil
+		},
+	}
 }
 
 func (a *app) renderCommand() *cobra.Command {

@@ -193,7 +193,7 @@ func (j *judge) checks() []*judged {
 		c.Name, c.Claim, c.Always = k.Name, k.ClaimIn(j.s), k.Always
 		j.depend(c)
 		if k.Name != "evidence" && k.Name != "load" && k.Name != "faults" {
-			c.Rests = rests
+			c.Rests = append(slices.Clip(rests), j.missing(k.Name)...)
 		}
 		out = append(out, c)
 	}
@@ -212,6 +212,26 @@ func (j *judge) rests() []string {
 	var out []string
 	for _, c := range j.r.Header.Components {
 		if c.Fidelity == evidence.Model || c.Fidelity == evidence.StandIn {
+			out = append(out, c.Cluster+"/"+c.Name+" ("+c.Fidelity+")")
+		}
+	}
+	return out
+}
+
+// looksAt are the components that a check would look at or through, of those that a system can be without.
+var looksAt = map[string][]string{
+	"loss": {"elasticsearch"}, "duplicates": {"elasticsearch"}, "corruption": {"elasticsearch"}, "order": {"elasticsearch"}, "isolation": {"elasticsearch"},
+	"phantom": {"elasticsearch"}, "recovery": {"elasticsearch"},
+	"metrics-continuity": {"prometheus", "node-exporter"},
+	"one-view":           {"grafana", "prometheus", "node-exporter"},
+	"alerts":             {"alertmanager", "prometheus", "node-exporter"},
+}
+
+// missing are the absent components that a check would look at.
+func (j *judge) missing(check string) []string {
+	var out []string
+	for _, c := range j.r.Header.Components {
+		if c.Fidelity == evidence.Absent && slices.Contains(looksAt[check], c.Name) {
 			out = append(out, c.Cluster+"/"+c.Name+" ("+c.Fidelity+")")
 		}
 	}

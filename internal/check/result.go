@@ -98,7 +98,7 @@ type Check struct {
 	Limit   *float64 `json:"limit"`
 	Unit    string   `json:"unit,omitempty"`
 	Detail  string   `json:"detail"`
-	Rests   []string `json:"rests_on,omitempty"`  // models and stand-ins that the verdict rests on
+	Rests   []string `json:"rests_on,omitempty"`  // models and stand-ins that the verdict rests on, and what is absent of what it would look at
 	Gate    bool     `json:"threshold,omitempty"` // it is a threshold of the scenario
 	Always  bool     `json:"invariant,omitempty"` // judged in every run
 	Windows []Span   `json:"windows,omitempty"`   // what it judged, when not the whole run

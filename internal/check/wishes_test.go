@@ -170,7 +170,7 @@ func expectCheck(res *Result, f []string, text string) string {
 	if c.Value != nil {
 		v = strconv.FormatFloat(*c.Value, 'g', 6, 64)
 	}
-	return pairs(f[3:], map[string]string{"value": v})
+	return pairs(f[3:], map[string]string{"value": v, "rests": strings.ReplaceAll(strings.Join(c.Rests, ","), " ", "")})
 }
 
 // expectRecovery compares times with a slack of 0.3 s.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"triad/internal/check"
+	"triad/internal/evidence"
 )
 
 // Verdict of a claim.
@@ -39,7 +40,7 @@ type Proof struct {
 	Verdict  check.Verdict `json:"verdict"`
 	Expected bool          `json:"expected_to_fail,omitempty"` // documents a known weakness, and is not held against the claim
 	Checks   []string      `json:"checks"`                     // that it rests on
-	Models   []string      `json:"rests_on,omitempty"`         // models and stand-ins
+	Models   []string      `json:"rests_on,omitempty"`         // models and stand-ins, and what is absent of what its checks would look at
 	Detail   string        `json:"detail"`
 }
 
@@ -232,7 +233,7 @@ func verdictOn(runtime string, proofs []Proof) (Verdict, string) {
 	for _, p := range proofs {
 		if p.Runtime == runtime {
 			good = append(good, p.Scenario)
-			models = models || len(p.Models) > 0
+			models = models || slices.ContainsFunc(p.Models, func(m string) bool { return !strings.HasSuffix(m, "("+evidence.Absent+")") })
 		}
 	}
 	if len(good) == 0 {

@@ -98,6 +98,18 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// An absent part is named beside the verdict, and makes no model of what is real.
+func TestAbsentIsNoModel(t *testing.T) {
+	alerts := check.Check{Name: "alerts", Claim: "C7", Verdict: check.Pass, Rests: []string{"monitoring/alertmanager (absent)"}}
+	for rests, models := range map[string]bool{"monitoring/alertmanager (absent)": false, "kafka/kafka (model)": true} {
+		alerts.Rests = append(alerts.Rests[:1], rests)
+		c := find(t, Judge([]Run{run(1, "alerts", "kind", check.Pass, []string{"C7"}, alerts)}, nil), "C7")
+		if got := strings.Contains(c.Detail, "models or stand-ins"); got != models || !slices.Contains(c.Runs[0].Models, "monitoring/alertmanager (absent)") {
+			t.Errorf("rests on %v: %s: %s", c.Runs[0].Models, c.Verdict, c.Detail)
+		}
+	}
+}
+
 func TestHintNamesOnlyWhatExists(t *testing.T) {
 	c := find(t, Judge(nil, []string{"alerts"}), "C7")
 	if !strings.Contains(c.Detail, "sim run alerts") {

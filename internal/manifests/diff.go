@@ -73,6 +73,25 @@ type DiffResult struct {
 	Unused     []Allowance // allowances that no difference needs
 }
 
+// Entry is an allowance with the differences that need it.
+type Entry struct {
+	Allowance
+	Differences []Difference
+}
+
+// Entries are the allowances that differences need, each once, in the order of their first difference.
+func (r DiffResult) Entries() []Entry {
+	var out []Entry
+	for _, d := range r.Allowed {
+		i := slices.IndexFunc(out, func(e Entry) bool { return e.Allowance == *d.Allowed })
+		if i < 0 {
+			i, out = len(out), append(out, Entry{Allowance: *d.Allowed})
+		}
+		out[i].Differences = append(out[i].Differences, d)
+	}
+	return out
+}
+
 // Err returns an error that names everything wrong, nil when the difference is exactly the allowed list.
 func (r DiffResult) Err() error {
 	var errs []error

@@ -17,6 +17,22 @@ func TestOverlaysDifferByExactlyTheAllowedList(t *testing.T) {
 	if len(r.Allowed) < 50 {
 		t.Errorf("only %d differences: the overlays were not rendered", len(r.Allowed))
 	}
+	// The allowed list, each entry with its reason: what go test -v prints is the whole of it.
+	allowed, err := open(t).Allowances()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named int
+	for _, e := range r.Entries() {
+		named += len(e.Differences)
+		t.Logf("%s: %d differences: %s", e.Allowance, len(e.Differences), e.Why)
+		if strings.Contains(e.Why, "above") {
+			t.Errorf("%s: %q points to a neighbour that is not there when entries are sorted", e.Allowance, e.Why)
+		}
+	}
+	if n := len(r.Entries()); n != len(allowed) || named != len(r.Allowed) {
+		t.Errorf("%d entries explain %d differences; the list has %d, for %d differences", n, named, len(allowed), len(r.Allowed))
+	}
 }
 
 func TestUndeclaredDifferencesAndUnusedAllowancesAreReported(t *testing.T) {

@@ -77,49 +77,6 @@ func quantity(t *testing.T, o Object, r map[string]any, block, name string) reso
 	return q
 }
 
-// What a platform team looks for first in every container of ours.
-func TestContainersAreHardened(t *testing.T) {
-	s := open(t)
-	for _, c := range Clusters() {
-		for _, o := range render(t, s, c, "eks").Objects {
-			v, _ := o.Field("spec", "template", "spec")
-			pod, _ := v.(map[string]any)
-			containers, _ := pod["containers"].([]any)
-			for _, e := range containers {
-				m := e.(map[string]any)
-				security, _ := m["securityContext"].(map[string]any)
-				drop, _ := security["capabilities"].(map[string]any)["drop"].([]any)
-				if security["allowPrivilegeEscalation"] != false || len(drop) != 1 || drop[0] != "ALL" {
-					t.Errorf("%s %s: container %v is not confined", c, o, m["name"])
-				}
-				if m["readinessProbe"] == nil && o.Kind() != "Job" {
-					t.Errorf("%s %s: container %v has no readiness probe", c, o, m["name"])
-				}
-				if m["resources"] == nil {
-					t.Errorf("%s %s: container %v has no resources", c, o, m["name"])
-				}
-			}
-			if containers == nil || o.Kind() == "Job" {
-				continue
-			}
-			if ctx, _ := pod["securityContext"].(map[string]any); ctx["seccompProfile"] == nil {
-				t.Errorf("%s %s: no seccomp profile", c, o)
-			}
-			if _, ok := pod["serviceAccountName"]; !ok {
-				t.Errorf("%s %s: runs as the default service account", c, o)
-			}
-			if n, ok := o.Field("spec", "replicas"); ok && n.(int64) > 1 {
-				if pod["topologySpreadConstraints"] == nil {
-					t.Errorf("%s %s: replicas are not spread", c, o)
-				}
-				if _, err := Find(render(t, s, c, "eks").Objects, "PodDisruptionBudget", o.Name()); err != nil {
-					t.Errorf("%s %s: %v", c, o, err)
-				}
-			}
-		}
-	}
-}
-
 // A load balancer asks a pod what the kubelet asks it. Its default is /, which Grafana and Kibana answer with a way to their log-in: ill, for good.
 func TestLoadBalancersAskWhatReadinessAsks(t *testing.T) {
 	objects := render(t, open(t), "monitoring", "eks").Objects

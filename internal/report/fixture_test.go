@@ -3,6 +3,7 @@ package report
 import (
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -242,6 +243,7 @@ func faultResult(r *evidence.Run) *check.Result {
 			{Name: "recovery", Claim: "C3", Verdict: check.Invalid, Value: new(9.2), Unit: "s", Detail: "in phase during the machine was saturated in 6 of 25 seconds (else: drained after 4.8 s)", Rests: rests},
 			{Name: "fault-isolation", Claim: "C1", Verdict: check.Inconclusive, Value: new(0.08), Limit: new(0.25), Unit: "share worse", Detail: "monitoring: query time: only 3 and 4 independent figures, fewer than 5", Rests: rests},
 			{Name: "security-isolation", Claim: "C4", Verdict: check.Skipped, Detail: "embedded has no network between clusters"},
+			{Name: "one-view", Claim: "C7", Verdict: check.Inconclusive, Value: new(0.0), Limit: new(0.0), Unit: "queries", Detail: "no Grafana here: the data sources were asked directly", Rests: append(slices.Clip(rests), "monitoring/grafana (absent)")},
 			{Name: "lost == 0", Verdict: check.Fail, Value: new(12.0), Limit: new(0.0), Unit: "records", Detail: "12 records", Rests: rests, Gate: true},
 			{Name: "kafka_latency{phase=during} p(99) < 15s", Verdict: check.Pass, Value: new(9.13), Limit: new(15.0), Unit: "s", Detail: "9.13 s of 5000 records", Rests: rests, Gate: true},
 			{Name: "e2e_latency{source=service, phase=after} p(99) < 2s", Verdict: check.Pass, Value: new(1.31), Limit: new(2.0), Unit: "s", Detail: "1.12 s to 1.31 s of 750 records", Rests: rests, Gate: true},

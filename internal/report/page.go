@@ -257,13 +257,16 @@ func (p *page) runtime(r *evidence.Run, res *check.Result) {
 	}
 	p.RuntimeShort = res.Runtime
 	var mixed []string
-	for _, f := range []struct{ fidelity, one, many string }{{evidence.Model, "model", "models"}, {evidence.StandIn, "stand-in", "stand-ins"}} {
+	for _, f := range []struct{ fidelity, one, many string }{{evidence.Model, "model", "models"}, {evidence.StandIn, "stand-in", "stand-ins"}, {evidence.Absent, "part absent", "parts absent"}} {
 		switch k := n[f.fidelity]; {
 		case k == 1:
 			mixed = append(mixed, "1 "+f.one)
 		case k > 1:
 			mixed = append(mixed, fmt.Sprintf("%d %s", k, f.many))
 		}
+	}
+	if len(mixed) == 3 {
+		mixed = []string{mixed[0] + ", " + mixed[1], mixed[2]}
 	}
 	if len(mixed) > 0 {
 		p.RuntimeShort += " with " + strings.Join(mixed, " and ")
@@ -273,7 +276,7 @@ func (p *page) runtime(r *evidence.Run, res *check.Result) {
 		p.RuntimeLead = "This is an embedded run: models of the components in one process. It proves that the configuration and its accounting behave as modelled; it measures no real Kafka, Fluentd or Elasticsearch."
 		p.LimitsFirst = len(p.Limits) > 0
 	case len(mixed) > 0:
-		p.RuntimeLead = fmt.Sprintf("This is a run on %s in which not everything was real: what is listed as model or stand-in carries Triad’s own program in the place of the product.", res.Runtime)
+		p.RuntimeLead = fmt.Sprintf("This is a run on %s in which not everything was real: what is listed as model or stand-in carries Triad’s own program in the place of the product, and what is absent was left out.", res.Runtime)
 		p.LimitsFirst = len(p.Limits) > 0
 	default:
 		p.RuntimeLead = fmt.Sprintf("This is a run on %s.", res.Runtime)

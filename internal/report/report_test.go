@@ -113,7 +113,7 @@ func TestPageIsWholeAndAlone(t *testing.T) {
 		t.Errorf("%d bytes for a run of a minute", n)
 	}
 	for _, want := range []string{
-		"<title>Fail: double-trouble on embedded with 4 models and 1 stand-in</title>", "measures no real Kafka", "monitoring/grafana (no model)",
+		"<title>Fail: double-trouble on embedded with 4 models, 1 stand-in and 1 part absent</title>", "measures no real Kafka", "monitoring/grafana (no model)",
 		"Brokers have no replication", "0123456789abcdef", "sim run double-trouble --runtime embedded --seed 7", "12 of 13,000", "Target block, maximum: at most 1 s at 33.0 s", "c-rate", "c-backlog", "c-kafka", "c-e2e", "c-block",
 		"c-buffer0", "c-buffer1", "c-dk", "c-de", "c-ds", "c-lanes", "buffer.compress=gzip", "holes in the metrics of kafka", "kafka/kafka/broker-2 from 22.0 s to 31.0 s",
 	} {

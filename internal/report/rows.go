@@ -277,7 +277,7 @@ func restsWords(rests []string) string {
 	var parts []string
 	for _, how := range order {
 		plural := ""
-		if len(by[how]) > 1 && how != "not real" {
+		if len(by[how]) > 1 && how != "not real" && how != evidence.Absent {
 			plural = "s"
 		}
 		parts = append(parts, how+plural+": "+strings.Join(by[how], ", "))

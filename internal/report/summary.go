@@ -164,7 +164,7 @@ func sumLatency(res *check.Result) []check.Latency {
 	return out
 }
 
-// restsOn are the models and stand-ins that any verdict rests on.
+// restsOn are the models, stand-ins and absent parts that any verdict rests on.
 func restsOn(res *check.Result) []string {
 	var out []string
 	seen := map[string]bool{}

@@ -393,6 +393,9 @@ func (r *runner) connect(ctx context.Context, session runtimes.Session) error {
 		return nil // what it is was written when it began
 	}
 	d := r.env.Describe()
+	if r.Pair <= 1 && len(r.Tries) == 0 { // once for runs in turn
+		r.Progress.Step("not the real program here", "done", d.NotReal())
+	}
 	for _, u := range d.Unseen {
 		r.note(evidence.EventSkip, u.What, u.Why)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -91,6 +93,7 @@ type Budgeter interface {
 // Description is what the report must say about a system.
 type Description struct {
 	Components  []evidence.Component
+	Reduced     []string // what real components lack here
 	NotModelled []string
 	Limits      []string
 	Buffers     []evidence.Buffer
@@ -104,6 +107,29 @@ type Description struct {
 	HeadStart time.Duration
 	// Unseen is what cannot be looked at here. Each is skipped in the report, with the reason; a check of that name is not judged.
 	Unseen []Unseen
+}
+
+// NotReal says in one line what of the system is not the real thing, for the start of a run; components of several clusters are named once.
+func (d Description) NotReal() string {
+	var out []string
+	for _, f := range []struct{ fidelity, words string }{{evidence.Model, "models"}, {evidence.StandIn, "stand-ins"}, {evidence.Absent, "absent"}} {
+		var names []string
+		for _, c := range d.Components {
+			if c.Fidelity == f.fidelity && !slices.Contains(names, c.Name) {
+				names = append(names, c.Name)
+			}
+		}
+		if names != nil {
+			out = append(out, f.words+": "+strings.Join(names, ", "))
+		}
+	}
+	if d.Reduced != nil {
+		out = append(out, "lacking: "+strings.Join(d.Reduced, ", "))
+	}
+	if out == nil {
+		return "nothing: every component is the real program"
+	}
+	return strings.Join(out, "; ")
 }
 
 // Unseen is something that a run would look at elsewhere.

@@ -160,16 +160,21 @@ func watchIdle(done <-chan struct{}, conn *atomic.Pointer[wireConn], limit time.
 	}
 }
 
-// retryWait draws the wait before the attempt after the given one: full jitter over a range that doubles.
-func (e *elastic) retryWait(attempt int) time.Duration {
-	top := e.cfg.RetryBackoff
+// retryRange is what the wait before the attempt after the given one is drawn from: it doubles, up to a day.
+func retryRange(backoff time.Duration, attempt int) time.Duration {
+	top := max(backoff, 0)
 	for range min(attempt, 62) {
-		if top *= 2; top > maxRetryWait || top <= 0 {
-			top = maxRetryWait
-			break
+		if top *= 2; top > maxRetryWait {
+			return maxRetryWait
 		}
 	}
-	if e.cfg.RetryBackoff <= 0 {
+	return top
+}
+
+// retryWait draws the wait before the attempt after the given one: full jitter.
+func (e *elastic) retryWait(attempt int) time.Duration {
+	top := retryRange(e.cfg.RetryBackoff, attempt)
+	if top == 0 {
 		return 0
 	}
 	e.mu.Lock()

@@ -46,6 +46,9 @@ func (s *system) Describe() runtimes.Description {
 	for _, name := range []string{"grafana", "kibana", "alertmanager"} {
 		d.Components = append(d.Components, evidence.Component{Cluster: scenario.Monitoring, Name: name, Fidelity: evidence.Absent, Note: "no model"})
 	}
+	for _, cluster := range []string{scenario.Datacenter, scenario.Kafka, scenario.Monitoring} {
+		d.Components = append(d.Components, evidence.Component{Cluster: cluster, Name: "node-exporter", Fidelity: evidence.Absent, Note: "no model"})
+	}
 	return d
 }
 

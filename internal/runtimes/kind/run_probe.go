@@ -285,12 +285,12 @@ func (e *env) probePod(namespace, name, id string, args ...string) kube.Object {
 	}
 	return kube.Object{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Pod", "metadata": meta(namespace, probeName+"-"+name, id),
-		"spec": map[string]any{
+		"spec": e.ranked(map[string]any{
 			"restartPolicy": "Never", "activeDeadlineSeconds": int64(2 * podTime / time.Second), "terminationGracePeriodSeconds": int64(1),
 			"automountServiceAccountToken": false, "enableServiceLinks": false,
 			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": int64(65532), "seccompProfile": map[string]any{"type": "RuntimeDefault"}},
 			"containers":      []any{container},
-		},
+		}),
 	}}
 }
 

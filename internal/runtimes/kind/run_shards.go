@@ -365,11 +365,26 @@ func (e *env) beside(cluster, what, name string, n int, command, env []any, auth
 		"metadata": map[string]any{"labels": map[string]any{
 			"app.kubernetes.io/name": fmt.Sprint(cluster, "-", command[0]), "app.kubernetes.io/part-of": "triad", "triad.dev/beside": what, shardLabel: e.runID(),
 		}},
-		"spec": map[string]any{
+		"spec": e.ranked(map[string]any{
 			"restartPolicy": "OnFailure", "automountServiceAccountToken": false, "enableServiceLinks": false,
 			"securityContext": map[string]any{"runAsNonRoot": true, "runAsUser": int64(65532), "fsGroup": int64(65532), "seccompProfile": map[string]any{"type": "RuntimeDefault"}},
 			"containers":      []any{container},
 			"volumes":         volumes,
-		},
+		}),
 	})
+}
+
+// batchClass is the priority class of what a run makes.
+const batchClass = "triad-batch"
+
+// ranked gives a pod that class where the deployed manifests have it. Those of an older revision, with which this program may be compared, have not,
+// and a pod of a class that is not there is refused.
+func (e *env) ranked(pod map[string]any) map[string]any {
+	for _, objects := range e.plan.Objects {
+		if _, err := manifests.Find(objects, "PriorityClass", batchClass); err == nil {
+			pod["priorityClassName"] = batchClass
+			return pod
+		}
+	}
+	return pod
 }

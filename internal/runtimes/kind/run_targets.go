@@ -183,6 +183,9 @@ func (e *env) Describe() runtimes.Description {
 			}
 		}
 	}
+	for _, c := range e.plan.Reductions {
+		d.Reduced = append(d.Reduced, c.Component+" without "+c.Name)
+	}
 	e.configured(&d)
 	return d
 }
