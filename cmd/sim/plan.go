@@ -107,7 +107,7 @@ A figure that was measured at another rate says how far away that is.
 	c.Flags().StringVar(&bytes, "bytes", "256", "size of a line")
 	c.Flags().Var(durationFlag{&duration}, "duration", "length of a run")
 	c.Flags().Float64Var(&headroom, "headroom", 0.7, "share of a measured figure that is planned with")
-	c.Flags().StringVar(&disk, "disk", "", "what a broker's volume takes, e.g. 250MiB/s (default: what a gp3 volume takes without paying for more)")
+	c.Flags().StringVar(&disk, "disk", "", "what a broker's volume takes, e.g. 250MiB/s (default: the throughput of its storage class, or what a gp3 volume takes without paying for more)")
 	c.Flags().IntVar(&nodes, "nodes", 0, "nodes in datacenter, each with its collector (default: one for each shard that writes files)")
 	c.Flags().StringVar(&overlay, "overlay", "eks", "manifests to plan with: kind or eks")
 	c.Flags().StringVarP(&output, "output", "o", "text", "text, json or markdown")

@@ -317,6 +317,9 @@ func TestWhatKeepsDataIsKept(t *testing.T) {
 				if policy, _ := o.Field("reclaimPolicy"); policy != "Retain" {
 					t.Errorf("%s: %s: reclaimPolicy %v", cluster, o, policy)
 				}
+				if encrypted, _ := o.Field("parameters", "encrypted"); encrypted != "true" {
+					t.Errorf("%s: %s: encrypted is %v: its volumes are not", cluster, o, encrypted)
+				}
 			case "StatefulSet":
 				// Absent is Retain.
 				if policy, ok := o.Field("spec", "persistentVolumeClaimRetentionPolicy"); ok {

@@ -97,7 +97,11 @@ func TestSecretsInTheDocs(t *testing.T) {
 			t.Errorf("eks.md does not say that %s has to be made", name)
 		}
 	}
+	made := regexp.MustCompile(`(?m)^mkdir (remote-write-.*)$`).FindStringSubmatch(doc(t, "eks.md"))
 	for name := range listed {
+		if made == nil || !slices.Contains(strings.Fields(made[1]), name) {
+			t.Errorf("the commands of eks.md do not make %s", name)
+		}
 		if !brought[name] {
 			t.Errorf("eks.md lists %s, which nothing brings", name)
 		}

@@ -205,6 +205,46 @@ func TestElasticUsersInTheDocs(t *testing.T) {
 	if !maps.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("eks.md: %v, want %v", got, want)
 	}
+	// The command that makes them, and the names of the certificate.
+	made := map[string][]string{}
+	for _, m := range regexp.MustCompile(`(?m)^for u in (.*); do$`).FindAllStringSubmatch(string(b), -1) {
+		for pair := range strings.FieldsSeq(m[1]) {
+			user, roles, _ := strings.Cut(pair, ":")
+			made[user] = strings.Split(roles, ",")
+		}
+	}
+	for _, roles := range want {
+		slices.Sort(roles)
+	}
+	for _, roles := range made {
+		slices.Sort(roles)
+	}
+	if !maps.EqualFunc(made, want, slices.Equal) {
+		t.Errorf("the command in eks.md makes %v, want %v", made, want)
+	}
+	passwords := map[string]string{}
+	for _, u := range ElasticUsers() {
+		passwords[u] = "p-" + u
+	}
+	secrets, err := ElasticSecrets(passwords, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(value(t, secrets[0], "tls.crt")))
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, n := range cert.DNSNames {
+		names = append(names, "DNS:"+n)
+	}
+	for _, ip := range cert.IPAddresses {
+		names = append(names, "IP:"+ip.String())
+	}
+	if !strings.Contains(string(b), "subjectAltName="+strings.Join(names, ",")+"'") {
+		t.Errorf("the certificate in eks.md is not for %s", strings.Join(names, ","))
+	}
 }
 
 func TestElasticSecrets(t *testing.T) {

@@ -406,6 +406,9 @@ func SystemOf(overlay string, all map[string]manifests.Rendered) System {
 				if vs, _ := field(o, "spec", "storage", "volumes").([]any); len(vs) > 0 {
 					v, _ := vs[0].(map[string]any)
 					s.BrokerDisk = volumeBytes(v["size"])
+					if class, err := manifests.Find(r.Objects, "StorageClass", fmt.Sprint(v["class"])); err == nil {
+						s.DiskClass, s.DiskRate = class.Name(), number(class, 0, "parameters", "throughput")*(1<<20)
+					}
 				}
 			}
 		}

@@ -26,9 +26,11 @@ const (
 type System struct {
 	Overlay     string            `json:"overlay"`
 	Brokers     int               `json:"brokers"`
-	BrokerCPU   float64           `json:"broker_cpu"`    // processors that a broker asks for
-	BrokerDisk  float64           `json:"broker_volume"` // bytes of its volume
-	Partitions  int               `json:"partitions"`    // of the topic
+	BrokerCPU   float64           `json:"broker_cpu"`                   // processors that a broker asks for
+	BrokerDisk  float64           `json:"broker_volume"`                // bytes of its volume
+	DiskRate    float64           `json:"broker_volume_rate,omitempty"` // bytes a second that the storage class buys for it; 0: it says nothing
+	DiskClass   string            `json:"broker_volume_class,omitempty"`
+	Partitions  int               `json:"partitions"` // of the topic
 	Replication int               `json:"replication"`
 	Retention   time.Duration     `json:"retention_ns"`
 	Topic       string            `json:"topic"`
@@ -44,7 +46,7 @@ type Options struct {
 	Bytes    float64       // of a line
 	Duration time.Duration // of a run
 	Headroom float64       // share of what was measured that is planned with
-	Disk     float64       // bytes a second that a broker's volume takes; 0: the assumption
+	Disk     float64       // bytes a second that a broker's volume takes; 0: what its class says, or the assumption
 	Nodes    int           // datacenter nodes, each with its collector; 0: one for each shard
 	System   System
 	Measured []Measurement
@@ -78,9 +80,9 @@ type Plan struct {
 // Assumptions, each with its source.
 const (
 	// gp3Throughput is what a volume takes if nobody pays for more: Amazon EBS User Guide, "General Purpose SSD volumes": gp3
-	// comes with 125 MiB/s and 3,000 IOPS. The storage class of overlays/eks sets neither.
+	// comes with 125 MiB/s and 3,000 IOPS.
 	gp3Throughput = 125 << 20
-	gp3Source     = "assumption: a gp3 volume takes 125 MiB/s unless more is paid for (Amazon EBS User Guide, General Purpose SSD volumes); the storage class sets none"
+	gp3Source     = "assumption: a gp3 volume takes 125 MiB/s unless more is paid for (Amazon EBS User Guide, General Purpose SSD volumes); the manifests say nothing"
 	day           = 86400 // seconds
 	// mostBeyond is how far a slope over rates is followed. Further out nothing says that it still holds.
 	mostBeyond = 1000
@@ -192,7 +194,11 @@ func (m *maker) brokers() {
 		m.add(one(part, "bytes out", in*float64(s.Replication+1), "bytes/s", Measured, fmt.Sprintf("to %d followers, the sink and the observer", s.Replication-1), m.wireOf...))
 		m.add(one(part, "bytes kept", written*s.Retention.Seconds(), "bytes", Measured, fmt.Sprintf("%s keeps records for %v", s.Topic, s.Retention), m.wireOf...))
 		disk, basis, from := m.Disk, Measured, []string{"given on the command line"}
-		if disk == 0 {
+		switch {
+		case disk > 0:
+		case s.DiskRate > 0: // what is paid for; whether the node carries as much nothing here says
+			disk, basis, from = s.DiskRate, AtLeast, []string{"StorageClass " + s.DiskClass + " throughput; a node that carries less to its volumes is not in it"}
+		default:
 			disk, basis, from = gp3Throughput, Assumed, []string{gp3Source}
 		}
 		n := ceil(written / (disk * m.Headroom))

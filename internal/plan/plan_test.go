@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"triad/internal/evidence"
+	"triad/internal/manifests"
 )
 
 const bench = `goos: linux
@@ -73,16 +74,16 @@ func TestMake(t *testing.T) {
 		basis  string
 	}{
 		{"lines", 256e6, 256e6, Configured},
-		{"shards that write files", 4, 4, Measured},                             // 1e6 / (5e5 x 0.5)
-		{"shards that enter at Kafka", 4, 4, AtMost},                            // 1e6 x 2 us / 0.5
-		{"bytes in", 400e6, 400e6, Measured},                                    //
-		{"bytes written", 1200e6, 1200e6, Measured},                             // three replicas
-		{"bytes out", 1600e6, 1600e6, Measured},                                 // two followers, sink, observer
-		{"bytes kept", 1200e6 * 86400, 1200e6 * 86400, Measured},                //
-		{"brokers, by their volumes", 19, 19, Assumed},                          // 1200e6 / (131072000 x 0.5) = 18.3
-		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},       // 2e9 x 4 / 400e6
-		{"fluentd (forward; when full: block)", 20, 20, Measured},               // 4e9 x 2 / 400e6
-		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured}, // 3 x 200 GiB / 1200e6, long before its retention
+		{"shards that write files", 4, 4, Measured},                                // 1e6 / (5e5 x 0.5)
+		{"shards that enter at Kafka", 4, 4, AtMost},                               // 1e6 x 2 us / 0.5
+		{"bytes in", 400e6, 400e6, Measured},                                       //
+		{"bytes written", 1200e6, 1200e6, Measured},                                // three replicas
+		{"bytes out", 1600e6, 1600e6, Measured},                                    // two followers, sink, observer
+		{"bytes kept", 1200e6 * 86400, 1200e6 * 86400, Measured},                   //
+		{"brokers, by their volumes", 19, 19, Assumed},                             // 1200e6 / (131072000 x 0.5) = 18.3
+		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},          // 2e9 x 4 / 400e6
+		{"fluentd (forward; when full: block)", 20, 20, Measured},                  // 4e9 x 2 / 400e6
+		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured},    // 3 x 200 GiB / 1200e6, long before its retention
 		{"size of a run", 3.6e9 + 2500*3600, 3.6e9 + 2*3.6e9 + 500*3600, Measured}, // of a long run: 1 byte a record, 2 kB and 0.5 kB a second at 1000/s
 		{"time to read and judge", 450, 450, AtMost},
 		{"time to merge the shards", 2, 2, Measured}, // 4 x 3600 s / 7200
@@ -118,6 +119,33 @@ func TestSizeOfASlowShortRun(t *testing.T) {
 	lo, hi := 0.02*1000*600+(800+1000)*600, 0.02*1000*600+(8000+1000)*600
 	if math.Abs(*r.Lo/lo-1) > 1e-9 || math.Abs(*r.Hi/hi-1) > 1e-9 {
 		t.Errorf("%v to %v, by hand %v to %v", *r.Lo, *r.Hi, lo, hi)
+	}
+}
+
+// A broker's volume takes what its class buys, where the manifests say; what the command line says goes before it.
+func TestThroughputOfTheStorageClass(t *testing.T) {
+	set, err := manifests.Open(filepath.Join("..", "..", "manifests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for overlay, class := range map[string]string{"eks": "triad-gp3-brokers", "kind": ""} {
+		all, err := set.RenderAll(overlay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := SystemOf(overlay, all); s.DiskClass != class || (s.DiskRate > gp3Throughput) != (class != "") || class == "" && s.DiskRate != 0 {
+			t.Errorf("%s: class %q, %.0f bytes/s", overlay, s.DiskClass, s.DiskRate)
+		}
+	}
+	o := options(t, bench)
+	o.System.DiskClass, o.System.DiskRate = "fast", 250<<20
+	r := row(t, Make(o), "brokers, by their volumes") // 1200e6 / (262144000 x 0.5) = 9.2
+	if r.Text() != "at least 10" || !strings.Contains(strings.Join(r.From, "\n"), "StorageClass fast throughput") {
+		t.Errorf("%s, %q", r.Text(), r.From)
+	}
+	o.Disk = 500 << 20
+	if r := row(t, Make(o), "brokers, by their volumes"); r.Text() != "5" || r.Basis != Measured {
+		t.Errorf("given: %s, %s", r.Text(), r.Basis)
 	}
 }
 

@@ -24,10 +24,11 @@ type api struct {
 	t          *testing.T
 	url        string
 	user       string
-	components []string // of its pods
-	denied     []string // "verb resource"
-	expired    bool     // 401 to everything
-	busy       int      // how many requests are answered 429 first; negative: all
+	components []string            // of its pods
+	denied     []string            // "verb resource"
+	expired    bool                // 401 to everything
+	busy       int                 // how many requests are answered 429 first; negative: all
+	before     func(*http.Request) // called before a request is looked at; it may wait
 
 	mu     sync.Mutex
 	pods   []*pod // beside components: those that a test strikes
@@ -45,6 +46,9 @@ func newAPI(t *testing.T, user string, components ...string) *api {
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.before != nil {
+		a.before(r)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
@@ -140,6 +144,18 @@ type pod struct {
 	away            int  // how many lists more it is away
 	unready         bool // it does not serve
 	back            int  // how many lists it is away after it was deleted
+	app             string
+}
+
+// take keeps a pod out of so many lists, as one that was evicted or whose node was lost; 0: it is there again.
+func (a *api) take(name string, lists int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pods {
+		if p.name == name {
+			p.away = lists
+		}
+	}
 }
 
 func (a *api) listPods(w http.ResponseWriter, r *http.Request) {
@@ -149,23 +165,24 @@ func (a *api) listPods(w http.ResponseWriter, r *http.Request) {
 		_, in, ok := strings.Cut(sel, " in (")
 		return !ok || slices.Contains(strings.Split(strings.TrimSuffix(in, ")"), ","), component)
 	}
-	add := func(name, component, uid string, ready bool) {
+	add := func(name, component, app, uid string, ready bool) {
 		if fits(component) {
+			labels := map[string]any{componentLabel: component, "app.kubernetes.io/name": app}
 			items = append(items, map[string]any{
-				"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": strings.Split(r.URL.Path, "/")[4], "uid": uid, "labels": map[string]any{componentLabel: component}},
+				"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": strings.Split(r.URL.Path, "/")[4], "uid": uid, "labels": labels},
 				"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": map[bool]string{true: "True", false: "False"}[ready]}}},
 			})
 		}
 	}
 	for i, c := range a.components {
-		add(fmt.Sprintf("%s-%d", c, i), c, fmt.Sprint("c", i), true)
+		add(fmt.Sprintf("%s-%d", c, i), c, c, fmt.Sprint("c", i), true)
 	}
 	for _, p := range a.pods {
 		if p.away > 0 {
 			p.away--
 			continue
 		}
-		add(p.name, p.component, fmt.Sprint("u", p.uid), !p.unready)
+		add(p.name, p.component, p.app, fmt.Sprint("u", p.uid), !p.unready)
 	}
 	answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "PodList", "items": items})
 }

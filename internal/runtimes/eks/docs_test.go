@@ -3,13 +3,18 @@
 package eks
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
@@ -99,4 +104,58 @@ func rightsIn(rules []rbacv1.PolicyRule) []kube.Right {
 		}
 	}
 	return out
+}
+
+// The policy of the pod on the page lets it to API servers, names, and the brokers by the one address that the page calls possible: the load balancers
+// of kafka, whose range Terraform says, on the port that they have.
+func TestThePolicyInTheDocsLetsTheAddressOut(t *testing.T) {
+	read := func(path ...string) string {
+		b, err := os.ReadFile(filepath.Join(append([]string{"..", "..", ".."}, path...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	page := read("docs", "production-safety.md")
+	var policy networkingv1.NetworkPolicy
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		for part := range strings.SplitSeq(block[1], "\n---\n") {
+			if strings.Contains(part, "\nkind: NetworkPolicy\n") {
+				if err := yaml.UnmarshalStrict([]byte(part), &policy); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	plan := read("eks", "terraform", "modules", "plan", "main.tf")
+	network := regexp.MustCompile(`(?m)^    kafka += "(\S+)"$`).FindStringSubmatch(plan)
+	part := regexp.MustCompile(`links += cidrsubnet\(range, (\d+), (\d+)\)`).FindStringSubmatch(plan)
+	if network == nil || part == nil {
+		t.Fatalf("the plan says not where the load balancers of kafka are: %q, %q", network, part)
+	}
+	all := netip.MustParsePrefix(network[1])
+	bits, _ := strconv.Atoi(part[1])
+	n, _ := strconv.Atoi(part[2])
+	at := all.Addr().As4()
+	binary.BigEndian.PutUint32(at[:], binary.BigEndian.Uint32(at[:])+uint32(n)<<(32-all.Bits()-bits))
+	want := map[string]string{"443": "", "53": "", "9094": netip.PrefixFrom(netip.AddrFrom4(at), all.Bits()+bits).String()}
+	got := map[string]string{}
+	for _, rule := range policy.Spec.Egress {
+		var to []string
+		for _, peer := range rule.To {
+			if peer.IPBlock == nil {
+				t.Fatalf("a rule that is not for a range: %+v", peer)
+			}
+			to = append(to, peer.IPBlock.CIDR)
+		}
+		for _, p := range rule.Ports {
+			got[p.Port.String()] = strings.Join(to, ",")
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ports, and ranges that they are open to (-Terraform +page):\n%s", diff)
+	}
+	if !strings.Contains(page, "`bootstrap.kafka.triad.internal:9094`") {
+		t.Error("the page does not say which address that is")
+	}
 }

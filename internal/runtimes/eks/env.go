@@ -48,6 +48,7 @@ type env struct {
 	kafka      []kgo.Opt
 	generators []agent.Remote
 	components []evidence.Component
+	stood      int                     // pods of brokers when the run connected
 	readers    map[string]*http.Client // of metrics, by role
 	watch      *watch
 	gate       gate
@@ -148,6 +149,9 @@ func (e *env) look(ctx context.Context) error {
 			o := &pods[i]
 			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil && kube.PodReady(o) {
 				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: kube.PodURL(o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
+			}
+			if role == scenario.Kafka && slices.Contains(marksOf[role], o.GetLabels()[componentLabel]) {
+				e.stood++
 			}
 			e.describe(role, o)
 		}

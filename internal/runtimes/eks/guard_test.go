@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"triad/internal/esfake"
 	"triad/internal/observe/elastic"
+	"triad/internal/observe/kafka"
 	"triad/internal/record"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -399,5 +402,105 @@ func TestARunIsMarkedOnceAtATime(t *testing.T) {
 	dc.leases["triad-run-3"] = lease("triad-run-3", map[string]any{partOfLabel: "triad", runLabel: "3"}, time.Now().Add(-time.Hour))
 	if _, err := s.mark(t.Context(), session); err != nil {
 		t.Errorf("beside the mark of a dead run: %v", err)
+	}
+}
+
+// Two harnesses that start at the same moment see no mark of each other before they write their own. Not both run, and a mark stands for the one
+// that does and for no other.
+func TestOfTwoThatStartTogetherNotBothRun(t *testing.T) {
+	tr := newTrio(t)
+	dc := tr[scenario.Datacenter]
+	// The first look of each is answered when both look.
+	both, looks := make(chan struct{}), atomic.Int32{}
+	dc.before = func(r *http.Request) {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/leases") {
+			return
+		}
+		switch looks.Add(1) {
+		case 1:
+			select {
+			case <-both:
+			case <-r.Context().Done():
+			}
+		case 2:
+			close(both)
+		}
+	}
+	var wg sync.WaitGroup
+	var errs [2]error
+	for i := range errs {
+		s, _ := tr.system(t, Options{}, nil)
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { _, errs[i] = s.mark(t.Context(), runtimes.Session{Scenario: canary(t), Run: uint32(21 + i)}) })
+	}
+	wg.Wait()
+	var run int
+	for _, err := range errs {
+		if err == nil {
+			run++
+		} else if _, ok := errors.AsType[*RefusedError](err); !ok || !strings.Contains(err.Error(), "it began at the same moment") {
+			t.Errorf("refused: %v", err)
+		}
+	}
+	if run > 1 || len(dc.leases) != run {
+		t.Errorf("%d of two runs go on, with %d marks", run, len(dc.leases))
+	}
+}
+
+// A mark that comes between a run's look and its own mark is given way to: a new run takes its mark away, and one that goes on leaves its own as it was.
+func TestARunGivesWayToAMarkThatComesBesideIt(t *testing.T) {
+	for name, goesOn := range map[string]bool{"new": false, "goes on": true} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrio(t)
+			dc := tr[scenario.Datacenter]
+			if goesOn {
+				dc.leases["triad-run-7"] = lease("triad-run-7", ours("7"), time.Now().Add(-time.Hour))
+			}
+			var came atomic.Bool
+			dc.before = func(r *http.Request) {
+				if (r.Method == http.MethodPost || r.Method == http.MethodPatch) && strings.Contains(r.URL.Path, "/leases") && came.CompareAndSwap(false, true) {
+					dc.mu.Lock()
+					defer dc.mu.Unlock()
+					dc.leases["triad-run-8"] = lease("triad-run-8", ours("8"), time.Now())
+				}
+			}
+			s, _ := tr.system(t, Options{}, nil)
+			if err := s.open(); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.mark(t.Context(), runtimes.Session{Scenario: canary(t), Run: 7, GoesOn: goesOn})
+			if _, ok := errors.AsType[*RefusedError](err); !ok || !strings.Contains(err.Error(), "triad-run-8 of ann is under way") {
+				t.Errorf("beside another: %v", err)
+			}
+			all, err := s.marks(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var live []string
+			for _, m := range all {
+				if m.Live() {
+					live = append(live, m.Name)
+				}
+			}
+			if want := map[bool]int{true: 2, false: 1}[goesOn]; len(all) != want || !slices.Equal(live, []string{"triad-run-8"}) {
+				t.Errorf("%d marks, of which %v live", len(all), live)
+			}
+		})
+	}
+}
+
+// The rights of the canary's principal end at its topic: a run that is not told so would be refused by the brokers in the middle of its work.
+func TestOnlyTheCanarysTopicIsRead(t *testing.T) {
+	tr := newTrio(t)
+	s, _ := tr.system(t, Options{}, nil)
+	access := (&env{System: s}).Kafka()
+	if !slices.Equal(access.Only, []string{canaryTopic}) {
+		t.Errorf("topics that may be read: %v", access.Only)
+	}
+	_, err := kafka.Open(t.Context(), kafka.Config{Brokers: access.Brokers, Topics: []string{canaryTopic, "service-topic"}, Only: access.Only})
+	if err == nil || !strings.Contains(err.Error(), "topic service-topic may not be read here") {
+		t.Errorf("somebody's topic: %v", err)
 	}
 }

@@ -79,6 +79,10 @@ const slack = 10 * time.Minute
 
 // mark marks a run before anything of it is written. Two runs at a time would spoil each other's figures. A run that goes on has its mark, which
 // is made to last until its end as it is now: what sim down has taken out, somebody did not want to go on.
+//
+// Two that start together see none of each other before they have written, so each looks again behind its own mark and gives way to any other that
+// lives. Of two marks the later one was written before its owner looked again, so no two of them stay; both may give way, and whoever runs is asked
+// to start once more. Which is the elder cannot be told safely: times are whole seconds of several servers' clocks.
 func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, error) {
 	there, err := s.marks(ctx)
 	if err != nil {
@@ -91,7 +95,7 @@ func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, erro
 			continue
 		}
 		if m.Live() {
-			return Mark{}, &RefusedError{fmt.Sprintf("%s of %s is under way since %s; wait for it", m.Name, m.Holder, m.Began.Format(time.RFC3339))}
+			return Mark{}, &RefusedError{m.underWay() + "; wait for it"}
 		}
 		s.logger.Warn("an earlier run has left something behind; sim down takes it out", "mark", m.Name, "holder", m.Holder)
 	}
@@ -102,20 +106,45 @@ func (s *System) mark(ctx context.Context, session runtimes.Session) (Mark, erro
 		ref: kube.Ref{APIVersion: leaseAPI, Kind: "Lease", Namespace: ns, Name: markName(session.Run)},
 	}
 	c := s.clients[scenario.Datacenter]
+	var write, withdraw func(ctx context.Context) error
 	switch {
 	case !session.GoesOn:
-		err := c.Create(ctx, m.lease())
-		if err != nil { // it may be there all the same
-			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkTime)
-			defer cancel()
-			err = errors.Join(c.Explain(err), s.unmark(back, m))
-		}
-		return m, err
+		write = func(ctx context.Context) error { return c.Explain(c.Create(ctx, m.lease())) }
+		withdraw = func(ctx context.Context) error { return s.unmark(ctx, m) }
 	case own == nil:
 		return m, fmt.Errorf("%w: its mark, Lease %s in %s, is there no more: sim down took out what it had left, or this is another cluster", evidence.ErrNotResumable, m.Name, ns)
+	default:
+		m.Began, m.Lasts = own.Began, now.Sub(own.Began)+m.Lasts
+		write = func(ctx context.Context) error { return c.Explain(c.Apply(ctx, []kube.Object{*m.lease()}, nil)) }
+		withdraw = func(ctx context.Context) error { return c.Explain(c.Apply(ctx, []kube.Object{*own.lease()}, nil)) }
 	}
-	m.Began, m.Lasts = own.Began, now.Sub(own.Began)+m.Lasts
-	return m, c.Explain(c.Apply(ctx, []kube.Object{*m.lease()}, nil))
+	if err = write(ctx); err == nil {
+		err = s.alone(ctx, m)
+	}
+	if err != nil { // the mark may be there all the same
+		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), unmarkTime)
+		defer cancel()
+		err = errors.Join(err, withdraw(back))
+	}
+	return m, err
+}
+
+// alone demands that no other mark lives beside one that was just written.
+func (s *System) alone(ctx context.Context, own Mark) error {
+	there, err := s.marks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range there {
+		if m.Run != own.Run && m.Live() {
+			return &RefusedError{m.underWay() + ": it began at the same moment, and this one gave way. It may have given way too: wait for it, or start again"}
+		}
+	}
+	return nil
+}
+
+func (m Mark) underWay() string {
+	return fmt.Sprintf("%s of %s is under way since %s", m.Name, m.Holder, m.Began.Format(time.RFC3339))
 }
 
 // lease is the mark as an object.

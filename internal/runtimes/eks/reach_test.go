@@ -4,12 +4,19 @@ package eks
 
 import (
 	"context"
+	"encoding/pem"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"triad/internal/esfake"
 	"triad/internal/kube"
 	"triad/internal/model/brokers"
 	"triad/internal/scenario"
@@ -124,5 +131,51 @@ func TestAddresses(t *testing.T) {
 		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", where, err, want)
 		}
+	}
+}
+
+// TestTheStoreByItsAddress: a store with users is reached by the address of the file over TLS, as the user of the file, and one whose certificate
+// the file's authority has not signed is not.
+func TestTheStoreByItsAddress(t *testing.T) {
+	fake := esfake.New(esfake.Options{}).Handler()
+	var asked, strangers atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if user, password, _ := r.BasicAuth(); user != canaryUser || password != "secret" {
+			strangers.Add(1)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fake.ServeHTTP(w, r)
+	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that are refused
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	ours := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	other, err := brokers.New(brokers.Config{Encrypt: true}, brokers.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	at := func(ca string) *store {
+		t.Helper()
+		tr, dir := newTrio(t), t.TempDir()
+		s, _ := tr.system(t, Options{}, func(f string) string {
+			return strings.Replace(f, "    allow: [purge]", "    allow: [purge]\n    address: "+srv.Listener.Addr().String()+"\n    login: {user: canary, passwordFile: password, caFile: ca.crt}", 1)
+		})
+		s.contexts.Clusters[scenario.Monitoring].Login.CAFile = write(t, dir, "ca.crt", ca)
+		s.clients = map[string]*kube.Client{scenario.Monitoring: nil} // nothing goes through the API server
+		st, err := s.throughTheAPI()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	if docs, err := at(ours).documents(t.Context(), 7); err != nil || len(docs) != 0 || asked.Load() == 0 || strangers.Load() > 0 {
+		t.Errorf("%d documents, %v; %d requests, %d without the user", len(docs), err, asked.Load(), strangers.Load())
+	}
+	n := asked.Load()
+	if _, err := at(string(other.CA())).documents(t.Context(), 7); err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") || asked.Load() != n {
+		t.Errorf("a store of another authority: %v, after %d requests more", err, asked.Load()-n)
 	}
 }

@@ -90,25 +90,31 @@ func (e *env) may(ctx context.Context, kind string, last time.Duration) error {
 	}
 	// Whatever is struck, records wait in Kafka for it: it has to be whole as well.
 	for _, role := range slices.Compact([]string{strikes[kind].role, scenario.Kafka}) {
-		if err := e.whole(ctx, role, ""); err != nil {
+		least := 0
+		if role == scenario.Kafka {
+			least = e.stood
+		}
+		if err := e.whole(ctx, role, "", least); err != nil {
 			return no("%s is not whole, and nothing is struck before it is: %v", role, err)
 		}
 	}
 	return nil
 }
 
-// whole says what of a role's components is not as it should be: a pod that is not ready, or partitions of which a replica is behind, by every
-// broker's own count. except is a pod that is left out, because it is the one that was struck.
-func (e *env) whole(ctx context.Context, role, except string) error {
+// whole says what of a role's components is not as it should be: fewer pods than least, a pod that is not ready, or partitions of which a replica
+// is behind, by every broker's own count. except is a pod that is left out of all of it, because it is the one that was struck: what is behind is
+// then its own, so the count alone tells of another broker whose pod is gone (evicted, or lost with its node) and stands in no list.
+func (e *env) whole(ctx context.Context, role, except string, least int) error {
 	pods, err := e.pods(ctx, role, marksOf[role]...)
 	if err != nil {
 		return err
 	}
+	pods = slices.DeleteFunc(pods, func(p kube.Object) bool { return p.GetName() == except })
+	if len(pods) < least {
+		return fmt.Errorf("only %d of %d pods of %s are there", len(pods), least, strings.Join(marksOf[role], ", "))
+	}
 	for i := range pods {
 		p := &pods[i]
-		if p.GetName() == except {
-			continue
-		}
 		if !kube.PodReady(p) {
 			return fmt.Errorf("%s is not ready", p.GetName())
 		}
@@ -306,7 +312,7 @@ func (s *struck) hold(ctx context.Context) {
 		if err != nil || pod.GetUID() == last {
 			continue // not back, or still going
 		}
-		if err := s.e.whole(ctx, s.role, s.pod.GetName()); err != nil {
+		if err := s.e.whole(ctx, s.role, s.pod.GetName(), s.pods-1); err != nil {
 			if ctx.Err() == nil {
 				why := "not held down any longer, because the cluster suffers elsewhere: " + err.Error()
 				s.why.Store(&why)
@@ -365,5 +371,5 @@ func (s *struck) Gone(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	return len(pods) >= s.pods && s.e.whole(ctx, s.role, "") == nil, nil
+	return len(pods) >= s.pods && s.e.whole(ctx, s.role, "", 0) == nil, nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"triad/internal/fault"
+	"triad/internal/load/agent"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -139,6 +140,10 @@ func struckEnv(t *testing.T, lim string) (*env, *api, *exporter) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
 	}}}
 	e := &env{System: s, session: runtimes.Session{Scenario: failover(t)}, readers: map[string]*http.Client{scenario.Kafka: client}, watch: newWatch(s.contexts.Faults.Abort)}
+	tr[scenario.Datacenter].pods = []*pod{{component: "inputgen", name: "canary-inputgen-0", app: agent.Application("canary")}}
+	if err := e.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now().Add(-time.Minute)
 	for i := range 31 {
 		if why := e.watch.add(vitals{at: began.Add(time.Duration(i) * 2 * time.Second)}, sink(10, 100*float64(i)), nil); why != "" {
@@ -184,6 +189,9 @@ func TestOneBrokerAtATime(t *testing.T) {
 	k.mu.Lock()
 	k.pods[0].unready = false
 	k.mu.Unlock()
+	k.take("triad-broker-2", 1<<20) // evicted a moment ago: no partition counts as behind yet
+	unavailable("only 2 of 3 pods of kafka are there")
+	k.take("triad-broker-2", 0)
 	if w := k.written(); len(w) > 0 {
 		t.Fatalf("a broker was struck while the cluster was not whole: %v", w)
 	}
@@ -214,31 +222,59 @@ func TestOneBrokerAtATime(t *testing.T) {
 }
 
 func TestHeldDownUntilAnotherSuffers(t *testing.T) {
-	e, k, x := struckEnv(t, open())
-	ctx := t.Context()
-	a, err := e.KillBroker(ctx, "1", time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	until(t, "it was not deleted again", func() bool { return len(k.written()) >= 2 })
-	if gone, _ := a.Gone(ctx); gone {
-		t.Error("gone while it is held down")
-	}
-	x.mu.Lock()
-	delete(x.behind, "triad-broker-2") // it does not answer any more
-	x.mu.Unlock()
-	until(t, "it is held down although another broker went", func() bool {
-		_, seen, err := a.Hits(ctx)
-		return err == nil && strings.Contains(seen, "not held down any longer") && strings.Contains(seen, "triad-broker-2")
-	})
-	n := len(k.written())
-	if err := a.Heal(ctx); err != nil {
-		t.Error(err)
-	}
-	x.set("triad-broker-2", 0)
-	until(t, "it is not seen to be back", func() bool { gone, err := a.Gone(ctx); return gone && err == nil })
-	if len(k.written()) != n {
-		t.Errorf("it was deleted after it was let go: %v", k.written())
+	for _, tc := range []struct {
+		name        string
+		spoil, mend func(*api, *exporter)
+		want        string
+	}{
+		{
+			"another does not answer",
+			func(_ *api, x *exporter) {
+				x.mu.Lock()
+				defer x.mu.Unlock()
+				delete(x.behind, "triad-broker-2")
+			},
+			func(_ *api, x *exporter) { x.set("triad-broker-2", 0) },
+			"triad-broker-2",
+		},
+		{ // evicted, or lost with its node, and not made again: it stands in no list, so nothing that is listed is amiss
+			"the pod of another is gone",
+			func(k *api, _ *exporter) { k.take("triad-broker-2", 1<<20) },
+			func(k *api, _ *exporter) { k.take("triad-broker-2", 0) },
+			"only 1 of 2 pods of kafka are there",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			e, k, x := struckEnv(t, open())
+			ctx := t.Context()
+			a, err := e.KillBroker(ctx, "1", time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			until(t, "it was not deleted again", func() bool { return len(k.written()) >= 2 })
+			if gone, _ := a.Gone(ctx); gone {
+				t.Error("gone while it is held down")
+			}
+			tc.spoil(k, x)
+			n := len(k.written())
+			until(t, "it is held down although another broker went", func() bool {
+				_, seen, err := a.Hits(ctx)
+				return err == nil && strings.Contains(seen, "not held down any longer") && strings.Contains(seen, tc.want)
+			})
+			if len(k.written()) > n+1 { // one may have been on its way
+				t.Errorf("it was deleted %d times while another broker was away", len(k.written())-n)
+			}
+			n = len(k.written())
+			if err := a.Heal(ctx); err != nil {
+				t.Error(err)
+			}
+			tc.mend(k, x)
+			until(t, "it is not seen to be back", func() bool { gone, err := a.Gone(ctx); return gone && err == nil })
+			if len(k.written()) != n {
+				t.Errorf("it was deleted after it was let go: %v", k.written())
+			}
+		})
 	}
 }
 
@@ -416,5 +452,58 @@ func TestKafkaIsWholeWhateverIsStruck(t *testing.T) {
 	}
 	if _, err := e.KillConnect(t.Context()); err == nil || !strings.Contains(err.Error(), "triad-broker-2 leads 4 partitions") {
 		t.Error(err)
+	}
+}
+
+// Nothing is made here: a load with more shards than pods of the generator that stand is refused with the command that makes them stand, and two
+// that stand divide it.
+func TestShardsArePodsThatStand(t *testing.T) {
+	sc := canary(t)
+	sc.Load[0].Streams, sc.Load[0].Instances, sc.Load[0].Parallelism = 4, 2, 2
+	tr := newTrio(t)
+	dc := tr[scenario.Datacenter]
+	standing := func(names ...string) *env {
+		t.Helper()
+		dc.mu.Lock()
+		dc.pods = nil
+		for i, n := range names {
+			dc.pods = append(dc.pods, &pod{component: "inputgen", name: n, uid: i, app: agent.Application("canary")})
+		}
+		dc.mu.Unlock()
+		s, _ := tr.system(t, Options{Logger: slog.New(slog.DiscardHandler)}, nil)
+		if err := s.open(); err != nil {
+			t.Fatal(err)
+		}
+		return &env{System: s, session: runtimes.Session{Scenario: sc}}
+	}
+	const want = "source canary asks for 2 shards, and 1 pods of the generator stand in datacenter; nothing is made there: " +
+		"kubectl --namespace datacenter scale deployment/canary-inputgen --replicas 2"
+	if err := standing("canary-inputgen-a").look(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+	e := standing("canary-inputgen-a", "canary-inputgen-b")
+	if err := e.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shares, err := e.share(agent.Plan{Scenario: *sc})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[int]string{}
+	for _, sh := range shares {
+		if len(sh.Plan.Streams) != 2 {
+			t.Errorf("%s sends %d streams of 4", sh.Name, len(sh.Plan.Streams))
+		}
+		for _, st := range sh.Plan.Streams {
+			all[int(st.ID)] = sh.Name
+		}
+	}
+	if len(shares) != 2 || len(all) != 4 {
+		t.Errorf("%d shares; streams by pod: %v", len(shares), all)
+	}
+	for role, a := range tr {
+		if w := a.written(); len(w) > 0 {
+			t.Errorf("%s was written to: %v", role, w)
+		}
 	}
 }
