@@ -113,6 +113,11 @@ test-catalogue: ## every shipped scenario on the embedded runtime, held against 
 test-containers: ## observers and sender against single real programs: needs a container engine and TRIAD_IMAGES, some minutes
 	TESTCONTAINERS_RYUK_DISABLED=true $(AGAIN) --format standard-verbose --packages=./internal/observe -- -count=1 -p 1 -timeout 12m -run '^TestContainers'
 
+.PHONY: test-terraform
+test-terraform: ## terraform test of every root, and changes that it must notice: needs terraform and its provider in TRIAD_TERRAFORM_PLUGINS
+	@command -v terraform > /dev/null && test -n "$$TRIAD_TERRAFORM_PLUGINS" || { echo 'needs terraform in PATH, and a folder of plug-ins: terraform -chdir=eks/terraform/registry providers mirror "$$PWD/bin/plugins" && export TRIAD_TERRAFORM_PLUGINS=$$PWD/bin/plugins' >&2; exit 2; }
+	$(GO) test -count=1 -timeout 60m -v -run '^(TestCheckOwnCode|TestChangesThatMustFail)$$' ./internal/terraform
+
 .PHONY: test-kind-nodes
 test-kind-nodes: build ## clusters coming, going, half made and foreign, and every node-level fault: nothing else may use the engine
 	TRIAD_KIND_TESTS=1 TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(GO) test -count=1 -timeout 60m -v -run '^TestKind' ./internal/runtimes/kind ./internal/preflight

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"triad/internal/check"
 	"triad/internal/report"
+	"triad/internal/scenario"
 )
 
 // changeScenario waits more than it works, so that several comparisons fit beside each other.
@@ -176,5 +178,37 @@ func TestCompareRevisionsInterrupted(t *testing.T) {
 	scratchIsEmpty(t, p)
 	if dirs, err := filepath.Glob(filepath.Join(reports, "compare-*", "base", "*-tiny-embedded")); err != nil || len(dirs) != 1 {
 		t.Errorf("the run that was finished: %v %v", dirs, err)
+	}
+}
+
+// --to gives every roll-out the revision, and is refused where it would be noticed after minutes, or never.
+func TestRollTo(t *testing.T) {
+	a := &app{root: history(t)}
+	load := func(name string) *scenario.Scenario {
+		s, err := scenario.Load(filepath.Join(root(t), "scenarios", name+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, c := range []struct{ scenario, rev, target, err string }{
+		{"rollback", "", "", ""},
+		{"rollback", "base", "rev:base", ""},
+		{"rollback", "HEAD~1", "rev:HEAD~1", ""},
+		{"rollback", "nowhere", "", "--to nowhere: no revision of the repository"},
+		{"rollback", "--output=x", "", "no revision of the repository"},
+		{"smoke", "base", "", "--to base: scenario smoke rolls nothing out; rollback does"},
+	} {
+		s := load(c.scenario)
+		err := a.rollTo(t.Context(), s, c.rev)
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s --to %q: %v, want %q", c.scenario, c.rev, err, c.err)
+		}
+		if err == nil && s.Faults[0].Target != c.target {
+			t.Errorf("%s --to %q: rolls to %q, want %q", c.scenario, c.rev, s.Faults[0].Target, c.target)
+		}
+		if e, ok := errors.AsType[*exitError](err); err != nil && (!ok || e.code != exitUsage) {
+			t.Errorf("%s --to %q: %v is no error of usage", c.scenario, c.rev, err)
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) checkCommand() *cobra.Command {
-	var whole bool
+	var program bool
 	c := &cobra.Command{
 		Use:     "check [NAME|FILE...]",
 		Example: "  sim check\n  sim check scenarios/burst.yaml my-own.yaml",
@@ -24,9 +24,12 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Judge scenario and manifest files without running anything.
 
 Without arguments: every scenario, every manifest on both overlays, flows, images,
-the difference between kind and EKS, and the Terraform of the clusters (with
---terraform by its own program too, which takes minutes). With arguments: these
-scenarios, by name or file.
+the difference between kind and EKS, and the Terraform of the clusters, which is
+read in any case. Where the program terraform is in PATH it runs fmt, and where
+the provider is on this machine too validate and test, which takes minutes;
+--terraform downloads the provider for it, --terraform=false does without the
+program. Limits of this machine that are too low for three clusters of kind are
+said, and decide nothing. With arguments: these scenarios, by name or file.
 Everything wrong is printed, with file:line:column, what is allowed and the
 nearest spelling.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -54,11 +57,19 @@ nearest spelling.`,
 			}
 			fmt.Fprintf(a.stdout, "%d scenario files\n", read)
 			if len(args) == 0 {
+				use := terraform.Offline
+				if c.Flags().Changed("terraform") {
+					use = terraform.Reading
+					if program {
+						use = terraform.Download
+					}
+				}
+				a.checkHost(c.Context())
 				set, err := a.manifestSet()
 				if err != nil {
 					return err
 				}
-				errs = append(errs, a.checkManifests(set), a.checkTerraform(c.Context(), whole))
+				errs = append(errs, a.checkManifests(set), a.checkTerraform(c.Context(), use))
 			}
 			if err := errors.Join(errs...); err != nil {
 				// Each problem on a line that begins with its place, so that editors find it.
@@ -69,23 +80,18 @@ nearest spelling.`,
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&whole, "terraform", false, "run terraform fmt, validate and test as well, where the program is")
+	c.Flags().BoolVar(&program, "terraform", false, "run terraform validate and test though the provider has to be downloaded; =false: do not run terraform")
 	return c
 }
 
-// checkTerraform reads the Terraform of the clusters, and runs its own program on it when asked to.
-func (a *app) checkTerraform(ctx context.Context, whole bool) error {
-	dir := filepath.Join(a.root, "eks", "terraform")
-	if whole {
-		skipped, err := terraform.Check(ctx, dir)
-		for _, s := range skipped {
-			fmt.Fprintln(a.stdout, "skipped: "+s)
-		}
-		return err
+// checkTerraform reads the Terraform of the clusters and runs its own program on it as far as it may.
+func (a *app) checkTerraform(ctx context.Context, use terraform.Use) error {
+	rep, err := terraform.Check(ctx, filepath.Join(a.root, "eks", "terraform"), use)
+	for _, s := range rep.Ran {
+		fmt.Fprintln(a.stdout, "ran: "+s)
 	}
-	tree, err := terraform.Load(dir)
-	if err != nil {
-		return err
+	for _, s := range rep.Skipped {
+		fmt.Fprintln(a.stdout, "skipped: "+s)
 	}
-	return tree.Judge()
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"triad/internal/images"
 	"triad/internal/manifests"
+	"triad/internal/preflight"
 	"triad/internal/runtimes"
 	"triad/internal/runtimes/kind"
 	"triad/internal/scenario"
@@ -60,6 +61,22 @@ func (a *app) kubeRuntime(ctx context.Context, s *scenario.Scenario, name string
 		o.Caps = &kind.Caps{CPUs: f.rep.cpus, Memory: f.rep.memory}
 	}
 	return kind.NewSystem(o, a.logger), nil
+}
+
+// checkHost says which limits of this machine are too low for three clusters. They keep nobody from the embedded runtime, so they are
+// said and decide nothing; sim up asks for more and refuses.
+func (a *app) checkHost(ctx context.Context) {
+	low := 0
+	for _, f := range preflight.Limits(ctx, preflight.DefaultNeeds(3)) {
+		if f.OK {
+			continue
+		}
+		low++
+		fmt.Fprintf(a.stdout, "host limit for --runtime kind: %s: %s; %s\n", f.Check, f.Detail, f.Fix)
+	}
+	if low == 0 {
+		fmt.Fprintln(a.stdout, "host limits: enough for three clusters of kind")
+	}
 }
 
 // endPairs removes what a comparison of topologies has made beside the three clusters.

@@ -222,7 +222,7 @@ Environment:
   TRIAD_ENGINE             docker, podman or a path
   TRIAD_SIM_BINARY         static Linux build of sim for the pods, needed on macOS
   TRIAD_STATE_DIR          folder of kubeconfigs and state, for a second set of clusters
-  TRIAD_TERRAFORM_PLUGINS  folder of provider plug-ins for sim check --terraform
+  TRIAD_TERRAFORM_PLUGINS  folder of provider plug-ins, with which sim check runs terraform test
   NO_COLOR                 no colours
   TMPDIR                   where runs keep their scratch files`
 

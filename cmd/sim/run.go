@@ -18,6 +18,7 @@ import (
 	"triad/internal/check"
 	"triad/internal/evidence"
 	"triad/internal/report"
+	"triad/internal/revision"
 	"triad/internal/run"
 	"triad/internal/runtimes"
 	"triad/internal/runtimes/embedded"
@@ -186,7 +187,7 @@ refused. On eks --contexts is given again, and everything is asked again.`,
 			if s, err = f.shape(s); err != nil {
 				return err
 			}
-			if err := rollTo(s, f.to); err != nil {
+			if err := a.rollTo(c.Context(), s, f.to); err != nil {
 				return err
 			}
 			if s.Compare != nil {
@@ -350,8 +351,9 @@ func (a *app) again(s *scenario.Scenario, runtime string, f runFlags) []string {
 	return args
 }
 
-// rollTo makes every roll-out of a scenario roll forward to a git revision.
-func rollTo(s *scenario.Scenario, rev string) error {
+// rollTo makes every roll-out of a scenario roll forward to a git revision. One that the repository does not have is found out here, before
+// clusters are brought up.
+func (a *app) rollTo(ctx context.Context, s *scenario.Scenario, rev string) error {
 	if rev == "" {
 		return nil
 	}
@@ -363,7 +365,10 @@ func rollTo(s *scenario.Scenario, rev string) error {
 		}
 	}
 	if n == 0 {
-		return usage(fmt.Errorf("--to %s: scenario %s rolls nothing out", rev, s.Name))
+		return usage(fmt.Errorf("--to %s: scenario %s rolls nothing out; rollback does", rev, s.Name))
+	}
+	if _, _, err := revision.Resolve(ctx, filepath.Join(a.root, "manifests"), rev); err != nil {
+		return usage(fmt.Errorf("--to %s: no revision of the repository around %s (%w); git log --oneline -- manifests names some", rev, a.root, err))
 	}
 	return nil
 }

@@ -102,3 +102,53 @@ func TestWorkflows(t *testing.T) {
 		}
 	}
 }
+
+// Every scenario that kind can show is run at night, or stands here with the reason.
+func TestNightlyRunsTheCatalogue(t *testing.T) {
+	read := func(parts ...string) string {
+		b, err := os.ReadFile(filepath.Join(append([]string{root}, parts...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	elsewhere := map[string]string{
+		"soak": "a job of its own", "security-isolation": "TestKindSecurityIsolation", "capacity": "a search: a dozen runs, as long as the machine bears them",
+		"topology-compare": "pairs of runs with a fourth cluster: hours",
+	}
+	night := read(".github", "workflows", "nightly.yml")
+	names := strings.Fields(regexp.MustCompile(`(?m)^ +scenarios: (\S+ .*)$`).FindStringSubmatch(night)[1])
+	usual := regexp.MustCompile(`(?m)^\tnames := \[\]string\{(.*)\}$`).FindStringSubmatch(read("cmd", "sim", "kind_test.go"))[1]
+	for _, q := range strings.Split(usual, ", ") {
+		names = append(names, strings.Trim(q, `"`))
+	}
+	files, err := filepath.Glob(filepath.Join(root, "scenarios", "*.yaml"))
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d scenarios: %v", len(files), err)
+	}
+	there := map[string]bool{}
+	for _, f := range files {
+		var s struct {
+			Name     string   `yaml:"name"`
+			Runtimes []string `yaml:"runtimes"`
+		}
+		if err := yaml.Unmarshal([]byte(read("scenarios", filepath.Base(f))), &s); err != nil {
+			t.Fatal(err)
+		}
+		there[s.Name] = true
+		if len(s.Runtimes) > 0 && !slices.Contains(s.Runtimes, "kind") {
+			continue
+		}
+		if runs := slices.Contains(names, s.Name); runs == (elsewhere[s.Name] != "") {
+			t.Errorf("%s: at night it is run: %v; a reason why not: %q", s.Name, runs, elsewhere[s.Name])
+		}
+	}
+	for _, name := range names {
+		if !there[name] {
+			t.Errorf("the night runs %s, which is no scenario", name)
+		}
+	}
+	if !strings.Contains(night, `baseline="$BASELINE"`) {
+		t.Error("the soak is compared with no baseline")
+	}
+}

@@ -99,6 +99,22 @@ func Run(ctx context.Context, n Needs) []Finding {
 	return append(out, kernelFeatures(ctx, host)...)
 }
 
+// lookTimeout bounds how long Limits waits for the engine.
+const lookTimeout = 5 * time.Second
+
+// Limits returns what can be said of the machine's limits without starting anything: kernel settings, and where an engine answers its
+// memory and disk. It never fails: what cannot be found out is a finding.
+func Limits(ctx context.Context, n Needs) []Finding {
+	nowhere := func(context.Context, string) (string, error) { return "", fmt.Errorf("nothing is started to look") }
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %s", lookTimeout))
+	defer cancel()
+	e, info, err := images.FindEngine(ctx)
+	if err != nil {
+		return append([]Finding{engineFinding(info, err)}, sysctls(ctx, nowhere, info, n.Sysctls)...)
+	}
+	return append([]Finding{memory(info, n.MemoryBytes), disk(e, info, n.DiskBytes)}, sysctls(ctx, nowhere, info, n.Sysctls)...)
+}
+
 // Bad returns the findings that keep clusters from coming up.
 func Bad(all []Finding) []Finding {
 	return slices.DeleteFunc(slices.Clone(all), func(f Finding) bool { return f.Level != Fail })

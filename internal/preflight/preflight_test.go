@@ -124,6 +124,21 @@ func TestNoEngineSaysHowToGetOne(t *testing.T) {
 	}
 }
 
+func TestLimitsStartNothing(t *testing.T) {
+	fakeEngine(t, `info*) echo '{"ServerVersion":"29","OperatingSystem":"Docker Desktop","Architecture":"amd64","CgroupVersion":"2","NCPU":2,"MemTotal":2147483648}';;`)
+	all := Limits(t.Context(), DefaultNeeds(3))
+	for check, level := range map[string]Level{"memory": Fail, "disk": Warn, "fs.inotify.max_user_instances": Warn, "fs.inotify.max_user_watches": Warn} {
+		if f := find(t, all, check); f.Level != level || f.Fix == "" || strings.Contains(f.Detail, "unexpected") {
+			t.Errorf("%+v, want %s", f, level)
+		}
+	}
+	t.Setenv("TRIAD_ENGINE", filepath.Join(t.TempDir(), "docker"))
+	all = Limits(t.Context(), DefaultNeeds(3))
+	if f := find(t, all, "engine"); f.OK || len(all) != 3 {
+		t.Errorf("without an engine: %+v", all)
+	}
+}
+
 func TestSysctlsAreReadWhereTheEngineRuns(t *testing.T) {
 	host := func(_ context.Context, script string) (string, error) {
 		if strings.Contains(script, "instances") {

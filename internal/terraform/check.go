@@ -25,58 +25,117 @@ const (
 	testDeadline  = 10 * time.Minute
 )
 
+// Use says how much of the program terraform a check may use.
+type Use int
+
+// The zero value is what a check does when nobody says anything.
+const (
+	Offline  Use = iota // the program where it is in PATH, with a provider that is on this machine: nothing is downloaded
+	Download            // the program where it is in PATH, with a provider from a registry where none is here
+	Reading             // the files alone
+)
+
+// Report is what a check did beside reading the files, a sentence each.
+type Report struct {
+	Ran     []string
+	Skipped []string // with the reason
+}
+
 // Check judges the folder eks/terraform of a repository: it reads every file (Load, Judge) and, where the program terraform is in
-// PATH and its provider can be had, runs fmt -check, validate and test on a copy. What could not be done is in skipped, each with
-// its reason; what is wrong is in the error, one line each for what was read. The flows and images that the code reads are taken
-// from ../../manifests.
-func Check(ctx context.Context, dir string) (skipped []string, err error) {
+// PATH, runs fmt -check, and validate and test where the provider can be had as well, on a copy. What is wrong is in the error, one line
+// each for what was read. The flows and images that the code reads are taken from ../../manifests.
+func Check(ctx context.Context, dir string, use Use) (rep Report, err error) {
 	tree, err := Load(dir)
 	if err == nil {
 		err = tree.Judge()
 	}
+	skip := func(format string, args ...any) { rep.Skipped = append(rep.Skipped, fmt.Sprintf(format, args...)) }
 	if err != nil {
 		// The program would say the same again, slower.
-		return []string{"terraform fmt, validate and test: not run, reading the files found problems"}, err
+		skip("terraform fmt, validate and test: not run, reading the files found problems")
+		return rep, err
+	}
+	if use == Reading {
+		return rep, nil
 	}
 	bin, lookErr := exec.LookPath(Binary)
 	if lookErr != nil {
-		return []string{"terraform fmt, validate and test: the program terraform is not in PATH; the files were read only"}, nil
+		skip("terraform fmt, validate and test: the program terraform is not in PATH; the files were read only")
+		return rep, nil
 	}
 	work, err := os.MkdirTemp("", "triad-terraform-")
 	if err != nil {
-		return nil, fmt.Errorf("terraform check: %w", err)
+		return rep, fmt.Errorf("terraform check: %w", err)
 	}
 	defer os.RemoveAll(work)
 	if err := copyFor(dir, work); err != nil {
-		return nil, fmt.Errorf("terraform check: %w", err)
+		return rep, fmt.Errorf("terraform check: %w", err)
 	}
-	r := runner{bin: bin, home: work}
+	r := runner{bin: bin, home: work, plugins: os.Getenv(PluginsEnv)}
 	code := filepath.Join(work, "eks", "terraform")
 	if out, err := r.run(ctx, quickDeadline, code, "fmt", "-check", "-recursive", "-diff"); err != nil {
-		return nil, fmt.Errorf("terraform fmt: %w\n%s", err, out)
+		return rep, fmt.Errorf("terraform fmt: %w\n%s", err, out)
+	}
+	rep.Ran = append(rep.Ran, "terraform fmt")
+	if use == Offline {
+		if r.plugins = providerHere(dir, tree.Roots); r.plugins == "" {
+			skip("terraform validate and test: the provider is not on this machine; set %s to a folder of plug-ins, or download it with sim check --terraform", PluginsEnv)
+			return rep, nil
+		}
 	}
 	var errs []error
 	for _, root := range tree.Roots {
 		s, err := r.root(ctx, filepath.Join(code, filepath.FromSlash(root)), root)
-		if s != "" {
-			skipped = append(skipped, s)
+		switch {
+		case s != "":
+			skip("%s", s)
+		case err == nil:
+			rep.Ran = append(rep.Ran, "terraform validate and test of "+root)
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return skipped, errors.Join(errs...)
+	return rep, errors.Join(errs...)
+}
+
+// providerHere returns a folder of plug-ins that has the provider, or nothing: the one that the environment names, what terraform init has
+// left in a root, or one of those in which the program looks of itself. Which version is in it the program finds out.
+func providerHere(dir string, roots []string) string {
+	var all []string
+	if named := os.Getenv(PluginsEnv); named != "" {
+		return named // a wrong one is an error, not a reason to look elsewhere
+	}
+	for _, root := range roots {
+		all = append(all, filepath.Join(dir, filepath.FromSlash(root), ".terraform", "providers"))
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		all = append(all, filepath.Join(home, ".terraform.d", "plugins"))
+	}
+	all = append(all, "/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
+	for _, folder := range all {
+		if found, _ := os.ReadDir(filepath.Join(folder, "registry.terraform.io", "hashicorp", "aws")); len(found) > 0 {
+			return folder
+		}
+	}
+	return ""
 }
 
 type runner struct {
-	bin  string
-	home string // where plug-ins and everything else that the program writes go
+	bin     string
+	home    string // where plug-ins and everything else that the program writes go
+	plugins string // folder of plug-ins that the provider is taken from; "": from a registry
 }
 
 func (r runner) root(ctx context.Context, dir, name string) (skipped string, err error) {
 	args := []string{"init", "-backend=false", "-input=false"}
-	if plugins := os.Getenv(PluginsEnv); plugins != "" {
+	if r.plugins != "" {
+		// The program runs elsewhere.
+		plugins, err := filepath.Abs(r.plugins)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", PluginsEnv, err)
+		}
 		args = append(args, "-plugin-dir="+plugins)
 	}
 	if out, err := r.run(ctx, quickDeadline, dir, args...); err != nil {

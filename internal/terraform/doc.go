@@ -2,7 +2,7 @@
 // terraform program, and runs fmt, validate and test where the program is there. It knows the part of HCL's syntax that blocks,
 // attributes and references need; expressions are kept as text and not evaluated.
 //
-// The one rule: nothing is written into the folder that is judged, and no account is ever contacted. The program works on a copy,
+// The one rule: nothing is written into the folder that is judged, no account is ever contacted, and nothing is downloaded unasked. The program works on a copy,
 // without a backend, against made-up answers of AWS.
 //
 // Called by sim check and by tests.

@@ -1,9 +1,11 @@
 package terraform
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -22,7 +24,7 @@ var good = map[string]string{
 }
 provider "aws" {}
 module "m" {
-  source = "../m"
+  source = "../modules/network"
   a      = 1
 }
 output "o" {
@@ -30,7 +32,7 @@ output "o" {
   value       = module.m.b
 }
 `,
-	"m/main.tf": `terraform {
+	"modules/network/main.tf": `terraform {
   required_version = ">= 1.11.0"
   required_providers {
     aws = { source = "hashicorp/aws", version = "~> 5.100" }
@@ -46,7 +48,7 @@ resource "aws_kms_key" "k" {
     prevent_destroy = true
   }
 }
-resource "aws_vpc_security_group_ingress_rule" "r" {
+resource "aws_vpc_security_group_ingress_rule" "endpoints" {
   cidr_ipv4 = "10.0.0.0/8"
 }
 output "b" {
@@ -88,24 +90,27 @@ func TestJudge(t *testing.T) {
 		t.Fatalf("the good tree: %s", got)
 	}
 	for _, c := range []struct{ file, old, new, want string }{
-		{"root/main.tf", "module.m.b", "module.m.c", "root/main.tf:18: module.m.c: m has no such output"},
+		{"root/main.tf", "module.m.b", "module.m.c", "root/main.tf:18: module.m.c: modules/network has no such output"},
 		{"root/main.tf", "module.m.b", "var.x", "root/main.tf:18: var.x: no such variable"},
 		{"root/main.tf", "module.m.b", "module.n.b", "module.n.b: no such module"},
-		{"root/main.tf", "  a      = 1\n", "", "root/main.tf:12: module m: m needs the variable a"},
-		{"root/main.tf", "  a      = 1\n", "  a = 1\n  z = 2\n", "module m: m has no variable z"},
-		{"root/main.tf", `"../m"`, `"terraform-aws-modules/vpc/aws"`, "is no module of this tree: modules are our own"},
+		{"root/main.tf", "  a      = 1\n", "", "root/main.tf:12: module m: modules/network needs the variable a"},
+		{"root/main.tf", "  a      = 1\n", "  a = 1\n  z = 2\n", "module m: modules/network has no variable z"},
+		{"root/main.tf", `"../modules/network"`, `"terraform-aws-modules/vpc/aws"`, "is no module of this tree: modules are our own"},
 		{"root/main.tf", "use_lockfile = true", "use_lockfile = false", "root/main.tf:6: the remote state is not locked and encrypted"},
 		{"root/main.tf", "provider \"aws\" {}\n", "", "no root"},
 		{"root/main.tf", `, version = "~> 5.100"`, "", "root: the provider aws has no version"},
 		{"root/main.tf", "provider \"aws\" {}", "provider \"aws\" {", "root/main.tf:20: a block without its closing brace"},
-		{"m/main.tf", "prevent_destroy = true", "prevent_destroy = false", "m/main.tf:11: aws_kms_key.k keeps data and has no prevent_destroy"},
-		{"m/main.tf", "10.0.0.0/8", "0.0.0.0/0", "m/main.tf:18: aws_vpc_security_group_ingress_rule.r lets everybody in"},
-		{"m/main.tf", "aws_kms_key.k.arn", "aws_kms_key.gone.arn", "aws_kms_key.gone: no such resource"},
-		{"m/main.tf", "= var.a", "= 7", "m/main.tf:7: variable a is not used"},
-		{"m/main.tf", "= var.a", "= local.a", "local.a: no such local value"},
-		{"m/main.tf", "= var.a", "= data.aws_vpc.x.id", "data.aws_vpc.x: no such data source"},
-		{"m/main.tf", "  description = \"A.\"\n", "", "variable a has no description"},
-		{"m/main.tf", `"aws_kms_key" "k"`, `"aws_kms_key"`, "resource with 1 labels is no block of a module"},
+		{"modules/network/main.tf", "prevent_destroy = true", "prevent_destroy = false", "modules/network/main.tf:11: aws_kms_key.k keeps data and has no prevent_destroy"},
+		{"modules/network/main.tf", "10.0.0.0/8", "0.0.0.0/0", "modules/network/main.tf:18: aws_vpc_security_group_ingress_rule.endpoints lets everybody in"},
+		{"modules/network/main.tf", "aws_kms_key.k.arn", "aws_kms_key.gone.arn", "aws_kms_key.gone: no such resource"},
+		{"modules/network/main.tf", "= var.a", "= 7", "modules/network/main.tf:7: variable a is not used"},
+		{"modules/network/main.tf", "= var.a", "= local.a", "local.a: no such local value"},
+		{"modules/network/main.tf", "= var.a", "= data.aws_vpc.x.id", "data.aws_vpc.x: no such data source"},
+		{"modules/network/main.tf", "  description = \"A.\"\n", "", "variable a has no description"},
+		{"modules/network/main.tf", `"aws_kms_key" "k"`, `"aws_kms_key"`, "resource with 1 labels is no block of a module"},
+		{"modules/network/main.tf", `_rule" "endpoints"`, `_rule" "more"`, "modules/network/main.tf:17: aws_vpc_security_group_ingress_rule.more of modules/network is a way that is in no list"},
+		{"modules/network/main.tf", "output \"b\"", "resource \"aws_route\" \"x\" {\n  route_table_id = \"r\"\n}\noutput \"b\"", "aws_route.x of modules/network is a way that is in no list"},
+		{"modules/network/main.tf", "output \"b\"", "resource \"aws_route_table\" \"x\" {\n  route {\n    cidr_block = \"10.0.0.0/8\"\n  }\n}\noutput \"b\"", "aws_route_table.x has routes inside"},
 	} {
 		files := maps.Clone(good)
 		if !strings.Contains(files[c.file], c.old) {
@@ -139,5 +144,70 @@ func TestOwnCodeReads(t *testing.T) {
 	}
 	if resources < 60 {
 		t.Errorf("%d resources read", resources)
+	}
+}
+
+// The tests of terraform compare the rules and routes that they know with flows.yaml: one of another name would pass them all.
+func TestNoFurtherWays(t *testing.T) {
+	tree, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ module, kind, body string }{
+		{"modules/cluster", "aws_vpc_security_group_egress_rule", "cidr_ipv4 = \"10.66.0.0/18\""},
+		{"modules/cluster", "aws_vpc_security_group_ingress_rule", "cidr_ipv4 = \"10.66.0.0/18\""},
+		{"datacenter", "aws_security_group_rule", "type = \"egress\""},
+		{"modules/network", "aws_route", "destination_cidr_block = \"10.66.0.0/16\""},
+		{"datacenter", "aws_route", "destination_cidr_block = \"10.66.0.0/16\""},
+		{"kafka", "aws_vpc_peering_connection", "peer_vpc_id = \"vpc\""},
+		{"kafka", "aws_ec2_transit_gateway_vpc_attachment", "vpc_id = \"vpc\""},
+		{"kafka", "aws_nat_gateway", "subnet_id = \"subnet\""},
+	} {
+		file, err := Parse(fmt.Appendf(nil, "resource %q \"further\" {\n  %s\n}\n", c.kind, c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := tree.Modules[c.module]
+		m.Resources = maps.Clone(m.Resources)
+		m.Resources[c.kind+".further"] = Place{file.Blocks[0], c.module + "/further.tf"}
+		want := c.module + "/further.tf:1: " + c.kind + ".further of " + c.module + " is a way that is in no list"
+		if err := m.ways(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	// A list with names that nothing has would let them come back unseen.
+	for module, listed := range knownWays {
+		for _, address := range listed {
+			if _, ok := tree.Modules[module].Resources[address]; !ok {
+				t.Errorf("%s has no %s", module, address)
+			}
+		}
+	}
+}
+
+// The output that the tests read rules from leaves none out.
+func TestRulesOutputHasEveryRule(t *testing.T) {
+	tree, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := tree.Modules["modules/cluster"]
+	value, ok := m.Outputs["rules"].Attribute("value")
+	if !ok {
+		t.Fatal("modules/cluster has no output rules")
+	}
+	read := references(value.Expr)
+	rules := 0
+	for address, r := range m.Resources {
+		if !strings.HasPrefix(r.Labels[0], "aws_vpc_security_group_") {
+			continue
+		}
+		rules++
+		if !slices.Contains(read, address) {
+			t.Errorf("the output rules lacks %s", address)
+		}
+	}
+	if rules < 10 {
+		t.Errorf("%d rules", rules)
 	}
 }

@@ -40,6 +40,9 @@ output "security" {
     metadata_tokens           = module.cluster.metadata_tokens
     network_policies_enforced = module.cluster.network_policies_enforced
     groups                    = module.cluster.groups
+    access                    = module.cluster.access
+    roles                     = merge(module.cluster.roles, { connections = module.network.log_role })
+    addons                    = module.cluster.addons
   }
 }
 

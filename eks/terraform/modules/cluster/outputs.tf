@@ -51,7 +51,7 @@ output "log_types" {
 # --- what the tests compare with manifests/flows.yaml, read back from the resources ---
 
 output "rules" {
-  description = "All rules of all groups that this module makes: direction, group, protocol, port, and other end."
+  description = "All rules of all groups that this module makes: ports and other ends. A way inside of the network says which end it has: a group, or a range."
   value = {
     flow_ingress = { for key, r in aws_vpc_security_group_ingress_rule.flow : key => {
       group = var.ingress[key].front, protocol = r.ip_protocol, from = r.from_port, to = r.to_port, cidr = r.cidr_ipv4, description = r.description
@@ -63,6 +63,28 @@ output "rules" {
     pods_from_front = { for key, r in aws_vpc_security_group_ingress_rule.pods_from_front : key => { from = r.from_port, to = r.to_port } }
     management      = [for r in aws_vpc_security_group_ingress_rule.api_from_management : r.cidr_ipv4]
     outward         = [for r in aws_vpc_security_group_egress_rule.outward : r.cidr_ipv4]
+    inside = { for key, r in merge(
+      {
+        nodes_from_nodes  = aws_vpc_security_group_ingress_rule.nodes_from_nodes
+        nodes_to_nodes    = aws_vpc_security_group_egress_rule.nodes_to_nodes
+        nodes_to_api      = aws_vpc_security_group_egress_rule.nodes_to_api
+        nodes_to_services = aws_vpc_security_group_egress_rule.nodes_to_services
+        nodes_to_layers   = aws_vpc_security_group_egress_rule.nodes_to_layers
+        api_from_nodes    = aws_vpc_security_group_ingress_rule.api_from_nodes
+      },
+      { for name, r in aws_vpc_security_group_egress_rule.api_to_nodes : "api_to_nodes_${name}" => r },
+      { for name, r in aws_vpc_security_group_ingress_rule.nodes_from_api : "nodes_from_api_${name}" => r },
+      ) : key => {
+      group    = r.security_group_id == aws_security_group.nodes.id ? "nodes" : r.security_group_id == aws_security_group.control_plane.id ? "api" : "another"
+      protocol = r.ip_protocol, from = r.from_port, to = r.to_port
+      end = (
+        r.referenced_security_group_id == aws_security_group.nodes.id ? "nodes" :
+        r.referenced_security_group_id == aws_security_group.control_plane.id ? "api" :
+        r.referenced_security_group_id == var.network.endpoint_security_group_id ? "services" :
+        r.prefix_list_id == var.network.s3_prefix_list_id ? "layers" : "another"
+      )
+      ranges = length(compact([r.cidr_ipv4, r.cidr_ipv6]))
+    } }
   }
 }
 
@@ -96,4 +118,36 @@ output "policies" {
 output "network_policies_enforced" {
   description = "Whether the network add-on enforces NetworkPolicies."
   value       = jsondecode(aws_eks_addon.network.configuration_values).enableNetworkPolicy == "true"
+}
+
+output "access" {
+  description = "Who gets into the cluster by its API: the mode, whether whoever made it is an administrator, and each entry with its policy and scope."
+  value = {
+    mode          = aws_eks_cluster.this.access_config[0].authentication_mode
+    creator_admin = aws_eks_cluster.this.access_config[0].bootstrap_cluster_creator_admin_permissions
+    entries       = sort(concat([for e in aws_eks_access_entry.deployer : e.principal_arn], [for e in aws_eks_access_entry.observer : e.principal_arn]))
+    groups        = { for e in aws_eks_access_entry.observer : e.principal_arn => join(" ", e.kubernetes_groups) }
+    policies = [for a in concat(values(aws_eks_access_policy_association.deployer), values(aws_eks_access_policy_association.observer)) : {
+      principal = a.principal_arn, policy = a.policy_arn, scope = a.access_scope[0].type, namespaces = a.access_scope[0].namespaces == null ? "" : join(" ", a.access_scope[0].namespaces)
+    }]
+  }
+}
+
+output "roles" {
+  description = "Rights of the roles that no pod has: who may take them, managed policies of AWS, and the rights written here, as JSON."
+  value = {
+    node = {
+      trust = aws_iam_role.node.assume_role_policy, managed = [aws_iam_role_policy_attachment.node.policy_arn], rights = aws_iam_role_policy.node.policy
+    }
+    control_plane = {
+      trust = aws_iam_role.control_plane.assume_role_policy, managed = [aws_iam_role_policy_attachment.control_plane.policy_arn], rights = aws_iam_role_policy.control_plane.policy
+    }
+  }
+}
+
+output "addons" {
+  description = "Add-ons of EKS that the cluster has."
+  value = sort([
+    for a in [aws_eks_addon.network, aws_eks_addon.identity, aws_eks_addon.proxy, aws_eks_addon.names, aws_eks_addon.volumes] : a.addon_name
+  ])
 }

@@ -67,3 +67,8 @@ output "log_key_arn" {
   description = "Key of the logs of this network and of the control plane in it."
   value       = aws_kms_key.logs.arn
 }
+
+output "log_role" {
+  description = "The role that writes the log of connections: who may take it, managed policies of AWS, and its rights, as JSON."
+  value       = { trust = aws_iam_role.flows.assume_role_policy, managed = [], rights = aws_iam_role_policy.flows.policy }
+}

@@ -5,6 +5,31 @@ mock_provider "aws" {
   override_during = plan
 }
 
+# Ends of rules, by which the test below tells one group from another.
+override_resource {
+  target          = module.cluster.aws_security_group.nodes
+  override_during = plan
+  values          = { id = "sg-00000000000000001" }
+}
+
+override_resource {
+  target          = module.cluster.aws_security_group.control_plane
+  override_during = plan
+  values          = { id = "sg-00000000000000002" }
+}
+
+override_resource {
+  target          = module.network.aws_security_group.endpoints
+  override_during = plan
+  values          = { id = "sg-00000000000000003" }
+}
+
+override_resource {
+  target          = module.network.aws_vpc_endpoint.s3
+  override_during = plan
+  values          = { prefix_list_id = "pl-00000000" }
+}
+
 variables {
   account     = "111122223333"
   management  = { gateway_id = "tgw-0123456789abcdef0", cidr = "198.51.100.0/24" }
@@ -226,5 +251,92 @@ run "names_of_the_flows_are_in_the_zone" {
       for f in yamldecode(file("../../../manifests/flows.yaml")).flows : endswith(f.via.host, ".${output.overlay.domain}") if f.to.cluster == "monitoring" && can(f.via.host)
     ])
     error_message = "A flow names a host outside the private zone of its target."
+  }
+}
+
+# Nothing is closed that nobody looks at: what crosses no network is said here, one by one.
+run "rules_inside_the_network_are_these" {
+  command = plan
+
+  assert {
+    condition = toset([
+      for key, r in output.security.rules.inside : join("|", [key, r.group, r.protocol == "-1" ? "all" : "${r.protocol} ${r.from}-${r.to}", r.end])
+      ]) == toset([
+      "nodes_from_nodes|nodes|all|nodes", "nodes_to_nodes|nodes|all|nodes",
+      "nodes_to_api|nodes|tcp 443-443|api", "nodes_to_services|nodes|tcp 443-443|services", "nodes_to_layers|nodes|tcp 443-443|layers",
+      "api_from_nodes|api|tcp 443-443|nodes",
+      "api_to_nodes_kubelet|api|tcp 10250-10250|nodes", "api_to_nodes_webhooks|api|tcp 9443-9443|nodes",
+      "nodes_from_api_kubelet|nodes|tcp 10250-10250|api", "nodes_from_api_webhooks|nodes|tcp 9443-9443|api",
+    ]) && alltrue([for r in output.security.rules.inside : r.ranges == 0])
+    error_message = "A rule inside the network is wider than, or another than, what this file lists."
+  }
+}
+
+run "access_is_by_entries" {
+  command = plan
+
+  assert {
+    condition     = output.security.access.mode == "API" && !output.security.access.creator_admin
+    error_message = "Somebody gets into the cluster without an access entry."
+  }
+
+  assert {
+    condition     = join(" ", output.security.access.entries) == "arn:aws:iam::111122223333:role/argocd arn:aws:iam::111122223333:role/harness"
+    error_message = "Other principals than deployers and observers have an entry, or one of them has none."
+  }
+
+  assert {
+    condition = toset([for a in output.security.access.policies : join("|", [a.principal, reverse(split("/", a.policy))[0], a.scope, a.namespaces])]) == toset([
+      "arn:aws:iam::111122223333:role/argocd|AmazonEKSClusterAdminPolicy|cluster|",
+      "arn:aws:iam::111122223333:role/harness|AmazonEKSViewPolicy|namespace|monitoring",
+    ]) && output.security.access.groups["arn:aws:iam::111122223333:role/harness"] == "triad-observers"
+    error_message = "Deployers or observers may do something else than they should: observers look at one namespace."
+  }
+}
+
+run "roles_of_the_platform_are_least" {
+  command = plan
+
+  # The whole list of what each may do. Only a token, which says nothing of what may be pulled with it, is for everything.
+  assert {
+    condition = {
+      for name, r in output.security.roles : name => join(" ", sort(flatten([for s in jsondecode(r.rights).Statement : s.Action])))
+      } == {
+      node          = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetAuthorizationToken ecr:GetDownloadUrlForLayer"
+      control_plane = "kms:CreateGrant kms:Decrypt kms:DescribeKey kms:Encrypt"
+      connections   = "logs:CreateLogStream logs:DescribeLogGroups logs:DescribeLogStreams logs:PutLogEvents"
+    }
+    error_message = "A role of the nodes, the control plane or the log of connections may do more, or less, than this file lists."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for r in output.security.roles : [
+        for s in jsondecode(r.rights).Statement : s.Effect == "Allow" && (!contains(flatten([s.Resource]), "*") || flatten([s.Action]) == ["ecr:GetAuthorizationToken"])
+      ]
+    ]))
+    error_message = "A role of the platform may do something to everything."
+  }
+
+  assert {
+    condition = {
+      for name, r in output.security.roles : name => join(" ", concat(
+        [for s in jsondecode(r.trust).Statement : "${s.Action} ${s.Principal.Service}"], [for arn in r.managed : reverse(split("/", arn))[0]],
+      ))
+      } == {
+      node          = "sts:AssumeRole ec2.amazonaws.com AmazonEKSWorkerNodePolicy"
+      control_plane = "sts:AssumeRole eks.amazonaws.com AmazonEKSClusterPolicy"
+      connections   = "sts:AssumeRole vpc-flow-logs.amazonaws.com"
+    }
+    error_message = "Somebody else may take a role of the platform, or a managed policy is added to one."
+  }
+}
+
+run "addons_are_there" {
+  command = plan
+
+  assert {
+    condition     = join(" ", output.security.addons) == "aws-ebs-csi-driver coredns eks-pod-identity-agent kube-proxy vpc-cni"
+    error_message = "An add-on is missing: pods get no volumes, names, identities or addresses."
   }
 }
