@@ -83,6 +83,18 @@ func (k *Known) Identify(line []byte, topic string) Finding {
 	return f
 }
 
+// NodeMetrics reports whether a document is figures of a node, as the log agent gathers them beside the lines of files: no line, and the node that
+// they are of. What has lost its line is none.
+func NodeMetrics(doc []byte) bool {
+	var d struct {
+		Log    json.RawMessage `json:"log"`
+		Host   string          `json:"host"`
+		CPU    *float64        `json:"cpu_p"`
+		Memory *float64        `json:"Mem.total"`
+	}
+	return json.Unmarshal(doc, &d) == nil && d.Log == nil && d.Host != "" && (d.CPU != nil || d.Memory != nil)
+}
+
 // Line returns the original line inside a document as it travels (its field log).
 func Line(doc []byte) ([]byte, bool) {
 	var d struct {
