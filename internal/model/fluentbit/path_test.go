@@ -223,7 +223,7 @@ func TestNodeMetricsPath(t *testing.T) {
 			if err := json.Unmarshal(r.Value, &v); err != nil {
 				t.Fatal(err)
 			}
-			if string(r.Key) != "node-1" || v["host"] != "node-1" || v["@timestamp"] == nil || !observe.NodeMetrics(r.Value) {
+			if string(r.Key) != "node-1" || v["host"] != "node-1" || v["@timestamp"] == nil || !observe.NodeMetrics(r.Value, r.Topic) {
 				t.Fatalf("key %s of %s", r.Key, r.Value)
 			}
 			if share, ok := v["cpu_p"].(float64); ok && share >= 0 && len(v) == 5 {

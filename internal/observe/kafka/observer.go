@@ -292,7 +292,7 @@ func (o *Observer) see(r *kgo.Record, now time.Duration) {
 	line, ok := observe.Line(r.Value)
 	if !ok {
 		kind := evidence.EventUnreadable
-		if observe.NodeMetrics(r.Value) && r.Topic != o.cfg.DeadLetter {
+		if observe.NodeMetrics(r.Value, r.Topic) {
 			kind = evidence.EventNodeMetrics
 		}
 		o.count(kind, r.Topic)
