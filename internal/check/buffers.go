@@ -208,6 +208,10 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 		spans = append(spans, b.For)
 	}
 	f.Limit = strings.Join(limits, " or ")
+	if b.OfNodeMetrics() {
+		f.Sentence = fmt.Sprintf("The buffer of %s (hop %s, %s; when full: %s) holds figures of nodes and no record of the run.", f.Component, b.Hop, f.Limit, b.Full)
+		return f
+	}
 	if len(spans) == 0 {
 		f.Sentence = fmt.Sprintf("How long the buffer of hop %s (%s) lasts is not known: there is no limit or no measured rate.", b.Hop, f.Component)
 		return f

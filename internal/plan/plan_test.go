@@ -102,6 +102,9 @@ func TestMake(t *testing.T) {
 			t.Errorf("%s: %+v", what, r)
 		}
 	}
+	if n := strings.Count(p.Markdown(), "fluent-bit (collect"); n != 1 {
+		t.Errorf("%d rows of the agent: what holds figures of nodes no line fills", n)
+	}
 	if n := strings.Count(p.Markdown(), "fluentd (forward"); n != 1 {
 		t.Errorf("%d rows of the aggregator: other topics' buffers are not this rate's", n)
 	}
