@@ -108,7 +108,7 @@ func appendCPU(dst []byte, before, now []cpuTime, every time.Duration) []byte {
 }
 
 // memory appends a record of the node's memory, in KiB. Free is what programs could have, where the kernel tells it; used is the total less what
-// is really free, so the two are more than the total.
+// is really free, so the two may add up to more than the total.
 func (e *engine) memory(dst []byte) ([]byte, error) {
 	b, err := os.ReadFile(filepath.Join(e.opts.Proc, "meminfo"))
 	if err != nil {
