@@ -93,7 +93,7 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 	// Counters are read every few seconds and once more in the end, and some are refreshed every two, so only those of a run that waited for
 	// its last records have counted them.
 	if d := drainState(r); !r.CutShort() && (d == "done" || d == "deadline") && r.Seal.Interrupted == "" {
-		at.brokerFacts(c)
+		at.brokerFacts(r, c)
 		at.agentFacts(c)
 	} else {
 		c = newCounters(r.Header.Created)
@@ -101,13 +101,18 @@ func attribute(r *evidence.Run, a *account, c *counters) *attribution {
 	}
 	at.narrow()
 	at.guess(r, c)
-	at.attributeSink(a, c)
+	at.attributeSink(r, a, c)
 	return at
 }
 
 // unreadable is the number of records without a readable tag by topic, as a point saw them.
 func unreadable(r *evidence.Run, point string) map[string]uint64 {
 	return counted(r, evidence.EventUnreadable, func(p string) bool { return p == point || p == "" })
+}
+
+// nodeMetrics is the number of records that are figures of nodes, by topic, as the observers of Kafka saw them.
+func nodeMetrics(r *evidence.Run) map[string]uint64 {
+	return counted(r, evidence.EventNodeMetrics, func(p string) bool { return p == evidence.PointKafka })
 }
 
 // counted is what observers of some points counted of a kind, by topic: each of them its own.
@@ -250,7 +255,7 @@ func (at *attribution) aggregatorFacts(c *counters, emit, done increase, direct 
 	}
 	for _, src := range slices.Sorted(maps.Keys(bySource)) {
 		gs := bySource[src]
-		e := c.increase("fluentd_output_status_emit_records", evidence.Labels{"plugin_id": "out_" + strings.ReplaceAll(src, "-", "_")})
+		e := c.increase("fluentd_output_status_emit_records", evidence.Labels{"plugin_id": aggregatorOutput(src)})
 		if !e.known {
 			continue
 		}
@@ -270,8 +275,9 @@ func (at *attribution) aggregatorFacts(c *counters, emit, done increase, direct 
 }
 
 // brokerFacts are what the brokers' own count of appended records says.
-func (at *attribution) brokerFacts(c *counters) {
+func (at *attribution) brokerFacts(r *evidence.Run, c *counters) {
 	resent := c.increase("fluentd_output_status_rollback_count", nil)
+	figures := nodeMetrics(r)
 	bySource := map[string][]*group{}
 	for _, g := range at.groups {
 		bySource[g.source] = append(bySource[g.source], g)
@@ -293,6 +299,10 @@ func (at *attribution) brokerFacts(c *counters) {
 		at.note("broker", "%s: %s appended, %.0f read (%s)", gs[0].topic, in, seen, in.names[0])
 		if foreign > 0 {
 			continue // which topic they were counted in is not known here
+		}
+		if n := figures[gs[0].topic]; n > 0 {
+			at.note("broker", "%s: %d records are figures of nodes, which go on coming, so the brokers' count bounds nothing", gs[0].topic, n)
+			continue
 		}
 		lo := 0.0
 		if dup == 0 && resent.known && resent.hi == 0 {
@@ -415,29 +425,56 @@ func restartEvent(r *evidence.Run, component string) bool {
 }
 
 // attributeSink does the same between Kafka and the store. Connect counts what it read and what it handed to its
-// connector, and no counter says what the store took.
-func (at *attribution) attributeSink(a *account, c *counters) {
+// connector, and no counter says what the store took. Both are of all topics together, so what was read of topics in which others' records
+// are is taken off; of the run's own records in such a topic the counters then say nothing.
+func (at *attribution) attributeSink(r *evidence.Run, a *account, c *counters) {
 	k := &at.sink
-	var lost, arrived, dup, stored, dead, foreign uint64
+	read := c.increase("kafka_connect_sink_task_sink_record_read_total", nil)
+	sent := c.increase("kafka_connect_sink_task_sink_record_send_total", nil)
+	told := []increase{read, sent}
+	ours, figures := map[string]bool{}, nodeMetrics(r)
+	for _, s := range a.streams {
+		ours[strings.ReplaceAll(s.Topic, ".", "_")] = figures[s.Topic] == 0 // as the consumer names it
+	}
+	others := c.increaseOf(consumedSeries, func(l evidence.Labels) bool { return !ours[l["topic"]] })
+	refused := false // what others' records the sink skips is a dead letter without a tag
+	for topic, n := range unreadable(r, evidence.PointKafka) {
+		_, here := ours[strings.ReplaceAll(topic, ".", "_")]
+		refused = refused || !here && n > 0
+	}
+	if others.known && others.hi > 0 {
+		read, sent = lessOthers(read, sent, others, c.increase(consumedSeries, nil), refused)
+	} else {
+		others = increase{}
+		for t := range ours {
+			ours[t] = true
+		}
+	}
+	var lost, open, arrived, dup, stored, dead, foreign uint64
 	for _, s := range a.streams {
 		lost += s.lostSearch.Len()
+		foreign += s.kafka.foreignN
+		if !ours[strings.ReplaceAll(s.Topic, ".", "_")] {
+			open += s.lostSearch.Len()
+			continue
+		}
 		arrived += s.arrivedKafka.Len()
 		dup += s.kafka.dupN
 		stored += s.arrivedSearch.Len()
 		dead += s.deadOnly.Len()
-		foreign += s.kafka.foreignN
 	}
 	k.sink, k.search = k.sys.unknown(fl(lost)), k.sys.unknown(fl(lost))
 	k.sys.know([]int{k.sink, k.search}, fl(lost), fl(lost), "")
 	k.sys.groups = 1
-	read := c.increase("kafka_connect_sink_task_sink_record_read_total", nil)
-	sent := c.increase("kafka_connect_sink_task_sink_record_send_total", nil)
 	skipped := c.increase("kafka_connect_task_error_total_records_skipped", nil)
 	failed := c.increase("kafka_connect_task_error_total_record_failures", nil)
-	for _, i := range []increase{read, sent, skipped, failed} {
+	for _, i := range append(told, skipped, failed) {
 		if i.known {
 			k.notes = append(k.notes, fmt.Sprintf("%s %s", i, i.names[0]))
 		}
+	}
+	if others.known {
+		k.notes = append(k.notes, fmt.Sprintf("%s of them in topics that hold others' records (%s)", others, consumedSeries))
 	}
 	whole := !c.restarted(compSink)
 	if whole && read.known {
@@ -445,9 +482,9 @@ func (at *attribution) attributeSink(a *account, c *counters) {
 	}
 	if whole && sent.known {
 		k.sys.know([]int{k.sink}, fl(arrived)-sent.hi-fl(dead), math.Inf(1), "sent by the sink")
-		k.sys.know([]int{k.search}, 0, sent.hi-fl(stored), "sent by the sink")
+		k.sys.know([]int{k.search}, 0, sent.hi-fl(stored)+fl(open), "sent by the sink")
 	}
-	if whole && skipped.known && dup == 0 {
+	if whole && skipped.known && dup == 0 && !(others.known && refused) {
 		k.sys.know([]int{k.sink}, skipped.lo-fl(dead), math.Inf(1), "skipped by the sink")
 	}
 	try := k.sys.clone()
@@ -469,8 +506,25 @@ func (at *attribution) attributeSink(a *account, c *counters) {
 	case failed.known && failed.lo > 0 || skipped.known && skipped.lo > 0:
 		k.guess = "sink"
 		k.notes = append(k.notes, "assumed: lost in the sink, which counted record failures")
-	case whole && sent.known && sent.lo >= fl(arrived):
+	case whole && sent.known && open == 0 && sent.lo >= fl(arrived):
 		k.guess = "search"
 		k.notes = append(k.notes, "assumed: lost behind the sink, which handed every record on and counted no failure")
 	}
+}
+
+// lessOthers takes what a sink read of others' topics off what it read and sent in all. Only where its consumers, topic by topic, add up to what
+// its tasks read do the two belong to one moment; else all that is left is that the run's records are no more than all. refused says that what was
+// read and not sent may be others'.
+func lessOthers(read, sent, others, all increase, refused bool) (increase, increase) {
+	if !all.exact() || !read.exact() || all.lo != read.lo {
+		read.lo, sent.lo = 0, 0
+		return read, sent
+	}
+	unsent := 0.0
+	if refused {
+		unsent = math.Max(read.lo-sent.lo, 0)
+	}
+	read.lo, read.hi = read.lo-others.lo, read.hi-others.lo
+	sent.lo, sent.hi = math.Max(sent.lo-others.lo, 0), sent.hi-others.lo+unsent
+	return read, sent
 }

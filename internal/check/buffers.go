@@ -36,7 +36,7 @@ func newFills(j *judge) []fill {
 func (j *judge) sourceOf(b evidence.Buffer) string {
 	labels := b.FillGauge().Labels
 	for _, s := range j.acc.streams {
-		if labels["name"] == s.Source || labels["plugin_id"] == "out_"+strings.ReplaceAll(s.Source, "-", "_") || labels["topic"] == s.Topic ||
+		if labels["name"] == s.Source || labels["plugin_id"] == aggregatorOutput(s.Source) || labels["topic"] == s.Topic ||
 			strings.HasSuffix(b.Component, "/"+s.Source) || slices.Contains(strings.Fields(b.Source), s.Topic) {
 			return s.Source
 		}
@@ -152,6 +152,9 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	n := max(b.Instances, 1)
 	only := j.sourceOf(b)
 	sources := j.passes(b.Hop, only)
+	if b.OfNodeMetrics() {
+		only, sources = evidence.NodeMetrics, []string{} // no record of a run is in it
+	}
 	if only != "" && !strings.Contains(b.Component, only) {
 		f.Component += ", " + only
 	}
@@ -205,6 +208,10 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 		spans = append(spans, b.For)
 	}
 	f.Limit = strings.Join(limits, " or ")
+	if b.OfNodeMetrics() {
+		f.Sentence = fmt.Sprintf("The buffer of %s (hop %s, %s; when full: %s) holds figures of nodes and no record of the run.", f.Component, b.Hop, f.Limit, b.Full)
+		return f
+	}
 	if len(spans) == 0 {
 		f.Sentence = fmt.Sprintf("How long the buffer of hop %s (%s) lasts is not known: there is no limit or no measured rate.", b.Hop, f.Component)
 		return f
@@ -248,7 +255,7 @@ func (j *judge) pathHorizon(stopped string) (total time.Duration, last string, o
 	for k := hopRank(stopped); k >= 0; k-- {
 		var here []fill
 		for _, f := range j.fills {
-			if f.Hop == scenario.HopNames[k] && f.buffer.Full != "" {
+			if f.Hop == scenario.HopNames[k] && f.buffer.Full != "" && !f.buffer.OfNodeMetrics() {
 				here = append(here, f)
 			}
 		}

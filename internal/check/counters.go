@@ -25,12 +25,25 @@ var scraped = map[string]bool{
 	"fluentd_output_status_num_errors":                 true,
 	"kafka_server_brokertopicmetrics_messagesin_total": true,
 	appendedSeries: true,
-	"kafka_connect_sink_task_sink_record_read_total":            true,
-	"kafka_connect_sink_task_sink_record_send_total":            true,
+	"kafka_connect_sink_task_sink_record_read_total": true,
+	"kafka_connect_sink_task_sink_record_send_total": true,
+	consumedSeries: true,
 	"kafka_connect_task_error_total_record_failures":            true,
 	"kafka_connect_task_error_total_records_skipped":            true,
 	"kafka_connect_task_error_deadletterqueue_produce_requests": true,
 }
+
+// consumedSeries is what the consumers of the sink's tasks read, by topic. The tasks themselves count all topics together.
+const consumedSeries = "kafka_consumer_fetch_manager_records_consumed_total"
+
+// ofNodeMetrics reports whether a series of the agent or the aggregator counts figures of nodes, which are no records of a run. They pass both by
+// inputs and outputs of their own, whose names begin with the source's.
+func ofNodeMetrics(l evidence.Labels) bool {
+	return strings.HasPrefix(l["name"], evidence.NodeMetrics) || l["plugin_id"] == aggregatorOutput(evidence.NodeMetrics)
+}
+
+// aggregatorOutput is the name of the aggregator's output for a source.
+func aggregatorOutput(source string) string { return "out_" + strings.ReplaceAll(source, "-", "_") }
 
 // starts are the families that date the start of a process, so that a reset is seen even when the counter has overtaken
 // its old value.
@@ -139,7 +152,7 @@ func (c *counters) add(at time.Duration, s evidence.Sample) {
 		in.start = s.Value
 		return
 	}
-	if math.IsNaN(s.Value) || math.IsInf(s.Value, 0) || s.Value < 0 {
+	if math.IsNaN(s.Value) || math.IsInf(s.Value, 0) || s.Value < 0 || ofNodeMetrics(s.Labels) {
 		return
 	}
 	series := c.byName[s.Name]
@@ -184,9 +197,18 @@ func (x *counter) observe(at time.Duration, v float64) {
 
 // increase returns the growth over all instances of the series of a family that has all the given labels.
 func (c *counters) increase(name string, want evidence.Labels) increase {
+	out := c.increaseOf(name, func(l evidence.Labels) bool { return l.Match(want) })
+	if out.known {
+		out.names = []string{name + selector(want)}
+	}
+	return out
+}
+
+// increaseOf is the same of the series that pick takes.
+func (c *counters) increaseOf(name string, pick func(evidence.Labels) bool) increase {
 	var out increase
 	for _, x := range c.byName[name] {
-		if !x.labels.Match(want) {
+		if !pick(x.labels) {
 			continue
 		}
 		i := increase{lo: x.sum, hi: x.sum + x.base, known: true, resets: x.resets}
@@ -195,9 +217,6 @@ func (c *counters) increase(name string, want evidence.Labels) increase {
 			i.hi = math.Inf(1) // what was counted between the last reading and the end of the process is gone
 		}
 		out = out.plus(i)
-	}
-	if out.known {
-		out.names = []string{name + selector(want)}
 	}
 	return out
 }

@@ -15,29 +15,30 @@ import (
 
 // Kinds of events.
 const (
-	EventPhase      = "phase"    // Name: the phase that begins
-	EventFault      = "fault"    // Name: the fault; State below
-	EventObserver   = "observer" // Name: point; State ready, lost, back, done
-	EventSkip       = "skip"     // Name: what; Detail: why
-	EventNote       = "note"
-	EventStop       = "stop"           // sending stopped; Detail: why when early
-	EventDrain      = "drain"          // State: begin, done, deadline
-	EventRecon      = "reconciliation" // final exact reading of a point; State done or failed
-	EventBroken     = "assumption"     // Name: what does not hold; Detail
-	EventRestart    = "restart"        // the API of a cluster told that a container ended or a pod is gone, whoever did it. Name: component, as its series name it; State below; Attrs cluster, pod, node, container, reason, exit_code, started, finished (as the API tells them), times, after_ns: the reading before
-	EventForeignRun = "foreign-run"    // records of another run seen at a point; Attrs count, point, topic, observer: of several the ledger's name
-	EventUnreadable = "unreadable"     // records whose tag could not be read; Attrs count, point, topic, observer
-	EventProbe      = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
-	EventAlert      = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before; standing: it was there at the first; label_*
-	EventRule       = "rule"           // Name: rule; State ok, err, unknown, stalled; Detail: its error; Attrs group, type
-	EventRollout    = "rollout"        // Name: a stage below; State; Detail: what differs; Attrs fault, objects and counts
-	EventTopology   = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
-	EventPair       = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
-	EventAdded      = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
-	EventClock      = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns
-	EventPurge      = "purge"          // what the run put into the system was taken out again. State: done or failed; Detail; Attrs removed, left, kept_ns (by Kafka), keeps (what is declared), late: records that had not arrived
-	EventResumed    = "resumed"        // the run goes on after its harness was killed; At: from when it is watched again; Attrs from_ns: the last sign of life before, at: the time, commit
-	EventConnector  = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
+	EventPhase       = "phase"    // Name: the phase that begins
+	EventFault       = "fault"    // Name: the fault; State below
+	EventObserver    = "observer" // Name: point; State ready, lost, back, done
+	EventSkip        = "skip"     // Name: what; Detail: why
+	EventNote        = "note"
+	EventStop        = "stop"           // sending stopped; Detail: why when early
+	EventDrain       = "drain"          // State: begin, done, deadline
+	EventRecon       = "reconciliation" // final exact reading of a point; State done or failed
+	EventBroken      = "assumption"     // Name: what does not hold; Detail
+	EventRestart     = "restart"        // the API of a cluster told that a container ended or a pod is gone, whoever did it. Name: component, as its series name it; State below; Attrs cluster, pod, node, container, reason, exit_code, started, finished (as the API tells them), times, after_ns: the reading before
+	EventForeignRun  = "foreign-run"    // records of another run seen at a point; Attrs count, point, topic, observer: of several the ledger's name
+	EventUnreadable  = "unreadable"     // records whose tag could not be read; Attrs count, point, topic, observer
+	EventNodeMetrics = "node-metrics"   // records that are figures of a node and nobody's lines; Attrs count, point, topic, observer
+	EventProbe       = "probe"          // one isolation probe; Name from->to, State open, closed; Attrs declared. With check=one-view: a query
+	EventAlert       = "alert"          // Name: alert; State pending, firing, resolved (it had fired), inactive; Attrs after_ns: the reading before; standing: it was there at the first; label_*
+	EventRule        = "rule"           // Name: rule; State ok, err, unknown, stalled; Detail: its error; Attrs group, type
+	EventRollout     = "rollout"        // Name: a stage below; State; Detail: what differs; Attrs fault, objects and counts
+	EventTopology    = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
+	EventPair        = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
+	EventAdded       = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
+	EventClock       = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns
+	EventPurge       = "purge"          // what the run put into the system was taken out again. State: done or failed; Detail; Attrs removed, left, kept_ns (by Kafka), keeps (what is declared), late: records that had not arrived
+	EventResumed     = "resumed"        // the run goes on after its harness was killed; At: from when it is watched again; Attrs from_ns: the last sign of life before, at: the time, commit
+	EventConnector   = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts
 )
 
 // States of a reading of a clock, and of a purge.

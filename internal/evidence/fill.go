@@ -12,6 +12,16 @@ type FillGauge struct {
 // roomLeft ends the name of a gauge that tells the room left in a buffer, in hundredths of its limit.
 const roomLeft = "_available_capacity_percent"
 
+// NodeMetrics is the source whose name inputs and outputs for figures of nodes bear. Its records in a topic are of no run, but for those that a
+// load generator puts in there.
+const NodeMetrics = "system-metrics"
+
+// OfNodeMetrics reports whether a buffer holds figures of nodes alone: an output's of the agent or the aggregator that bears their name.
+func (b Buffer) OfNodeMetrics() bool {
+	l := b.FillGauge().Labels
+	return l["name"] == NodeMetrics || l["plugin_id"] == "out_"+strings.ReplaceAll(NodeMetrics, "-", "_")
+}
+
 // FillGauge reads the buffer's Gauge, which is name{label="value",...}. An aggregator has a buffer for each output, and where the gauge
 // does not say which, the place of the limit does.
 func (b Buffer) FillGauge() FillGauge {

@@ -39,3 +39,21 @@ func TestFillGauge(t *testing.T) {
 		}
 	}
 }
+
+// TestOfNodeMetrics: a buffer is of figures of nodes where its output bears their name, and not where it only begins or ends like it.
+func TestOfNodeMetrics(t *testing.T) {
+	for _, c := range []struct {
+		buffer Buffer
+		want   bool
+	}{
+		{Buffer{Gauge: `fluentbit_output_chunk_available_capacity_percent{name="system-metrics"}`}, true},
+		{Buffer{Gauge: `fluentbit_output_chunk_available_capacity_percent{name="fluentd"}`}, false},
+		{Buffer{Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml out_system_metrics total_limit_size"}, true},
+		{Buffer{Gauge: "fluentd_output_status_buffer_total_bytes", Source: "fluentd.yaml out_system_auth total_limit_size"}, false},
+		{Buffer{Source: "KafkaTopic system-metrics-topic retention.ms"}, false},
+	} {
+		if got := c.buffer.OfNodeMetrics(); got != c.want {
+			t.Errorf("%+v: %v", c.buffer, got)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"triad/internal/evidence"
 	"triad/internal/record"
 	"triad/internal/scenario"
 	"triad/internal/schedule"
@@ -81,6 +82,21 @@ func (k *Known) Identify(line []byte, topic string) Finding {
 		f.Kind = Damaged
 	}
 	return f
+}
+
+// NodeMetrics reports whether a document is figures of a node, as the log agent gathers them beside the lines of files: in the topic of their own,
+// no line, and the node that they are of. What has lost its line is none.
+func NodeMetrics(doc []byte, topic string) bool {
+	if src, ok := scenario.FindSource(evidence.NodeMetrics); !ok || topic != src.Topic {
+		return false
+	}
+	var d struct {
+		Log    json.RawMessage `json:"log"`
+		Host   string          `json:"host"`
+		CPU    *float64        `json:"cpu_p"`
+		Memory *float64        `json:"Mem.total"`
+	}
+	return json.Unmarshal(doc, &d) == nil && d.Log == nil && d.Host != "" && (d.CPU != nil || d.Memory != nil)
 }
 
 // Line returns the original line inside a document as it travels (its field log).

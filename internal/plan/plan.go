@@ -340,7 +340,7 @@ func (m *maker) buffers() {
 			}
 			n = nodes
 		}
-		if strings.HasPrefix(b.Source, "fluentd.yaml") && !strings.Contains(b.Source, "out_service ") {
+		if b.OfNodeMetrics() || strings.HasPrefix(b.Source, "fluentd.yaml") && !strings.Contains(b.Source, "out_service ") {
 			continue // of another topic
 		}
 		var spans []float64

@@ -35,6 +35,8 @@ func system() System {
 		Buffers: []evidence.Buffer{
 			{Hop: "collect", Component: "fluent-bit", Bytes: 2e9, Instances: 1, Full: "drop-oldest", Source: "fluent-bit.yaml storage.total_limit_size"},
 			{Hop: "forward", Component: "fluentd", Bytes: 4e9, Instances: 2, Full: "block", Source: "fluentd.yaml out_service total_limit_size"},
+			// Of figures of nodes: no line fills them, so the rate says nothing of them.
+			{Hop: "collect", Component: "fluent-bit", Bytes: 1e6, Instances: 1, Full: "drop-oldest", Gauge: `fluentbit_output_chunk_available_capacity_percent{name="system-metrics"}`},
 			{Hop: "forward", Component: "fluentd", Bytes: 1e9, Instances: 2, Full: "block", Source: "fluentd.yaml out_system_auth total_limit_size"},
 			{Hop: "broker", Component: "kafka", For: 24 * time.Hour, Instances: 1, Full: "delete", Source: "KafkaTopic service-topic retention.ms"},
 		},
@@ -101,6 +103,9 @@ func TestMake(t *testing.T) {
 		if r := row(t, p, what); r.Basis != Unknown || r.Lo != nil || r.Hi != nil || r.How == "" || r.Text() != "unknown" {
 			t.Errorf("%s: %+v", what, r)
 		}
+	}
+	if n := strings.Count(p.Markdown(), "fluent-bit (collect"); n != 1 {
+		t.Errorf("%d rows of the agent: what holds figures of nodes no line fills", n)
 	}
 	if n := strings.Count(p.Markdown(), "fluentd (forward"); n != 1 {
 		t.Errorf("%d rows of the aggregator: other topics' buffers are not this rate's", n)

@@ -1,20 +1,27 @@
 package runtimes
 
 import (
+	"fmt"
+
 	"triad/internal/evidence"
 	"triad/internal/model/fluentbit"
 	"triad/internal/model/fluentd"
 )
 
-// FluentBitBuffers are the limits of Fluent Bit's storage, as configured.
+// FluentBitBuffers are the limits of Fluent Bit's storage, as configured: one for each output.
 func FluentBitBuffers(c fluentbit.Config, instances int) []evidence.Buffer {
-	if c.Output.TotalLimit <= 0 {
-		return nil
+	var out []evidence.Buffer
+	for _, o := range c.Outputs {
+		if o.TotalLimit <= 0 {
+			continue
+		}
+		out = append(out, evidence.Buffer{
+			Hop: "collect", Component: "fluent-bit", Bytes: o.TotalLimit, Instances: instances, Full: "drop-oldest",
+			Gauge:  fmt.Sprintf("fluentbit_output_chunk_available_capacity_percent{name=%q}", o.Name),
+			Source: "fluent-bit.yaml " + o.Name + " storage.total_limit_size",
+		})
 	}
-	return []evidence.Buffer{{
-		Hop: "collect", Component: "fluent-bit", Bytes: c.Output.TotalLimit, Instances: instances, Full: "drop-oldest",
-		Gauge: "fluentbit_output_chunk_available_capacity_percent", Source: "fluent-bit.yaml storage.total_limit_size",
-	}}
+	return out
 }
 
 // FluentdBuffers are the limits of Fluentd's buffers, as configured: one for each output, because a topic's records have

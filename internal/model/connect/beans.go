@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,11 +23,22 @@ type taskMetrics struct {
 	put, commit                                                 span
 
 	mu      sync.Mutex
+	topics  map[string]int64         // records read, by topic
 	spent   map[string]time.Duration // by state
 	batches [3]int64                 // count, sum, highest
 }
 
-func newTaskMetrics() *taskMetrics { return &taskMetrics{spent: map[string]time.Duration{}} }
+func newTaskMetrics() *taskMetrics {
+	return &taskMetrics{topics: map[string]int64{}, spent: map[string]time.Duration{}}
+}
+
+// took counts records of a topic that a poll has brought.
+func (m *taskMetrics) took(topic string, n int) {
+	m.read.Add(int64(n))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.topics[topic] += int64(n)
+}
 
 func (m *taskMetrics) spend(state string, d time.Duration) {
 	m.mu.Lock()
@@ -231,6 +243,13 @@ func (t *task) errorBean() *jmx.Bean {
 func (t *task) consumerBeans() (client *jmx.Bean, parts []*jmx.Bean) {
 	client = jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID())
 	client.Count("records-consumed-total", t.m.read.Load())
+	t.m.mu.Lock()
+	for _, topic := range slices.Sorted(maps.Keys(t.m.topics)) {
+		b := jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", t.clientID(), "topic", strings.ReplaceAll(topic, ".", "_"))
+		b.Count("records-consumed-total", t.m.topics[topic])
+		parts = append(parts, b)
+	}
+	t.m.mu.Unlock()
 	lags := t.offsets.lags()
 	tps := make([]topicPartition, 0, len(lags))
 	for tp := range lags {

@@ -41,6 +41,15 @@ func TestEverythingArrivesOnce(t *testing.T) {
 			t.Errorf("%s: %v of 1500, by both tasks: %v", name, all, both)
 		}
 	}
+	for topic, want := range map[string]float64{"a_topic": 0, "a-topic": 0, "B-topic": 0} {
+		for task := range 2 {
+			n, _ := w.metric(fmt.Sprintf(`kafka_consumer_fetch_manager_records_consumed_total{client_id="connector-consumer-logs-%d",topic=%q}`, task, topic))
+			want += n
+		}
+		if is := map[string]float64{"a_topic": 0, "a-topic": 1000, "B-topic": 500}[topic]; want != is {
+			t.Errorf("%v records of %s were read, want %v", want, topic, is)
+		}
+	}
 	within(t, 5*time.Second, "no record active", func() bool {
 		a, ok := w.metric(`kafka_connect_sink_task_sink_record_active_count{connector="logs",task="0"}`)
 		return ok && a == 0

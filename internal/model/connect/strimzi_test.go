@@ -43,7 +43,7 @@ func TestParseStrimzi(t *testing.T) {
 	if c.Key != (Converter{"string", true}) || c.Value != (Converter{"json", false}) || !c.Errors.TolerateAll || c.TasksMax != 2 || !c.AutoRestart.Enabled {
 		t.Errorf("connector: %+v", c)
 	}
-	if cfg.Worker.OffsetFlushInterval != 200*time.Millisecond || cfg.Metrics == nil || len(cfg.Metrics.Rules) != 4 {
+	if cfg.Worker.OffsetFlushInterval != 200*time.Millisecond || cfg.Metrics == nil || len(cfg.Metrics.Rules) != 5 {
 		t.Errorf("worker: %+v", cfg)
 	}
 	var keys []string
@@ -125,11 +125,15 @@ func TestShippedResources(t *testing.T) {
 		beans[len(beans)-1].Count(b.attr, 1)
 	}
 	beans = append(beans, jmx.NewBean("kafka.connect", "type", "connect-worker-metrics"), jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", "i", "topic", "t", "partition", "0"),
+		jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", "i", "topic", "t"),
+		jmx.NewBean("kafka.consumer", "type", "consumer-fetch-manager-metrics", "client-id", "i"),
 		jmx.NewBean("kafka.connect", "type", "connect-metrics", "client-id", "i"))
 	beans[3].Count("task-count", 1)
 	beans[4].Count("records-lag", 1)
-	beans[5].Count("task-count", 1)
-	if got := string(cfg.Metrics.Render(beans)); strings.Count(got, "\n") != 3*5 {
+	beans[5].Count("records-consumed-total", 1)
+	beans[6].Count("records-consumed-total", 1)
+	beans[7].Count("task-count", 1)
+	if got := string(cfg.Metrics.Render(beans)); strings.Count(got, "\n") != 3*6 {
 		t.Errorf("the beans that rules are for, and no other, are not there:\n%s", got)
 	}
 }

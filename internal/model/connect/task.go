@@ -317,11 +317,11 @@ func (t *task) poll(wait time.Duration) error {
 	fetches.EachTopic(func(ft kgo.FetchTopic) {
 		ft.EachPartition(func(p kgo.FetchPartition) {
 			t.offsets.consumed(p, ft.Topic)
+			t.m.took(ft.Topic, len(p.Records))
 			for _, r := range p.Records {
 				if bad != nil {
 					return
 				}
-				t.m.read.Add(1)
 				rec, stage, err := t.c.convert(r)
 				if err != nil {
 					bad = t.eh.record(r, stage, true, err)

@@ -24,6 +24,10 @@ data:
         name: kafka_connect_$1_$4
         labels: {connector: $2, task: $3}
         type: GAUGE
+      - pattern: "kafka.consumer<type=consumer-fetch-manager-metrics, client-id=(.+), topic=(.+)><>records-consumed-total:"
+        name: kafka_consumer_fetch_manager_records_consumed_total
+        labels: {client_id: $1, topic: $2}
+        type: COUNTER
       - pattern: "kafka.consumer<type=consumer-fetch-manager-metrics, client-id=(.+), topic=(.+), partition=(.+)><>(records-lag):"
         name: kafka_consumer_fetch_manager_$4
         labels: {topic: $2, partition: $3}

@@ -23,6 +23,7 @@ var chunkMagic = [2]byte{0xc1, 0x00}
 // chunk holds records of one tag, in a file or in memory.
 type chunk struct {
 	in      *input
+	out     *output
 	tag     string
 	path    string // empty in memory
 	f       *os.File

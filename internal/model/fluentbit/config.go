@@ -20,9 +20,10 @@ type Config struct {
 	SchedulerBase  int   // seconds; a retry waits base to min(cap, base*2^n), plus one
 	SchedulerCap   int
 
-	Inputs  []Tail
-	Filters []Modifier
-	Output  Forward
+	Inputs     []Tail
+	Collectors []Collector
+	Filters    []Modifier
+	Outputs    []Forward // the first whose match fits a tag takes it
 }
 
 // Health is the health check of the service section: more than so many failures within the period are bad.
@@ -57,6 +58,21 @@ type Tail struct {
 	SkipLong   bool          // skip a longer one, instead of giving the file up
 	SkipEmpty  bool
 
+	Storage
+}
+
+// Collector is an input of type cpu or mem: a record of figures of the node, not of its files, at every interval.
+type Collector struct {
+	Name     string // alias, or <kind>.<n>; label of its metrics
+	Kind     string // cpu or mem
+	Tag      string
+	Interval time.Duration
+
+	Storage
+}
+
+// Storage is where the chunks of an input are, and what pauses it.
+type Storage struct {
 	Filesystem    bool  // storage.type filesystem; otherwise memory
 	MemLimit      int64 // mem_buf_limit: with memory storage, reading pauses at it; 0 means none
 	PauseOnChunks bool  // storage.pause_on_chunks_overlimit
@@ -74,7 +90,8 @@ type Modifier struct {
 // Forward is an output of type forward.
 type Forward struct {
 	Name       string
-	Match      string
+	Match      string // glob; empty for none
+	MatchRegex string // fits from the beginning of a tag; empty for none
 	Host       string
 	Port       int
 	RequireAck bool

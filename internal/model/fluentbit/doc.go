@@ -1,6 +1,6 @@
 // Package fluentbit models Fluent Bit as the agent of a node: tail inputs with an offset database and rotation, CRI
-// lines joined, a record_modifier filter, chunks in filesystem or memory storage, and a forward output with
-// acknowledgement, retries and a limit of its storage. It takes its parameters from the YAML configuration of the real
+// lines joined, cpu and mem inputs with figures of the node, a record_modifier filter, chunks in filesystem or memory
+// storage, and forward outputs with acknowledgement, retries and a limit of their storage. It takes its parameters from the YAML configuration of the real
 // program and exposes its metrics on /api/v2/metrics/prometheus.
 //
 // The one rule: what was read from a file is in a chunk before its offset is in the database, and the chunk stays until

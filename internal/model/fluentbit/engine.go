@@ -29,25 +29,23 @@ type engine struct {
 	cfg     Config
 	opts    Options
 	log     *slog.Logger
-	client  *forward.Client
 	filters []*filter
+	outs    []*output
 	slots   chan struct{} // sends under way: chunks that are up, which the real program sends all at once, each on its own connection
 
 	mu     sync.Mutex
 	rng    *rand.Rand
 	inputs []*input // the last one is the backlog
-	fsSize int64    // bytes of chunks in files
 	serial int
 	lost   int64 // records that found no room and are in no metric
 
 	stopping chan struct{} // closed when the process stops: retries come every retryAtStop then
-	out      outputCounters
 	tasks    sync.WaitGroup
 }
 
 type input struct {
 	name   string
-	cfg    Tail
+	cfg    Storage
 	chunks []*chunk // oldest first
 	open   map[string]*chunk
 	up     int64 // bytes of memory chunks
@@ -63,19 +61,25 @@ type filter struct {
 	records, bytes atomic.Int64
 }
 
-type outputCounters struct {
+type output struct {
+	cfg    Forward
+	match  func(tag string) bool
+	client *forward.Client
+	fsSize int64 // bytes of its chunks in files
+
 	procRecords, procBytes, errors, retries, retriesFailed, dropped, retried atomic.Int64
 }
 
 func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
-	o := cfg.Output
 	e := &engine{
 		cfg: cfg, opts: opts, log: log, slots: make(chan struct{}, max(cfg.MaxChunksUp, 1)), stopping: make(chan struct{}), rng: rand.New(rand.NewPCG(opts.Seed, 1)),
-		client: forward.NewClient(forward.ClientOptions{
+	}
+	for _, o := range cfg.Outputs {
+		e.outs = append(e.outs, &output{cfg: o, match: o.matcher(), client: forward.NewClient(forward.ClientOptions{
 			Addr: fmt.Sprintf("%s:%d", o.Host, o.Port), Dial: opts.Dial,
 			ConnectTimeout: o.ConnectTimeout, IOTimeout: o.IOTimeout, KeepaliveIdle: o.KeepaliveIdle, NoKeepalive: !o.Keepalive, MaxUses: o.MaxRecycle,
 			RequireAck: o.RequireAck, Gzip: o.Gzip, SharedKey: o.SharedKey, SelfHostname: o.SelfHostname, Username: o.Username, Password: o.Password,
-		}),
+		})})
 	}
 	for _, m := range cfg.Filters {
 		f := &filter{cfg: m}
@@ -86,10 +90,13 @@ func newEngine(cfg Config, opts Options, log *slog.Logger) *engine {
 		e.filters = append(e.filters, f)
 	}
 	for _, t := range cfg.Inputs {
-		e.inputs = append(e.inputs, &input{name: t.Name, cfg: t, open: map[string]*chunk{}})
+		e.inputs = append(e.inputs, &input{name: t.Name, cfg: t.Storage, open: map[string]*chunk{}})
+	}
+	for _, c := range cfg.Collectors {
+		e.inputs = append(e.inputs, &input{name: c.Name, cfg: c.Storage, open: map[string]*chunk{}})
 	}
 	// Named as an instance without an alias is: by its number, which comes behind those of the inputs in the file.
-	e.inputs = append(e.inputs, &input{name: fmt.Sprintf("storage_backlog.%d", len(cfg.Inputs)), cfg: Tail{Filesystem: true}, open: map[string]*chunk{}})
+	e.inputs = append(e.inputs, &input{name: fmt.Sprintf("storage_backlog.%d", len(e.inputs)), cfg: Storage{Filesystem: true}, open: map[string]*chunk{}})
 	return e
 }
 
@@ -119,15 +126,15 @@ func (e *engine) loadBacklog() error {
 			e.log.Error("chunk of an earlier run", "error", err)
 			continue
 		}
-		c.in = backlog
-		if c.size == 0 {
-			e.noteErr("empty chunk", c.remove())
+		c.in, c.out = backlog, e.route(c.tag)
+		if c.size == 0 || c.out == nil {
+			e.noteErr("chunk that is empty or has no route", c.remove())
 			continue
 		}
 		backlog.chunks = append(backlog.chunks, c)
 		backlog.records.Add(int64(c.records)) // they count as read once more
 		backlog.bytes.Add(c.size)
-		e.fsSize += c.total()
+		c.out.fsSize += c.total()
 	}
 	return nil
 }
@@ -136,6 +143,16 @@ func (e *engine) noteErr(what string, err error) {
 	if err != nil {
 		e.log.Error("not done", "what", what, "error", err)
 	}
+}
+
+// route is the output that takes a tag, nil for none.
+func (e *engine) route(tag string) *output {
+	for _, o := range e.outs {
+		if o.match(tag) {
+			return o
+		}
+	}
+	return nil
 }
 
 // paused says whether an input may not read: memory storage at its limit, or too many chunks when it asked for that.
@@ -160,8 +177,9 @@ func (e *engine) ingest(in *input, tag string, entries []byte, n int) {
 	in.records.Add(int64(n))
 	in.bytes.Add(int64(len(entries)))
 	entries = e.apply(tag, entries, n)
-	if !match(e.cfg.Output.Match, tag) {
-		return // no route: the real program lets the chunk go too
+	out := e.route(tag)
+	if out == nil {
+		return // the real program lets the chunk go too
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,14 +187,14 @@ func (e *engine) ingest(in *input, tag string, entries []byte, n int) {
 	if c != nil && (c.busy || c.size > chunkMax) {
 		c = nil
 	}
-	if !e.makeRoom(in, c, int64(len(entries))) {
+	if !e.makeRoom(in, out, c, int64(len(entries))) {
 		e.lost += int64(n)
 		e.log.Error("no available chunk: fail to drop enough chunks to place new data", "input", in.name, "records", n)
 		return
 	}
 	if c == nil {
 		var err error
-		if c, err = e.newChunk(in, tag); err != nil {
+		if c, err = e.newChunk(in, out, tag); err != nil {
 			e.lost += int64(n)
 			e.log.Error("error writing data", "input", in.name, "records", n, "error", err)
 			return
@@ -189,13 +207,13 @@ func (e *engine) ingest(in *input, tag string, entries []byte, n int) {
 		return
 	}
 	if c.f != nil {
-		e.fsSize += c.total() - before
+		out.fsSize += c.total() - before
 	} else {
 		in.up += c.total() - before
 	}
 }
 
-func (e *engine) newChunk(in *input, tag string) (*chunk, error) {
+func (e *engine) newChunk(in *input, out *output, tag string) (*chunk, error) {
 	c := &chunk{tag: tag, gone: make(chan struct{})}
 	if in.cfg.Filesystem {
 		now := time.Now()
@@ -205,9 +223,9 @@ func (e *engine) newChunk(in *input, tag string) (*chunk, error) {
 		if c, err = newFileChunk(filepath.Join(e.storageDir(), in.name), name, tag); err != nil {
 			return nil, err
 		}
-		e.fsSize += c.total()
+		out.fsSize += c.total()
 	}
-	c.in = in
+	c.in, c.out = in, out
 	in.chunks = append(in.chunks, c)
 	in.open[tag] = c
 	return c, nil
@@ -215,10 +233,10 @@ func (e *engine) newChunk(in *input, tag string) (*chunk, error) {
 
 // makeRoom evicts the oldest chunks when more bytes would be over the limit of the output: those of an earlier run first, then those of the
 // input itself, then those of the others, until as much is free as the chunk that is about to grow has already. A chunk that is being sent is
-// left alone, and so is the one that grows. It returns false when that is not enough.
-func (e *engine) makeRoom(in *input, growing *chunk, more int64) bool {
-	limit := e.cfg.Output.TotalLimit
-	if limit == 0 || !in.cfg.Filesystem || e.fsSize+more <= limit {
+// left alone, and so is the one that grows, and what goes to another output. It returns false when that is not enough.
+func (e *engine) makeRoom(in *input, out *output, growing *chunk, more int64) bool {
+	limit := out.cfg.TotalLimit
+	if limit == 0 || !in.cfg.Filesystem || out.fsSize+more <= limit {
 		return true
 	}
 	need := more
@@ -237,11 +255,11 @@ func (e *engine) makeRoom(in *input, growing *chunk, more int64) bool {
 			if freed >= need {
 				return true
 			}
-			if c == growing || c.sending || c.f == nil {
+			if c.out != out || c == growing || c.sending || c.f == nil {
 				continue
 			}
 			freed += c.total()
-			e.out.dropped.Add(int64(c.records))
+			out.dropped.Add(int64(c.records))
 			e.log.Debug("chunk evicted from output queue to make room under storage.total_limit_size", "input", from.name, "records", c.records, "bytes", c.total())
 			e.removeLocked(c)
 		}
@@ -256,7 +274,7 @@ func (e *engine) removeLocked(c *chunk) {
 		delete(c.in.open, c.tag)
 	}
 	if c.f != nil {
-		e.fsSize -= c.total()
+		c.out.fsSize -= c.total()
 	} else {
 		c.in.up -= c.total()
 	}
@@ -323,25 +341,25 @@ func (e *engine) deliver(ctx context.Context, c *chunk) {
 		}
 		if err == nil {
 			e.finish(c)
-			e.out.procRecords.Add(int64(c.records))
-			e.out.procBytes.Add(c.size)
+			c.out.procRecords.Add(int64(c.records))
+			c.out.procBytes.Add(c.size)
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		limit := e.cfg.Output.RetryLimit
+		limit := c.out.cfg.RetryLimit
 		if limit != Unlimited && attempt > limit {
 			if limit > 0 {
-				e.out.retriesFailed.Add(1)
+				c.out.retriesFailed.Add(1)
 			}
-			e.out.dropped.Add(int64(c.records))
+			c.out.dropped.Add(int64(c.records))
 			e.log.Error("chunk cannot be retried", "tag", c.tag, "records", c.records, "error", err)
 			e.finish(c)
 			return
 		}
-		e.out.retries.Add(1)
-		e.out.retried.Add(int64(c.records))
+		c.out.retries.Add(1)
+		c.out.retried.Add(int64(c.records))
 		wait := e.backoff(attempt)
 		e.log.Warn("failed to flush chunk", "tag", c.tag, "records", c.records, "retry_in", wait, "error", err)
 		e.wait(ctx, c, wait)
@@ -390,7 +408,7 @@ func (e *engine) sendOnce(ctx context.Context, c *chunk) error {
 	data, err := c.read()
 	e.mu.Unlock()
 	if err == nil {
-		err = e.client.Send(ctx, c.tag, data, c.records)
+		err = c.out.client.Send(ctx, c.tag, data, c.records)
 	}
 	e.mu.Lock()
 	c.sending = false

@@ -1,6 +1,7 @@
 package fluentbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 // Options place a model in its surroundings. The zero value is a process on this host.
 type Options struct {
 	Root     string // prefix of every path in the configuration
+	Proc     string // where the kernel tells figures of the node; empty means /proc
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 	Listen   func(network, addr string) (net.Listener, error)
 	Hostname string // label of some metrics; empty means os.Hostname
@@ -41,7 +43,7 @@ type FluentBit struct {
 
 // New prepares a process and opens nothing: that is for Run. Two may be made for one Root, but only one may run at a time.
 func New(cfg Config, opts Options) (*FluentBit, error) {
-	if len(cfg.Inputs) == 0 || cfg.Output.Host == "" {
+	if len(cfg.Inputs)+len(cfg.Collectors) == 0 || len(cfg.Outputs) == 0 {
 		return nil, fmt.Errorf("fluent-bit: %s has no input or no output", cfg.File)
 	}
 	if opts.Listen == nil {
@@ -50,6 +52,7 @@ func New(cfg Config, opts Options) (*FluentBit, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	opts.Proc = cmp.Or(opts.Proc, "/proc")
 	if opts.Hostname == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -66,7 +69,11 @@ func New(cfg Config, opts Options) (*FluentBit, error) {
 func (f *FluentBit) Run(ctx context.Context) error {
 	f.start = time.Now()
 	defer f.e.close()
-	defer func() { _ = f.e.client.Close() }() // nothing is in flight any more
+	defer func() {
+		for _, o := range f.e.outs {
+			_ = o.client.Close() // nothing is in flight any more
+		}
+	}()
 	if err := f.e.loadBacklog(); err != nil {
 		return err
 	}
@@ -109,6 +116,10 @@ func (f *FluentBit) Run(ctx context.Context) error {
 	for _, t := range f.tails {
 		inputs.Go(func() { t.run(inCtx) })
 	}
+	for i, c := range f.cfg.Collectors {
+		in := f.e.inputs[len(f.cfg.Inputs)+i]
+		inputs.Go(func() { f.e.collect(inCtx, in, c) })
+	}
 	inputs.Go(func() { f.watch(inCtx) })
 	tick := time.NewTicker(f.cfg.Flush)
 	defer tick.Stop()
@@ -120,7 +131,9 @@ func (f *FluentBit) Run(ctx context.Context) error {
 		}
 	}
 	if errors.Is(context.Cause(ctx), model.ErrKilled) {
-		f.e.client.Abort()
+		for _, o := range f.e.outs {
+			o.client.Abort()
+		}
 		stopOutput(model.ErrKilled)
 	}
 	inputs.Wait()
@@ -152,8 +165,14 @@ func (f *FluentBit) Lost() int64 {
 	return f.e.lost
 }
 
-// Dropped returns what fluentbit_output_dropped_records_total says.
-func (f *FluentBit) Dropped() int64 { return f.e.out.dropped.Load() }
+// Dropped returns what fluentbit_output_dropped_records_total says, of all outputs.
+func (f *FluentBit) Dropped() int64 {
+	n := int64(0)
+	for _, o := range f.e.outs {
+		n += o.dropped.Load()
+	}
+	return n
+}
 
 func (f *FluentBit) serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()

@@ -45,7 +45,18 @@ func shipped(t testing.TB) string {
 // quick makes a test take little time: flushes every 0.1 s, and retries after 1 s plus one at most.
 var quick = []string{"flush: 1\n", "flush: 0.1\n", "scheduler.cap: 30", "scheduler.cap: 1", "refresh_interval: 2\n", "refresh_interval: 0.1\n"}
 
+// parse reads the shipped configuration with changes, without figures of the node and their way, which would come among the lines.
 func parse(t testing.TB, changes ...string) Config {
+	t.Helper()
+	cfg := parseAll(t, changes...)
+	of := func(name string) bool { return name == "system-metrics" }
+	cfg.Collectors = nil
+	cfg.Filters = slices.DeleteFunc(cfg.Filters, func(m Modifier) bool { return of(m.Name) })
+	cfg.Outputs = slices.DeleteFunc(cfg.Outputs, func(o Forward) bool { return of(o.Name) })
+	return cfg
+}
+
+func parseAll(t testing.TB, changes ...string) Config {
 	t.Helper()
 	text := shipped(t)
 	for i := 0; i+1 < len(changes); i += 2 {
@@ -72,11 +83,12 @@ type aggregator struct {
 	got    map[string]int               // log line -> how often
 	recs   map[string]map[string]string // log line -> last record
 	tags   map[string]bool
+	node   map[string][]map[string]any // tag -> records without a line
 	order  []string
 }
 
 func newAggregator(t *testing.T) *aggregator {
-	a := &aggregator{t: t, got: map[string]int{}, recs: map[string]map[string]string{}, tags: map[string]bool{}, addr: "127.0.0.1:0"}
+	a := &aggregator{t: t, got: map[string]int{}, recs: map[string]map[string]string{}, node: map[string][]map[string]any{}, tags: map[string]bool{}, addr: "127.0.0.1:0"}
 	a.start()
 	t.Cleanup(func() { a.away() })
 	return a
@@ -116,6 +128,12 @@ func (a *aggregator) handle(_ context.Context, m *forward.Message) error {
 	}
 	a.tags[m.Tag] = true
 	_, err := forward.Entries(m.Entries, func(e forward.Entry) error {
+		if strings.HasPrefix(m.Tag, "system.metrics.") {
+			var r map[string]any
+			err := msgpack.Unmarshal(e.Record, &r)
+			a.node[m.Tag] = append(a.node[m.Tag], r)
+			return err
+		}
 		var r map[string]string
 		if err := msgpack.Unmarshal(e.Record, &r); err != nil {
 			return err
@@ -153,6 +171,7 @@ type agent struct {
 	t    *testing.T
 	cfg  Config
 	root string
+	proc string // of its figures of the node; empty: the real ones
 	to   *aggregator
 	http string
 	fb   *FluentBit
@@ -178,7 +197,7 @@ func (a *agent) start() {
 	a.t.Helper()
 	listening := make(chan string, 1)
 	fb, err := New(a.cfg, Options{
-		Root: a.root, Hostname: "h",
+		Root: a.root, Proc: a.proc, Hostname: "h",
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, a.to.addr)
 		},
@@ -471,7 +490,7 @@ func TestRotationOverrun(t *testing.T) {
 	a.start()
 	a.write("/var/log/syslog", numbered("read", 0, 10)...)
 	// What was sent and not yet acknowledged is sent again after a kill.
-	waitFor(t, "the acknowledgement of the first lines", func() bool { return a.fb.e.out.procRecords.Load() == 10 })
+	waitFor(t, "the acknowledgement of the first lines", func() bool { return a.fb.e.outs[0].procRecords.Load() == 10 })
 	a.kill()
 	a.write("/var/log/syslog", numbered("unread", 0, 10)...)
 	a.rotate("/var/log/syslog", 1, "/var/log/syslog", numbered("unread", 10, 10))
@@ -656,10 +675,10 @@ func TestStopWithoutAggregator(t *testing.T) {
 	a.start()
 	a.write("/var/log/syslog", "line")
 	a.write(container, "2026-01-02T03:04:05Z stdout P half a line")
-	waitFor(t, "reading", func() bool { return a.read() == 1 && a.fb.e.out.retries.Load() > 0 })
-	began, before := time.Now(), a.fb.e.out.retries.Load()
+	waitFor(t, "reading", func() bool { return a.read() == 1 && a.fb.e.outs[0].retries.Load() > 0 })
+	began, before := time.Now(), a.fb.e.outs[0].retries.Load()
 	a.stop(nil)
-	if d, n := time.Since(began), a.fb.e.out.retries.Load()-before; d < 3*time.Second || n < 2 {
+	if d, n := time.Since(began), a.fb.e.outs[0].retries.Load()-before; d < 3*time.Second || n < 2 {
 		t.Errorf("stopped after %v with %d more retries", d, n)
 	}
 	to.start()
@@ -842,7 +861,7 @@ func TestHealthWindow(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	e := newEngine(Config{SchedulerBase: 1, SchedulerCap: 30, Output: Forward{Host: "x"}}, Options{Seed: 1}, nil)
+	e := newEngine(Config{SchedulerBase: 1, SchedulerCap: 30, Outputs: []Forward{{Host: "x"}}}, Options{Seed: 1}, nil)
 	for attempt, top := range map[int]time.Duration{1: 3e9, 2: 5e9, 4: 17e9, 5: 31e9, 60: 31e9} {
 		most := time.Duration(0)
 		for range 300 {

@@ -71,7 +71,12 @@ func (f *FluentBit) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-health.C:
-			f.health.add(healthPoint{now, f.e.out.errors.Load(), f.e.out.retriesFailed.Load()}, f.cfg.Health.Period)
+			p := healthPoint{at: now}
+			for _, o := range f.e.outs {
+				p.errors += o.errors.Load()
+				p.failed += o.retriesFailed.Load()
+			}
+			f.health.add(p, f.cfg.Health.Period)
 		case <-storage.C:
 			f.look()
 		}
@@ -142,7 +147,9 @@ func (f *FluentBit) metrics() []byte {
 		w.Counter("fluentbit_filter_drop_records_total", "Total number of dropped records.", 0, name...)
 		w.Counter("fluentbit_filter_drop_bytes_total", "Total number of dropped bytes.", 0, name...)
 	}
-	f.outputMetrics(&w)
+	for _, o := range f.e.outs {
+		f.outputMetrics(&w, o)
+	}
 	if f.cfg.StorageMetrics {
 		f.storageMetrics(&w)
 	}
@@ -174,9 +181,8 @@ func (f *FluentBit) inputMetrics(w *promtext.Writer) {
 	}
 }
 
-func (f *FluentBit) outputMetrics(w *promtext.Writer) {
-	name := []string{"name", f.cfg.Output.Name}
-	o := &f.e.out
+func (f *FluentBit) outputMetrics(w *promtext.Writer, o *output) {
+	name := []string{"name", o.cfg.Name}
 	for _, c := range []struct {
 		name, help string
 		v          int64
@@ -191,13 +197,13 @@ func (f *FluentBit) outputMetrics(w *promtext.Writer) {
 	} {
 		w.Counter("fluentbit_output_"+c.name, c.help, float64(c.v), name...)
 	}
-	open, busy := f.e.client.Conns()
+	open, busy := o.client.Conns()
 	w.Gauge("fluentbit_output_upstream_total_connections", "Total Connection count.", float64(open), name...)
 	w.Gauge("fluentbit_output_upstream_busy_connections", "Busy Connection count.", float64(busy), name...)
 	capacity := 100.0
-	if limit := f.cfg.Output.TotalLimit; limit > 0 {
+	if limit := o.cfg.TotalLimit; limit > 0 {
 		f.e.mu.Lock()
-		capacity = 100 * (1 - float64(f.e.fsSize)/float64(limit))
+		capacity = 100 * (1 - float64(o.fsSize)/float64(limit))
 		f.e.mu.Unlock()
 	}
 	w.Gauge("fluentbit_output_chunk_available_capacity_percent", "Available chunk capacity (percent)", capacity, name...)

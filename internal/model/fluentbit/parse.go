@@ -42,29 +42,59 @@ func Parse(config []byte, file string, env map[string]string) (Config, []model.N
 	for _, s := range pipe.Sections("filters") {
 		c.filter(s)
 	}
-	found := false
 	for _, s := range pipe.Sections("outputs") {
-		found = c.output(s, found) || found
+		c.output(s)
 	}
 	pipe.Rest(nil)
 	root.Rest(nil)
-	if len(c.Inputs) == 0 {
+	if len(c.Inputs)+len(c.Collectors) == 0 {
 		pipe.Errorf("", "no input that the model can run")
 	}
-	if !found {
+	if len(c.Outputs) == 0 {
 		pipe.Errorf("", "no output of type forward")
 	}
+	c.together(pipe)
+	return c, f.Notes(), f.Err()
+}
+
+// together judges what inputs and outputs must have together. The real program drops what no output takes without a word, and gives what two
+// take to both, which the model does not.
+func (c *Config) together(pipe *conf.Section) {
 	names := map[string]bool{}
-	for _, in := range c.Inputs {
-		if names[in.Name] {
-			pipe.Errorf("inputs", "two inputs have the alias %s", in.Name)
+	check := func(name, tag string, filesystem bool) {
+		if names[name] {
+			pipe.Errorf("inputs", "two inputs have the alias %s", name)
 		}
-		names[in.Name] = true
-		if in.Filesystem && c.StoragePath == "" {
-			pipe.Errorf("inputs", "%s: filesystem storage needs service.storage.path", in.Name)
+		names[name] = true
+		if filesystem && c.StoragePath == "" {
+			pipe.Errorf("inputs", "%s: filesystem storage needs service.storage.path", name)
+		}
+		var takes []string
+		for _, o := range c.Outputs {
+			if o.matcher()(tag) {
+				takes = append(takes, o.Name)
+			}
+		}
+		switch {
+		case len(c.Outputs) > 0 && len(takes) == 0:
+			pipe.Errorf("outputs", "no output matches the tag %s of the input %s: its records would be dropped", tag, name)
+		case len(takes) > 1:
+			pipe.NotModelled("outputs", fmt.Sprintf("only %s gets the records of %s, which %s match", takes[0], name, strings.Join(takes, " and ")))
 		}
 	}
-	return c, f.Notes(), f.Err()
+	for _, in := range c.Inputs {
+		check(in.Name, in.Tag, in.Filesystem)
+	}
+	for _, in := range c.Collectors {
+		check(in.Name, in.Tag, in.Filesystem)
+	}
+	outs := map[string]bool{}
+	for _, o := range c.Outputs {
+		if outs[o.Name] {
+			pipe.Errorf("outputs", "two outputs have the alias %s", o.Name)
+		}
+		outs[o.Name] = true
+	}
 }
 
 var varRef = regexp.MustCompile(`\$\{([^}]*)\}`)
@@ -122,14 +152,21 @@ func (c *Config) service(s *conf.Section) {
 }
 
 func (c *Config) input(s *conf.Section) {
-	if name := s.String("name", ""); name != "tail" {
+	kind := s.String("name", "")
+	instance := fmt.Sprintf("%s.%d", kind, len(c.Inputs)+len(c.Collectors))
+	switch kind {
+	case "tail":
+	case "cpu", "mem":
+		c.collector(s, kind, instance)
+		return
+	default:
 		s.NotModelled("name", "this kind of input is not modelled, so the input is absent")
 		s.Rest(func(string) string { return "the input is absent" })
 		return
 	}
 	in := Tail{
-		Name:    s.String("alias", fmt.Sprintf("tail.%d", len(c.Inputs))),
-		Tag:     s.String("tag", fmt.Sprintf("tail.%d", len(c.Inputs))),
+		Name:    s.String("alias", instance),
+		Tag:     s.String("tag", instance),
 		Paths:   splitList(s.Strings("path")),
 		Exclude: splitList(s.Strings("exclude_path")),
 
@@ -148,17 +185,9 @@ func (c *Config) input(s *conf.Section) {
 		SkipLong:   conf.Value(s, "skip_long_lines", false, parseBool),
 		SkipEmpty:  conf.Value(s, "skip_empty_lines", false, parseBool),
 
-		MemLimit:      conf.Value(s, "mem_buf_limit", 0, parseSize),
-		PauseOnChunks: conf.Value(s, "storage.pause_on_chunks_overlimit", false, parseBool),
+		Storage: parseStorage(s),
 	}
 	in.BufferMax = max(conf.Value(s, "buffer_max_size", 32*1024, parseBuffer), in.BufferSize)
-	switch typ := s.String("storage.type", "memory"); typ {
-	case "filesystem":
-		in.Filesystem = true
-	case "memory":
-	default:
-		s.NotModelled("storage.type", "memory storage is used instead, which pauses where memrb drops")
-	}
 	for _, p := range splitList(s.Strings("multiline.parser")) {
 		if p == "cri" {
 			in.CRI = true
@@ -181,12 +210,41 @@ func (c *Config) input(s *conf.Section) {
 	if v := s.String("db.sync", "normal"); v != "normal" {
 		s.NotModelled("db.sync", "the database is not synced to the disk")
 	}
-	if conf.Value(s, "threaded", false, parseBool) {
-		s.NotModelled("threaded", "each input has a thread of its own here anyway")
-	}
 	s.Skip("db.locking", "db.journal_mode", "inotify_watcher", "file_cache_advise", "log_level", "watcher_interval", "static_batch_size", "event_batch_size")
 	s.Rest(nil)
 	c.Inputs = append(c.Inputs, in)
+}
+
+// collector reads an input of type cpu or mem. Both may follow one process instead of the node, which the model does not.
+func (c *Config) collector(s *conf.Section, kind, instance string) {
+	in := Collector{
+		Name: s.String("alias", instance), Kind: kind, Tag: s.String("tag", instance), Storage: parseStorage(s),
+		Interval: time.Duration(conf.Value(s, "interval_sec", 1, parseCount))*time.Second + time.Duration(conf.Value(s, "interval_nsec", 0, parseCount)),
+	}
+	if in.Interval <= 0 {
+		in.Interval = time.Second // as the real program overrides it
+	}
+	if v := s.String("pid", ""); v != "" {
+		s.NotModelled("pid", "the figures are the node's, not those of a process")
+	}
+	s.Skip("log_level")
+	s.Rest(nil)
+	c.Collectors = append(c.Collectors, in)
+}
+
+func parseStorage(s *conf.Section) Storage {
+	st := Storage{MemLimit: conf.Value(s, "mem_buf_limit", 0, parseSize), PauseOnChunks: conf.Value(s, "storage.pause_on_chunks_overlimit", false, parseBool)}
+	switch typ := s.String("storage.type", "memory"); typ {
+	case "filesystem":
+		st.Filesystem = true
+	case "memory":
+	default:
+		s.NotModelled("storage.type", "memory storage is used instead, which pauses where memrb drops")
+	}
+	if conf.Value(s, "threaded", false, parseBool) {
+		s.NotModelled("threaded", "each input has a thread of its own here anyway")
+	}
+	return st
 }
 
 func (c *Config) filter(s *conf.Section) {
@@ -216,20 +274,16 @@ func (c *Config) filter(s *conf.Section) {
 	c.Filters = append(c.Filters, m)
 }
 
-func (c *Config) output(s *conf.Section, second bool) bool {
-	name := s.String("name", "")
-	if name != "forward" || second {
-		why := "this kind of output is not modelled, so the output is absent"
-		if second {
-			why = "the model has one output, so this one is absent"
-		}
-		s.NotModelled("name", why)
+func (c *Config) output(s *conf.Section) {
+	if name := s.String("name", ""); name != "forward" {
+		s.NotModelled("name", "this kind of output is not modelled, so the output is absent")
 		s.Rest(func(string) string { return "the output is absent" })
-		return false
+		return
 	}
-	c.Output = Forward{
-		Name:       s.String("alias", "forward.0"),
+	o := Forward{
+		Name:       s.String("alias", fmt.Sprintf("forward.%d", len(c.Outputs))),
 		Match:      s.String("match", ""),
+		MatchRegex: conf.Value(s, "match_regex", "", parseRegex),
 		Host:       s.String("host", "127.0.0.1"),
 		Port:       conf.Value(s, "port", 24224, parsePort),
 		RequireAck: conf.Value(s, "require_ack_response", false, parseBool),
@@ -248,10 +302,10 @@ func (c *Config) output(s *conf.Section, second bool) bool {
 		Username:     s.String("username", ""),
 		Password:     s.String("password", ""),
 	}
-	if c.Output.Match == "" {
+	if o.Match == "" && o.MatchRegex == "" {
 		s.Errorf("match", "an output needs a match")
 	}
-	if c.Output.Host == "" {
+	if o.Host == "" {
 		s.Errorf("host", "the host is empty")
 	}
 	if conf.Value(s, "retain_metadata_in_forward_mode", true, parseBool) {
@@ -265,7 +319,26 @@ func (c *Config) output(s *conf.Section, second bool) bool {
 	}
 	s.Skip("workers", "send_options", "log_level", "net.tcp_keepalive", "net.tcp_keepalive_time", "net.tcp_keepalive_interval", "net.tcp_keepalive_probes", "net.dns.mode", "net.dns.resolver", "net.dns.prefer_ipv4")
 	s.Rest(nil)
-	return true
+	c.Outputs = append(c.Outputs, o)
+}
+
+// parseRegex reads a regular expression on tags. What the real program's engine has beyond Go's (such as looking ahead) is an error.
+func parseRegex(v string) (string, error) {
+	if _, err := tagRegex(v); err != nil {
+		return "", fmt.Errorf("regular expression that the model has not: %w", err)
+	}
+	return v, nil
+}
+
+// tagRegex compiles an expression as it is held against tags: from their beginning, and not necessarily to their end.
+func tagRegex(expr string) (*regexp.Regexp, error) { return regexp.Compile(`\A(?:` + expr + `)`) }
+
+// matcher says which tags the output takes: those that fit its glob or its expression.
+func (o Forward) matcher() func(tag string) bool {
+	re, err := tagRegex(o.MatchRegex)
+	return func(tag string) bool {
+		return o.MatchRegex != "" && err == nil && re.FindString(tag) != "" || o.Match != "" && match(o.Match, tag)
+	}
 }
 
 func splitList(in []string) []string {

@@ -30,19 +30,28 @@ func TestParseShipped(t *testing.T) {
 	in := Tail{
 		Name: "service", Tag: "service.*", Paths: []string{"/var/log/containers/*_datacenter_service-inputgen-*.log"}, Key: "log", PathKey: "file", CRI: true,
 		DB: "/var/lib/fluent-bit/tail-service.db", FromHead: true, NewFromHead: true, Refresh: 2 * time.Second, RotateWait: 30 * time.Second,
-		BufferSize: 256000, BufferMax: 1000000, SkipLong: true, Filesystem: true, MemLimit: 50e6,
+		BufferSize: 256000, BufferMax: 1000000, SkipLong: true, Storage: Storage{Filesystem: true, MemLimit: 50e6},
 	}
 	if d := cmp.Diff(in, c.Inputs[0]); d != "" {
 		t.Error(d)
 	}
 	out := Forward{
-		Name: "fluentd", Match: "*", Host: "fluentd", Port: 24224, RequireAck: true, RetryLimit: Unlimited, TotalLimit: 2e9, ConnectTimeout: 5 * time.Second,
+		Name: "fluentd", MatchRegex: `^(service|canary)\.|^system\.(auth|kmsg|syslog)$`, Host: "fluentd", Port: 24224, RequireAck: true, RetryLimit: Unlimited, TotalLimit: 2e9, ConnectTimeout: 5 * time.Second,
 		IOTimeout: time.Minute, Keepalive: true, KeepaliveIdle: 30 * time.Second, MaxRecycle: 2000, SelfHostname: "localhost",
 	}
-	if d := cmp.Diff(out, c.Output); d != "" {
+	metrics := out
+	metrics.Name, metrics.Match, metrics.MatchRegex, metrics.TotalLimit = "system-metrics", "system.metrics.*", "", 32e6
+	if d := cmp.Diff([]Forward{out, metrics}, c.Outputs); d != "" {
 		t.Error(d)
 	}
-	c.Inputs, c.Filters, c.Output = nil, nil, Forward{}
+	node := Storage{Filesystem: true, MemLimit: 1e6}
+	if d := cmp.Diff([]Collector{
+		{Name: "system-metrics-cpu", Kind: "cpu", Tag: "system.metrics.cpu", Interval: 10 * time.Second, Storage: node},
+		{Name: "system-metrics-mem", Kind: "mem", Tag: "system.metrics.mem", Interval: 10 * time.Second, Storage: node},
+	}, c.Collectors); d != "" {
+		t.Error(d)
+	}
+	c.Inputs, c.Collectors, c.Filters, c.Outputs = nil, nil, nil, nil
 	svc := Config{
 		File: "fluent-bit.yaml", Flush: time.Second, Grace: 30 * time.Second, HTTP: true, HTTPListen: "0.0.0.0", HTTPPort: 2020,
 		Health:      Health{On: true, Errors: 5, RetryFailures: 5, Period: time.Minute},
@@ -74,19 +83,26 @@ func TestParseNotes(t *testing.T) {
 
 func TestParseFaults(t *testing.T) {
 	for change, want := range map[[2]string]string{
-		{"flush: 1\n", "flush: soon\n"}:                               "service.flush",
-		{"mem_buf_limit: 50M", "mem_buf_limit: 50MiB"}:                "is no size",
-		{"retry_limit: no_limits", "retry_limit: -3"}:                 "retry_limit",
-		{"scheduler.cap: 30", "scheduler.cap: 0"}:                     "above 0",
-		{"scheduler.base: 1", "scheduler.base: 60"}:                   "below scheduler.base",
-		{"rotate_wait: 30", "rotate_wait: 0"}:                         "more than 0",
-		{"require_ack_response: true", "require_ack_response: maybe"}: "is no boolean",
-		{"- host ${NODE_NAME}", "- host"}:                             "no key and value",
-		{"  storage.path: /var/lib/fluent-bit/storage\n", ""}:         "needs service.storage.path",
-		{"alias: system-auth", "alias: service"}:                      "two inputs",
-		{"- name: forward", "- name: kafka"}:                          "no output of type forward",
-		{"path: /var/log/auth.log", "path: ''"}:                       "needs a path",
-		{"tag: service.*", "tag: '*.*'"}:                              "more than one star",
+		{"flush: 1\n", "flush: soon\n"}:                                       "service.flush",
+		{"mem_buf_limit: 50M", "mem_buf_limit: 50MiB"}:                        "is no size",
+		{"retry_limit: no_limits", "retry_limit: -3"}:                         "retry_limit",
+		{"scheduler.cap: 30", "scheduler.cap: 0"}:                             "above 0",
+		{"scheduler.base: 1", "scheduler.base: 60"}:                           "below scheduler.base",
+		{"rotate_wait: 30", "rotate_wait: 0"}:                                 "more than 0",
+		{"require_ack_response: true", "require_ack_response: maybe"}:         "is no boolean",
+		{"- host ${NODE_NAME}", "- host"}:                                     "no key and value",
+		{"  storage.path: /var/lib/fluent-bit/storage\n", ""}:                 "needs service.storage.path",
+		{"alias: system-auth", "alias: service"}:                              "two inputs",
+		{"- name: forward", "- name: kafka"}:                                  "no output matches the tag service.*",
+		{"  outputs:\n", "  exits:\n"}:                                        "no output of type forward",
+		{"path: /var/log/auth.log", "path: ''"}:                               "needs a path",
+		{"tag: service.*", "tag: '*.*'"}:                                      "more than one star",
+		{"tag: system.auth", "tag: system.audit"}:                             "no output matches the tag system.audit of the input system-auth",
+		{"match: 'system.metrics.*'\n      host", "match: other\n      host"}: "no output matches the tag system.metrics.cpu",
+		{"alias: system-metrics-mem", "alias: system-auth"}:                   "two inputs",
+		{"alias: system-metrics\n      match: 'system.metrics.*'\n      host", "alias: fluentd\n      match: 'system.metrics.*'\n      host"}: "two outputs",
+		{"match_regex: '^(service", "match_regex: '^(?!service"}:                                                                              "regular expression that the model has not",
+		{"interval_sec: 10", "interval_sec: often"}:                                                                                           "interval_sec",
 	} {
 		text := strings.Replace(shipped(t), change[0], change[1], 1)
 		if text == shipped(t) {
@@ -138,7 +154,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(c.Inputs) == 0 || c.Flush <= 0 || c.SchedulerBase < 1 || c.SchedulerCap < c.SchedulerBase || c.MaxChunksUp < 1 {
+		if len(c.Inputs)+len(c.Collectors) == 0 || c.Flush <= 0 || c.SchedulerBase < 1 || c.SchedulerCap < c.SchedulerBase || c.MaxChunksUp < 1 {
 			t.Errorf("accepted %+v", c)
 		}
 		for _, i := range c.Inputs {

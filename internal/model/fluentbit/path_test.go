@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"triad/internal/model"
 	"triad/internal/model/fluentbit"
 	"triad/internal/model/fluentd"
+	"triad/internal/observe"
 	"triad/internal/source"
 )
 
@@ -60,7 +62,7 @@ func start(tb testing.TB, p process) func(error) {
 }
 
 func newPath(tb testing.TB) *path {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topic, "system-auth-topic", "system-kmsg-topic", "system-syslog-topic"))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topic, "system-auth-topic", "system-kmsg-topic", "system-syslog-topic", "system-metrics-topic"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -114,8 +116,8 @@ func (p *path) startD() {
 }
 
 func (p *path) startBit() {
-	// Only the wait before a retry is shorter than shipped, for the sake of the test's time.
-	cfg, _, err := fluentbit.Parse(p.read("fluent-bit.yaml", "scheduler.cap: 30", "scheduler.cap: 2"), "fluent-bit.yaml", map[string]string{"NODE_NAME": "node-1", "FLUENTD_HOST": "fluentd"})
+	// Only the wait before a retry and the interval of figures of the node are shorter than shipped, for the sake of the test's time.
+	cfg, _, err := fluentbit.Parse(p.read("fluent-bit.yaml", "scheduler.cap: 30", "scheduler.cap: 2", "interval_sec: 10", "interval_sec: 1"), "fluent-bit.yaml", map[string]string{"NODE_NAME": "node-1", "FLUENTD_HOST": "fluentd"})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
@@ -192,6 +194,50 @@ func TestPath(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	for n, times := range p.consume(2000, 20*time.Second) {
+		if times != 1 {
+			t.Errorf("line %d came %d times", n, times)
+		}
+	}
+}
+
+// TestNodeMetricsPath: figures of the node come to the topic of their own as records without a line, named by their node, beside lines that lose
+// nothing by it.
+func TestNodeMetricsPath(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the node tells its figures on Linux only")
+	}
+	p := newPath(t)
+	p.write(0, 100)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.cluster.ListenAddrs()...), kgo.ConsumeTopics("system-metrics-topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var cpu, mem int
+	for (cpu == 0 || mem == 0) && ctx.Err() == nil {
+		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			var v map[string]any
+			if err := json.Unmarshal(r.Value, &v); err != nil {
+				t.Fatal(err)
+			}
+			if string(r.Key) != "node-1" || v["host"] != "node-1" || v["@timestamp"] == nil || !observe.NodeMetrics(r.Value, r.Topic) {
+				t.Fatalf("key %s of %s", r.Key, r.Value)
+			}
+			if share, ok := v["cpu_p"].(float64); ok && share >= 0 && len(v) == 5 {
+				cpu++
+			}
+			if total, ok := v["Mem.total"].(float64); ok && total > 0 && len(v) == 8 {
+				mem++
+			}
+		})
+	}
+	if cpu == 0 || mem == 0 {
+		t.Fatalf("%d whole records of processors and %d of memory", cpu, mem)
+	}
+	for n, times := range p.consume(100, 20*time.Second) {
 		if times != 1 {
 			t.Errorf("line %d came %d times", n, times)
 		}

@@ -38,7 +38,7 @@ func TestParseShipped(t *testing.T) {
 	}
 	want := []string{
 		"service.** -> service-topic", "system.auth -> system-auth-topic",
-		"system.kmsg -> system-kmsg-topic", "system.syslog -> system-syslog-topic", "canary.** -> canary-topic",
+		"system.kmsg -> system-kmsg-topic", "system.syslog -> system-syslog-topic", "system.metrics.** -> system-metrics-topic", "canary.** -> canary-topic",
 	}
 	if d := cmp.Diff(want, routes); d != "" {
 		t.Error(d)
@@ -83,7 +83,7 @@ func TestParseNotes(t *testing.T) {
 		}
 		keys = append(keys, n.Key)
 	}
-	want := []string{"config[5].match.buffer.compress", "config[5].match.buffer.surprise", "config[10].match.$tag", "config[10].match.$type"}
+	want := []string{"config[6].match.buffer.compress", "config[6].match.buffer.surprise", "config[12].match.$tag", "config[12].match.$type"}
 	if d := cmp.Diff(want, keys); d != "" {
 		t.Error(d)
 	}

@@ -291,7 +291,11 @@ func (o *Observer) see(r *kgo.Record, now time.Duration) {
 	}
 	line, ok := observe.Line(r.Value)
 	if !ok {
-		o.count(evidence.EventUnreadable, r.Topic)
+		kind := evidence.EventUnreadable
+		if observe.NodeMetrics(r.Value, r.Topic) {
+			kind = evidence.EventNodeMetrics
+		}
+		o.count(kind, r.Topic)
 		return
 	}
 	if o.cfg.DeadLetter != "" && r.Topic == o.cfg.DeadLetter {

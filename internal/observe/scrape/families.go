@@ -79,6 +79,7 @@ func Families(component string) []Family {
 		return []Family{
 			{"kafka_connect_sink_task_sink_record_read_total", RoleIn, "records", KindGauge, "records read from Kafka"},
 			{"kafka_connect_sink_task_sink_record_send_total", RoleOut, "records", KindGauge, "records put to the sink"},
+			{"kafka_consumer_fetch_manager_records_consumed_total", RoleIn, "records", KindCounter, "records read from Kafka, by topic"},
 			{"kafka_connect_sink_task_sink_record_active_count", RoleBuffer, "records", KindGauge, "records read and not committed"},
 			{"kafka_connect_sink_task_offset_commit_completion_total", RoleInfo, "count", KindGauge, "offset commits"},
 			{"kafka_connect_task_error_total_record_errors", RoleError, "records", KindGauge, "record errors"},

@@ -2,9 +2,11 @@ package embedded_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,36 @@ func runText(t testing.TB, text string) (*check.Result, string) {
 
 const head = "apiVersion: triad/v1\nname: case\ntitle: case\nruntimes: [embedded]\n"
 
+// figuresAreNobodys: the node's own figures were in the topic that a load wrote to as well, and are in no class of the account.
+func figuresAreNobodys(t *testing.T, res *check.Result, dir string) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return // the node does not tell any
+	}
+	r, err := evidence.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := 0
+	for _, e := range r.Events {
+		if e.Kind == evidence.EventNodeMetrics && e.Attrs["topic"] == "system-metrics-topic" {
+			fmt.Sscan(e.Attrs["count"], &came)
+		}
+	}
+	if came < 4 {
+		t.Errorf("%d records of the node's figures came in some five seconds", came)
+	}
+	n := res.Totals
+	if n.Unreadable+n.Phantom+n.Lost+n.Corrupt+n.Foreign+n.ForeignRun+n.DeadLettered+n.BrokerDup+n.VisibleDup+n.SinkRewrite != 0 {
+		t.Errorf("they are in the account: %+v", n)
+	}
+	for _, h := range res.Hops {
+		if h.Lost == nil || *h.Lost != 0 || h.Certainty != check.ExactC {
+			t.Errorf("hop %+v", h)
+		}
+	}
+}
+
 func TestSmallRunPasses(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	res, dir := runText(t, head+`phases: {warm-up: 1s, before: 4s, drain: 30s}
@@ -73,6 +105,7 @@ load:
   - {source: system-syslog, rate: 10/s}
   - {source: system-metrics, rate: 10/s}
   - {source: control, rate: 10/s}
+settings: [{config: fluent-bit.yaml, replace: "interval_sec: 10", with: "interval_sec: 1"}]
 thresholds: ["lost == 0"]
 `)
 	// On a machine that is busy with other tests the generator may be late, which makes figures of time invalid; what
@@ -91,6 +124,7 @@ thresholds: ["lost == 0"]
 	if res.Totals.Acknowledged != 550 || res.Totals.Seen != 550 || res.Totals.SeenKafka != 550 {
 		t.Errorf("totals %+v", res.Totals)
 	}
+	figuresAreNobodys(t, res, dir)
 	if _, err := os.Stat(filepath.Join(dir, evidence.SealFile)); err != nil {
 		t.Error(err)
 	}
