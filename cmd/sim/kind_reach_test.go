@@ -54,7 +54,7 @@ func TestKindReach(t *testing.T) {
 	// What people debug with, on the same clusters.
 	for _, c := range []struct{ args, want string }{
 		{"shell kafka -- get pods --output name", "pod/triad-broker-0"},
-		{"logs fluentd --tail 20", "fluentd-0"},
+		{"logs kafka --tail 5", "triad-broker-0"},
 		{"status", "running"},
 	} {
 		var out, log strings.Builder

@@ -36,9 +36,9 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	last    map[string]Status
-	lost    map[string]string // why an agent has no plan any more, by name
+	lost    map[string]string   // why an agent has no plan any more, by name
 	copies  map[string]*os.File // of ledgers; watch's until it ends
-	writing bool              // an agent may write on: it could not be told to stop
+	writing bool                // an agent may write on: it could not be told to stop
 }
 
 // Launch tells every agent its plan. An agent that hears of its plan after the start is an error; then all are told to stop, for some have begun,
