@@ -484,7 +484,7 @@ func (at *attribution) attributeSink(r *evidence.Run, a *account, c *counters) {
 		k.sys.know([]int{k.sink}, fl(arrived)-sent.hi-fl(dead), math.Inf(1), "sent by the sink")
 		k.sys.know([]int{k.search}, 0, sent.hi-fl(stored)+fl(open), "sent by the sink")
 	}
-	if whole && skipped.known && dup == 0 && !(others.known && refused) {
+	if whole && skipped.known && dup == 0 && (!others.known || !refused) {
 		k.sys.know([]int{k.sink}, skipped.lo-fl(dead), math.Inf(1), "skipped by the sink")
 	}
 	try := k.sys.clone()

@@ -119,7 +119,7 @@ func TestNightlyRunsTheCatalogue(t *testing.T) {
 	night := read(".github", "workflows", "nightly.yml")
 	names := strings.Fields(regexp.MustCompile(`(?m)^ +scenarios: (\S+ .*)$`).FindStringSubmatch(night)[1])
 	usual := regexp.MustCompile(`(?m)^\tnames := \[\]string\{(.*)\}$`).FindStringSubmatch(read("cmd", "sim", "kind_test.go"))[1]
-	for _, q := range strings.Split(usual, ", ") {
+	for q := range strings.SplitSeq(usual, ", ") {
 		names = append(names, strings.Trim(q, `"`))
 	}
 	files, err := filepath.Glob(filepath.Join(root, "scenarios", "*.yaml"))

@@ -40,7 +40,7 @@ func readPublished(t *testing.T) (published, map[right]bool) {
 	granted := map[right]bool{}
 	for scope, resources := range p.Granted {
 		for resource, verbs := range resources {
-			for _, v := range strings.Fields(verbs) {
+			for v := range strings.FieldsSeq(verbs) {
 				granted[right{scope, resource, v}] = true
 			}
 		}
@@ -124,7 +124,7 @@ func TestOperatorHasWhatStrimziPublishes(t *testing.T) {
 				continue
 			}
 			for _, resource := range l.Resources {
-				for _, v := range strings.Fields(l.Verbs) {
+				for v := range strings.FieldsSeq(l.Verbs) {
 					r := right{l.Scope, resource, v}
 					if out[r] != "" || !granted[r] {
 						t.Errorf("%s: %s is left out twice, or nothing published grants it", cluster, r)

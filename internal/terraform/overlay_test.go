@@ -357,7 +357,7 @@ func imagesIn(v any) []string {
 		}
 		if name, _ := v["name"].(string); regexp.MustCompile(`_IMAGES?$`).MatchString(name) {
 			text, _ := v["value"].(string)
-			for _, w := range strings.Fields(text) {
+			for w := range strings.FieldsSeq(text) {
 				_, ref, ok := strings.Cut(w, "=")
 				if !ok {
 					ref = w

@@ -429,7 +429,7 @@ func TestFaultsAreToldOn(t *testing.T) {
 	r := serve(t, "a", &lines{})
 	metrics := func() string {
 		t.Helper()
-		res, err := http.Get(r.URL + "/metrics") //nolint:noctx // loopback
+		res, err := http.Get(r.URL + "/metrics")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -136,8 +136,12 @@ func (e *engine) memory(dst []byte) ([]byte, error) {
 		key string
 		v   uint64
 	}{
-		{"Mem.total", total}, {"Mem.used", total - min(free, total)}, {"Mem.free", usable},
-		{"Swap.total", kib["SwapTotal"]}, {"Swap.used", kib["SwapTotal"] - min(kib["SwapFree"], kib["SwapTotal"])}, {"Swap.free", kib["SwapFree"]},
+		{"Mem.total", total},
+		{"Mem.used", total - min(free, total)},
+		{"Mem.free", usable},
+		{"Swap.total", kib["SwapTotal"]},
+		{"Swap.used", kib["SwapTotal"] - min(kib["SwapFree"], kib["SwapTotal"])},
+		{"Swap.free", kib["SwapFree"]},
 	} {
 		dst = forward.AppendUint(forward.AppendString(dst, x.key), x.v)
 	}

@@ -101,8 +101,8 @@ func New(cfg Config) *Observer { return &Observer{cfg: cfg, at: cfg.From} }
 
 // Look lists once and writes what changed. Its error is that of the evidence; a list that failed is kept for Missed.
 func (o *Observer) Look(ctx context.Context) error {
-	list, err := o.cfg.List(ctx)
-	if o.failed = err; err != nil {
+	var list []Pod
+	if list, o.failed = o.cfg.List(ctx); o.failed != nil {
 		return nil
 	}
 	now := o.cfg.Now()

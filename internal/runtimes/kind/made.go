@@ -111,7 +111,7 @@ func (r *Runtime) stillOf(m manifests.Made, of, baseID string) bool {
 // canMake is the look of the preflight. The archive is fetched for it: what cannot be had or is not what it should be is known before clusters are made.
 func (r *Runtime) canMake(ctx context.Context, m manifests.Made) (detail, fix string) {
 	_, sum, err := r.archive(ctx, m.Asset)
-	var refused *refusedAsset
+	var refused *refusedAssetError
 	switch {
 	case err == nil:
 		return fmt.Sprintf("of %s and %s %s (checksum %s)", m.Base, m.Asset.Name, m.Asset.Version, sum), ""
@@ -121,10 +121,10 @@ func (r *Runtime) canMake(ctx context.Context, m manifests.Made) (detail, fix st
 	return "it is made, and " + err.Error(), fmt.Sprintf("set %s to the file, or to a folder with it", m.Asset.Env)
 }
 
-// refusedAsset is a file that is not used, and what makes it good.
-type refusedAsset struct{ what, fix string }
+// refusedAssetError is a file that is not used, and what makes it good.
+type refusedAssetError struct{ what, fix string }
 
-func (e *refusedAsset) Error() string { return e.what + ": " + e.fix }
+func (e *refusedAssetError) Error() string { return e.what + ": " + e.fix }
 
 // archive returns the archive of an asset and its checksum: from the file or folder that the asset's variable names, from the cache, or from its URL.
 // Wherever it comes from, it is refused when its terms are not accepted, when its checksum is another than the pinned one, and when none is pinned and
@@ -138,7 +138,7 @@ func (r *Runtime) archive(ctx context.Context, a manifests.Asset) (b []byte, sum
 		} else {
 			fix += "`"
 		}
-		return nil, "", &refusedAsset{fmt.Sprintf("nobody has accepted the licence of %s, %s", a.Name, a.License), fix}
+		return nil, "", &refusedAssetError{fmt.Sprintf("nobody has accepted the licence of %s, %s", a.Name, a.License), fix}
 	}
 	from := os.Getenv(a.Env)
 	if from != "" {
@@ -157,12 +157,12 @@ func (r *Runtime) archive(ctx context.Context, a manifests.Asset) (b []byte, sum
 	}
 	switch {
 	case want != "" && sum != want:
-		return nil, "", &refusedAsset{
+		return nil, "", &refusedAssetError{
 			fmt.Sprintf("%s has the checksum %s, pinned is %s", from, sum, want),
 			fmt.Sprintf("it is not the file that was pinned: get another by %s, or find out why it has changed before manifests/assets.yaml or %s says so too", a.Env, r.sumFile(a)),
 		}
 	case want == "" && !saidYes(trustFirst, a.Name):
-		return nil, "", &refusedAsset{
+		return nil, "", &refusedAssetError{
 			fmt.Sprintf("no checksum is pinned for %s; it has %s", from, sum),
 			fmt.Sprintf("compare it and write it into manifests/assets.yaml, or call again with `%s=%s` too, which keeps it in %s", trustFirst, a.Name, r.sumFile(a)),
 		}

@@ -182,7 +182,7 @@ func (e *env) awaitObserver(ctx context.Context) error {
 // letIn asks every broker about a topic that the observer reads.
 func letIn(ctx context.Context, cl *kgo.Client) error {
 	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = kmsg.StringPtr(deadLetterTopic)
+	topic.Topic = new(deadLetterTopic)
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = append(req.Topics, topic)
 	all, err := req.RequestWith(ctx, cl.SeedBrokers()[0]) // a client tries again by itself, for as long as it may

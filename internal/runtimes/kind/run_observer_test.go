@@ -315,7 +315,7 @@ func TestAwaitObserver(t *testing.T) {
 		late = false
 		resp := r.ResponseKind().(*kmsg.MetadataResponse)
 		topic := kmsg.NewMetadataResponseTopic()
-		topic.Topic, topic.ErrorCode = kmsg.StringPtr(deadLetterTopic), kerr.TopicAuthorizationFailed.Code
+		topic.Topic, topic.ErrorCode = new(deadLetterTopic), kerr.TopicAuthorizationFailed.Code
 		resp.Topics = append(resp.Topics, topic)
 		return resp, nil, true
 	})

@@ -39,8 +39,10 @@ func TestWhatPodsTakeAtTheirStart(t *testing.T) {
 	tls, users := manifests.ElasticTLSSecret, manifests.ElasticUsersSecret
 	want := map[string][]source{
 		"datacenter StatefulSet/fluentd": {
-			{"ConfigMap", manifests.EndpointsConfigMap, ""}, {"Secret", manifests.KafkaCASecret, "ca.crt"},
-			{"Secret", manifests.KafkaUserSecret, "password"}, {"Secret", manifests.KafkaUserSecret, "username"},
+			{"ConfigMap", manifests.EndpointsConfigMap, ""},
+			{"Secret", manifests.KafkaCASecret, "ca.crt"},
+			{"Secret", manifests.KafkaUserSecret, "password"},
+			{"Secret", manifests.KafkaUserSecret, "username"},
 		},
 		"monitoring KafkaConnect/sink": {
 			{"Secret", tls, "ca.crt"}, {"Secret", users, "connect"}, {"Secret", manifests.KafkaCASecret, ""}, {"Secret", manifests.KafkaUserSecret, ""},
@@ -50,8 +52,12 @@ func TestWhatPodsTakeAtTheirStart(t *testing.T) {
 			{"Secret", tls, "ca.crt"}, {"Secret", users, "kibana-server"}, {"Secret", manifests.KibanaSecret, "encryption-key"},
 		},
 		"monitoring Deployment/grafana": {
-			{"Secret", tls, "ca.crt"}, {"Secret", users, "grafana"}, {"Secret", manifests.GrafanaSecret, "password"}, {"Secret", manifests.GrafanaSecret, "username"},
-			{"Secret", manifests.RemoteWriteSecret, "password"}, {"Secret", manifests.RemoteWriteSecret, "username"},
+			{"Secret", tls, "ca.crt"},
+			{"Secret", users, "grafana"},
+			{"Secret", manifests.GrafanaSecret, "password"},
+			{"Secret", manifests.GrafanaSecret, "username"},
+			{"Secret", manifests.RemoteWriteSecret, "password"},
+			{"Secret", manifests.RemoteWriteSecret, "username"},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(source{})); diff != "" {
