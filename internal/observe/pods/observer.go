@@ -99,10 +99,15 @@ type Observer struct {
 // New prepares an observer.
 func New(cfg Config) *Observer { return &Observer{cfg: cfg, at: cfg.From} }
 
+func (o *Observer) list(ctx context.Context) (pods []Pod, ok bool) {
+	pods, o.failed = o.cfg.List(ctx)
+	return pods, o.failed == nil
+}
+
 // Look lists once and writes what changed. Its error is that of the evidence; a list that failed is kept for Missed.
 func (o *Observer) Look(ctx context.Context) error {
-	var list []Pod
-	if list, o.failed = o.cfg.List(ctx); o.failed != nil {
+	list, ok := o.list(ctx)
+	if !ok {
 		return nil
 	}
 	now := o.cfg.Now()
