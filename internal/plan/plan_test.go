@@ -86,7 +86,7 @@ func TestMake(t *testing.T) {
 		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},          // 2e9 x 4 / 400e6
 		{"fluentd (forward; when full: block)", 20, 20, Measured},                  // 4e9 x 2 / 400e6
 		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured},    // 3 x 200 GiB / 1200e6, long before its retention
-		{"size of a run", 3.6e9 + 2500*3600, 3.6e9 + 2*3.6e9 + 500*3600, Measured}, // of a long run: 1 byte a record, 2 kB and 0.5 kB a second at 1000/s
+		{"size of a run", 0.02*3.6e9 + 9000*3600, 0.02*3.6e9 + 0.8*3.6e9 + 1000*3600, Measured}, // a long run, far from the rate that one was measured at
 		{"time to read and judge", 450, 450, AtMost},
 		{"time to merge the shards", 2, 2, Measured}, // 4 x 3600 s / 7200
 		{"cores of the observer", 0.125, 0.125, AtLeast},
@@ -119,11 +119,16 @@ func TestMake(t *testing.T) {
 // were the lower one, above the other.
 func TestSizeOfASlowShortRun(t *testing.T) {
 	o := options(t, bench)
-	o.Rate, o.Duration = 1000, 10*time.Minute
-	r := row(t, Make(o), "size of a run")
-	lo, hi := 0.02*1000*600+(800+1000)*600, 0.02*1000*600+(8000+1000)*600
-	if math.Abs(*r.Lo/lo-1) > 1e-9 || math.Abs(*r.Hi/hi-1) > 1e-9 {
-		t.Errorf("%v to %v, by hand %v to %v", *r.Lo, *r.Hi, lo, hi)
+	o.Rate = 1000
+	for d, want := range map[time.Duration][2]float64{
+		10 * time.Minute: {0.02*1000*600 + (800+1000)*600, 0.02*1000*600 + (8000+1000)*600},
+		6 * time.Hour:    {1*1000*21600 + (2000+500)*21600, 1*1000*21600 + (2000+500)*21600}, // of a long run, at its rate
+	} {
+		o.Duration = d
+		r := row(t, Make(o), "size of a run")
+		if math.Abs(*r.Lo/want[0]-1) > 1e-9 || math.Abs(*r.Hi/want[1]-1) > 1e-9 {
+			t.Errorf("%v: %v to %v, by hand %v", d, *r.Lo, *r.Hi, want)
+		}
 	}
 }
 
