@@ -27,7 +27,7 @@ func prefer(on bool) (got string, err error) {
 			eachThread(func(id int) error { return syscall.Setpriority(syscall.PRIO_PROCESS, id, 0) }))
 	}
 	if err := eachThread(func(id int) error { return setPolicy(id, schedRR, 1) }); err == nil {
-		return "the lowest real-time priority", nil
+		return realTime, nil
 	}
 	err = eachThread(func(id int) error { return syscall.Setpriority(syscall.PRIO_PROCESS, id, nicePriority) })
 	return "nice " + strconv.Itoa(nicePriority), err

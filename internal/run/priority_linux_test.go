@@ -4,6 +4,8 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+
+	"triad/internal/load"
 )
 
 // A priority that was asked for is given back: what runs behind a run in the same process is an ordinary program again.
@@ -45,6 +47,17 @@ func TestPriorityIsGivenBack(t *testing.T) {
 		if p != schedOther {
 			t.Errorf("policies afterwards: %v", policies())
 			break
+		}
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	for _, c := range []struct {
+		priority   string
+		have, want int
+	}{{realTime, 1, 1}, {realTime, 2, 1}, {realTime, 8, 4}, {"nice -10", 2, load.Procs}, {"", 64, 64}} {
+		if got := places(c.priority, c.have); got != c.want {
+			t.Errorf("%q on %d: %d, want %d", c.priority, c.have, got, c.want)
 		}
 	}
 }
