@@ -335,10 +335,12 @@ func (a *account) total() Counts {
 // maxStreamRows bounds the streams listed in a result; the worst come first.
 const maxStreamRows = 100
 
-func (a *account) unclean() []StreamCount {
+func (a *account) unclean(unseen func(*streamAccount) uint64) []StreamCount {
 	var out []StreamCount
 	for _, s := range a.streams {
-		if c := s.counts(); !c.clean() {
+		c := s.counts()
+		c.Lost -= unseen(s)
+		if !c.clean() {
 			out = append(out, StreamCount{s.ID, s.Source, s.Topic, c})
 		}
 	}

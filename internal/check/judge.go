@@ -299,12 +299,38 @@ func (j *judge) damage(files []string) string {
 	return ""
 }
 
+// told is the account as it is told: what is absent from a point that was not read whole is not lost. What became of it is unknown.
+func (j *judge) told() (segs []Segment, streams []StreamCount, total Counts) {
+	segs, total = slices.Clone(j.segs), j.total
+	open := map[string]bool{
+		segLedgerKafka: j.incomplete(evidence.PointKafka) != "",
+		segKafkaSearch: j.hasStore() && j.incomplete(evidence.PointSearch) != "",
+	}
+	for i := range segs {
+		if s := &segs[i]; open[s.Name] {
+			total.Lost -= s.Lost
+			s.Unknown, s.Lost, s.Ranges = s.Unknown+s.Lost, 0, []Range{}
+		}
+	}
+	streams = j.acc.unclean(func(s *streamAccount) (n uint64) {
+		if open[segLedgerKafka] {
+			n += s.lostKafka.Len()
+		}
+		if open[segKafkaSearch] {
+			n += s.lostSearch.Len()
+		}
+		return n
+	})
+	return segs, streams, total
+}
+
 // result fills everything but checks and verdict.
 func (j *judge) result(now time.Time) *Result {
 	h := j.r.Header
+	segs, streams, total := j.told()
 	res := &Result{
 		SchemaVersion: ResultSchema, Run: h.ID, Scenario: j.s.Name, Title: j.s.Title, Runtime: h.Runtime, Seed: h.Seed, Expected: j.s.Expect,
-		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: j.segs, Streams: j.acc.unclean(), Totals: j.total,
+		Reasons: []string{}, Checks: []Check{}, Hops: j.att.hops(j.r, j.acc), Segments: segs, Streams: streams, Totals: total,
 		Latency: j.crossed(j.lat.table()), Clocks: j.clockTable(), Recovery: j.rec.result(), Buffers: []BufferFill{}, Influence: j.infl, Faults: []Fault{}, Skipped: []Skip{},
 		Limits: slices.Clone(h.Limits), Judged: now, Config: j.config(), Throughput: j.throughput(), Capacity: j.capacity, Trends: j.trends,
 	}

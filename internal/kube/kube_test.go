@@ -277,3 +277,26 @@ func TestDeleteLabelledRefusesToMatchEverything(t *testing.T) {
 		t.Error("an empty selector: no error")
 	}
 }
+
+// A node that was started again has pods of before in the API until its kubelet has told of them: they are waited for, and those of other nodes and
+// those that wait to be started again are not.
+func TestWaitStarted(t *testing.T) {
+	at := time.Date(2026, 11, 29, 12, 0, 0, 500, time.UTC)
+	pod := func(name, node, state string) string {
+		return fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q,"namespace":"kafka"},"spec":{"nodeName":%q},"status":{"containerStatuses":[{"name":"c","state":%s}]}}`, name, node, state)
+	}
+	since := func(t string) string { return `{"running":{"startedAt":"` + t + `"}}` }
+	others := pod("elsewhere", "b", since("2026-11-29T08:00:00Z")) + "," + pod("waits", "a", `{"waiting":{"reason":"CrashLoopBackOff"}}`) + "," + pod("new", "a", since("2026-11-29T12:00:00Z"))
+	f := &fakeAPI{lists: map[string]string{"/api/v1/pods": others + "," + pod("old", "a", since("2026-11-29T11:59:59Z"))}}
+	c := fakeClient(t, f)
+	err := c.WaitStarted(t.Context(), map[string]time.Time{"a": at}, time.Second)
+	if err == nil || !strings.Contains(err.Error(), "waiting for kafka/old") {
+		t.Errorf("a pod of before: %v", err)
+	}
+	f.mu.Lock()
+	f.lists["/api/v1/pods"] = others
+	f.mu.Unlock()
+	if err := c.WaitStarted(t.Context(), map[string]time.Time{"a": at}, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}

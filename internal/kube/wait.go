@@ -183,6 +183,47 @@ func (c *Client) WaitNodes(ctx context.Context, n int, timeout time.Duration) er
 	}
 }
 
+// WaitStarted waits until no container of the given nodes is told of as running since before its node was started.
+func (c *Client) WaitStarted(ctx context.Context, nodes map[string]time.Time, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("kubelets did not report their pods within %s", timeout))
+	defer cancel()
+	for {
+		pods, err := c.List(ctx, "v1", "Pod", "", "")
+		waiting := ""
+		for i := range pods {
+			node, _, _ := unstructured.NestedString(pods[i].Object, "spec", "nodeName")
+			if at, ok := nodes[node]; ok && runsSinceBefore(&pods[i], at) {
+				waiting = pods[i].GetNamespace() + "/" + pods[i].GetName()
+				break
+			}
+		}
+		if err == nil && waiting == "" {
+			return nil
+		}
+		if err != nil {
+			waiting = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("pods of %s: %w: waiting for %s", c.name, context.Cause(ctx), waiting)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// runsSinceBefore reports whether a container of a pod is told of as running since before a time. The API tells seconds.
+func runsSinceBefore(pod *Object, at time.Time) bool {
+	statuses, _, _ := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
+	for _, s := range statuses {
+		status, _ := s.(map[string]any)
+		text, _, _ := unstructured.NestedString(status, "state", "running", "startedAt")
+		if since, err := time.Parse(time.RFC3339, text); err == nil && since.Before(at.Truncate(time.Second)) {
+			return true
+		}
+	}
+	return false
+}
+
 // WaitHeartbeats waits until the lease of every node has been renewed once from now on. After nodes were started again, their
 // conditions in the API are those from before until their kubelets write: Ready says nothing without this. No clocks are compared.
 func (c *Client) WaitHeartbeats(ctx context.Context, timeout time.Duration) error {

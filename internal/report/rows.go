@@ -83,7 +83,11 @@ func (p *page) ranges(res *check.Result) {
 	}
 	c := res.Totals
 	var parts []string
+	var unknown uint64
 	for _, s := range res.Segments {
+		if s.Name != "generate" {
+			unknown += s.Unknown
+		}
 		if s.Lost > 0 {
 			parts = append(parts, fmt.Sprintf("%s of %s records were lost between %s", count(s.Lost), count(s.In), segmentEnds[s.Name]))
 		}
@@ -91,6 +95,8 @@ func (p *page) ranges(res *check.Result) {
 	switch {
 	case c.Acknowledged == 0:
 		p.LossLead = "No record was acknowledged, so none could get lost."
+	case len(parts) == 0 && unknown > 0:
+		p.LossLead = fmt.Sprintf("No record is known to be lost; of %s written, what became of %s is not known.", count(c.Attempted), count(unknown))
 	case len(parts) == 0:
 		p.LossLead = fmt.Sprintf("No acknowledged record was lost: of %s written, %s are accounted for.", count(c.Acknowledged), count(c.Acknowledged))
 	default:

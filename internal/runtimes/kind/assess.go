@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"triad/internal/images"
 )
@@ -43,6 +44,7 @@ type Node struct {
 	IPv6      string
 	Gateway   string
 	ImageID   string
+	Started   time.Time      // when it was started last; zero: not told
 	Owned     bool           // carries the mark of a state folder of Triad's
 	Elsewhere string         // another state folder that lives and has this node; "" when it is this one's, or its folder is lost
 	HostPorts map[int]string // node port -> address on this machine
@@ -70,7 +72,7 @@ func (a Assessment) foreign() error {
 type engineContainer struct {
 	Name   string
 	Image  string
-	State  struct{ Status string }
+	State  struct{ Status, StartedAt string }
 	Config struct{ Labels map[string]string }
 	Mounts []struct{ Destination, Source string }
 
@@ -129,6 +131,7 @@ func parseNodes(b []byte) ([]Node, error) {
 		n := Node{
 			Name: strings.TrimPrefix(c.Name, "/"), Role: c.Config.Labels[roleLabel], State: c.State.Status, ImageID: c.Image, HostPorts: map[int]string{},
 		}
+		n.Started, _ = time.Parse(time.RFC3339Nano, c.State.StartedAt)
 		for _, net := range c.NetworkSettings.Networks {
 			n.IPv4, n.IPv6, n.Gateway = net.IPAddress, net.GlobalIPv6Address, net.Gateway
 		}

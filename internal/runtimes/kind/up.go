@@ -173,6 +173,9 @@ func (r *Runtime) ensureCluster(ctx context.Context, j clusterJob) error {
 	if err := r.awaitNodes(ctx, name, len(cfg.Nodes)); err != nil {
 		return err
 	}
+	if err := r.awaitPods(ctx, name); err != nil {
+		return err
+	}
 	if did == "" {
 		r.progress(step, kube.StateSkip, a.Detail)
 	} else {
@@ -200,6 +203,35 @@ func (r *Runtime) awaitHeartbeats(ctx context.Context, name string) error {
 		return err
 	}
 	return c.WaitHeartbeats(ctx, nodesTimeout)
+}
+
+// lately is how long after the start of a node, by whomever, its pods may still be told of as they were before.
+const lately = 10 * time.Minute
+
+// awaitPods waits, where nodes were started a moment ago, until what the API tells of their pods is of now. Pods that are told of as ready are not
+// there, and their addresses lead nowhere, or out of the cluster.
+func (r *Runtime) awaitPods(ctx context.Context, name string) error {
+	nodes, err := r.Nodes(ctx, name)
+	if err != nil {
+		return err
+	}
+	started := map[string]time.Time{}
+	for _, n := range nodes {
+		if time.Since(n.Started) < lately {
+			started[n.Name] = n.Started
+		}
+	}
+	if len(started) == 0 {
+		return nil
+	}
+	c, err := r.Client(name)
+	if err != nil {
+		return err
+	}
+	if err := c.WaitStarted(ctx, started, nodesTimeout); err != nil {
+		return fmt.Errorf("cluster %s: %w", name, err)
+	}
+	return nil
 }
 
 // awaitNodes waits for the nodes of a cluster itself, because kind's own wait only warns.
