@@ -76,16 +76,16 @@ func TestMake(t *testing.T) {
 		basis  string
 	}{
 		{"lines", 256e6, 256e6, Configured},
-		{"shards that write files", 4, 4, Measured},                                // 1e6 / (5e5 x 0.5)
-		{"shards that enter at Kafka", 4, 4, AtMost},                               // 1e6 x 2 us / 0.5
-		{"bytes in", 400e6, 400e6, Measured},                                       //
-		{"bytes written", 1200e6, 1200e6, Measured},                                // three replicas
-		{"bytes out", 1600e6, 1600e6, Measured},                                    // two followers, sink, observer
-		{"bytes kept", 1200e6 * 86400, 1200e6 * 86400, Measured},                   //
-		{"brokers, by their volumes", 19, 19, Assumed},                             // 1200e6 / (131072000 x 0.5) = 18.3
-		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},          // 2e9 x 4 / 400e6
-		{"fluentd (forward; when full: block)", 20, 20, Measured},                  // 4e9 x 2 / 400e6
-		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured},    // 3 x 200 GiB / 1200e6, long before its retention
+		{"shards that write files", 4, 4, Measured},                                             // 1e6 / (5e5 x 0.5)
+		{"shards that enter at Kafka", 4, 4, AtMost},                                            // 1e6 x 2 us / 0.5
+		{"bytes in", 400e6, 400e6, Measured},                                                    //
+		{"bytes written", 1200e6, 1200e6, Measured},                                             // three replicas
+		{"bytes out", 1600e6, 1600e6, Measured},                                                 // two followers, sink, observer
+		{"bytes kept", 1200e6 * 86400, 1200e6 * 86400, Measured},                                //
+		{"brokers, by their volumes", 19, 19, Assumed},                                          // 1200e6 / (131072000 x 0.5) = 18.3
+		{"fluent-bit (collect; when full: drop-oldest)", 20, 20, Assumed},                       // 2e9 x 4 / 400e6
+		{"fluentd (forward; when full: block)", 20, 20, Measured},                               // 4e9 x 2 / 400e6
+		{"kafka (broker; when full: delete)", 536.870912, 536.870912, Measured},                 // 3 x 200 GiB / 1200e6, long before its retention
 		{"size of a run", 0.02*3.6e9 + 9000*3600, 0.02*3.6e9 + 0.8*3.6e9 + 1000*3600, Measured}, // a long run, far from the rate that one was measured at
 		{"time to read and judge", 450, 450, AtMost},
 		{"time to merge the shards", 2, 2, Measured}, // 4 x 3600 s / 7200
