@@ -92,6 +92,11 @@ func TestKindShards(t *testing.T) {
 		if res.Totals.Lost != 0 || res.Totals.Unknown == 0 || res.Verdict == check.Pass {
 			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, &out)
 		}
+		for _, k := range res.Checks {
+			if k.Verdict == check.Fail {
+				t.Errorf("%s fails: %s", k.Name, k.Detail)
+			}
+		}
 		if n := shardLedgers(t, reports); n != 5 {
 			t.Errorf("%d ledgers of shards, want 5: of the one whose pod went there is a copy", n)
 		}

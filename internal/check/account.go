@@ -154,8 +154,8 @@ func (a *account) read(r *evidence.Run) {
 		if !sent {
 			continue
 		}
-		if len(r.Damage) > damage || damaged(r, "ledger/"+p+".led") {
-			// Behind the damage outcomes and intents are missing: what they said is not known.
+		if len(r.Damage) > damage || damaged(r, "ledger/"+p+".led") || copied(r, p) {
+			// Behind the damage, and behind the last that was copied, outcomes and intents are missing: what they said is not known.
 			a.damagedSent = true
 			intent = forever
 		}
@@ -171,6 +171,11 @@ func (a *account) read(r *evidence.Run) {
 		}
 		s.schedule(r.Scenario, intent)
 	}
+}
+
+// copied reports whether a ledger is the copy of one that went with its pod: the last seconds are not in it.
+func copied(r *evidence.Run, point string) bool {
+	return slices.ContainsFunc(r.Events, func(e evidence.Event) bool { return e.Kind == evidence.EventBroken && e.Attrs["copy"] == point })
 }
 
 // damaged reports whether damage was found in the file.

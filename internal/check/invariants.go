@@ -384,7 +384,7 @@ func phantomCheck(j *judge) *judged {
 	}
 	switch {
 	case j.total.Phantom > 0 && j.acc.damagedSent:
-		return c.set(Inconclusive, "%d records arrived that no ledger knows, but a ledger is damaged", j.total.Phantom)
+		return c.set(Inconclusive, "%d records arrived that no ledger knows, but the end of one is missing", j.total.Phantom)
 	case j.total.Phantom > 0:
 		return c.set(Fail, "%d records arrived that were never sent: they carry the tag of this run and are not in the schedule, or not yet due when the generator stopped", j.total.Phantom)
 	case untold > 0:

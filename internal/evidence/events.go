@@ -23,7 +23,7 @@ const (
 	EventStop        = "stop"           // sending stopped; Detail: why when early
 	EventDrain       = "drain"          // State: begin, done, deadline
 	EventRecon       = "reconciliation" // final exact reading of a point; State done or failed
-	EventBroken      = "assumption"     // Name: what does not hold; Detail
+	EventBroken      = "assumption"     // Name: what does not hold; Detail; Attrs copy: the ledger that is a copy of one that is gone
 	EventRestart     = "restart"        // the API of a cluster told that a container ended or a pod is gone, whoever did it. Name: component, as its series name it; State below; Attrs cluster, pod, node, container, reason, exit_code, started, finished (as the API tells them), times, after_ns: the reading before
 	EventForeignRun  = "foreign-run"    // records of another run seen at a point; Attrs count, point, topic, observer: of several the ledger's name
 	EventUnreadable  = "unreadable"     // records whose tag could not be read; Attrs count, point, topic, observer

@@ -291,13 +291,14 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 		if why == "" && err != nil && s.Gone != nil && s.Gone(ctx) {
 			why = "its pod is gone"
 		}
-		copied := f.copies[s.Name]
+		copied, attrs := f.copies[s.Name], map[string]string(nil)
 		switch {
 		case why == "":
 			errs = append(errs, err)
 			why = own
 		case err != nil && copied != nil && s.importCopy(copied, w) == nil:
 			why += ", and its ledger with it, but for a copy of it: the outcome of what it sent in the last seconds is not known"
+			attrs = map[string]string{"copy": s.point()}
 		case err != nil:
 			why += ", and its ledger with it: the outcome of what it sent is not known"
 		default:
@@ -306,7 +307,7 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 		if why == "" {
 			continue
 		}
-		errs = append(errs, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: why}))
+		errs = append(errs, w.Events.Add(evidence.Event{At: w.Now(), Kind: evidence.EventBroken, Name: "generator " + s.Name, Detail: why, Attrs: attrs}))
 	}
 	return errors.Join(errs...)
 }

@@ -407,7 +407,7 @@ func TestFleetKeepsCopies(t *testing.T) {
 		t.Errorf("%v", acked)
 	}
 	if e := r.Events[len(r.Events)-1]; !slices.ContainsFunc(r.Events, func(e evidence.Event) bool {
-		return e.Kind == evidence.EventBroken && e.Name == "generator goes" && strings.Contains(e.Detail, "but for a copy of it")
+		return e.Kind == evidence.EventBroken && e.Name == "generator goes" && strings.Contains(e.Detail, "but for a copy of it") && e.Attrs["copy"] == evidence.PointSent+"goes"
 	}) {
 		t.Errorf("%+v", e)
 	}
