@@ -107,8 +107,7 @@ func appendCPU(dst []byte, before, now []cpuTime, every time.Duration) []byte {
 	return dst
 }
 
-// memory appends a record of the node's memory, in KiB. Free is what programs could have, where the kernel tells it; used is the total less what
-// is really free, so the two may add up to more than the total.
+// memory appends a record of the node's memory, in KiB. Free is what nothing uses: what the kernel would give back (MemAvailable) counts as used.
 func (e *engine) memory(dst []byte) ([]byte, error) {
 	b, err := os.ReadFile(filepath.Join(e.opts.Proc, "meminfo"))
 	if err != nil {
@@ -127,10 +126,6 @@ func (e *engine) memory(dst []byte) ([]byte, error) {
 	if total == 0 {
 		return dst, errors.New("meminfo: no MemTotal")
 	}
-	usable, told := kib["MemAvailable"]
-	if !told {
-		usable = free
-	}
 	dst = forward.AppendMapLen(dst, 6)
 	for _, x := range []struct {
 		key string
@@ -138,7 +133,7 @@ func (e *engine) memory(dst []byte) ([]byte, error) {
 	}{
 		{"Mem.total", total},
 		{"Mem.used", total - min(free, total)},
-		{"Mem.free", usable},
+		{"Mem.free", free},
 		{"Swap.total", kib["SwapTotal"]},
 		{"Swap.used", kib["SwapTotal"] - min(kib["SwapFree"], kib["SwapTotal"])},
 		{"Swap.free", kib["SwapFree"]},

@@ -3,6 +3,7 @@ package fluentbit
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,10 +11,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"triad/internal/model/forward"
 )
 
-// often has figures of the node come ten times a second.
-var often = append([]string{"interval_sec: 10", "interval_sec: 0\n      interval_nsec: 100000000"}, quick...)
+// often reads the shipped configuration with changes, so that figures of the node come ten times a second.
+func often(t *testing.T, changes ...string) Config {
+	t.Helper()
+	cfg := parseAll(t, append(changes, quick...)...)
+	for i := range cfg.Collectors {
+		cfg.Collectors[i].Interval = 100 * time.Millisecond
+	}
+	return cfg
+}
 
 // fakeProc is a node of two processors that stands still.
 func fakeProc(t *testing.T) string {
@@ -33,7 +43,7 @@ func fakeProc(t *testing.T) string {
 func TestNodeMetrics(t *testing.T) {
 	t.Parallel()
 	to := newAggregator(t)
-	a := newAgent(t, to, parseAll(t, often...))
+	a := newAgent(t, to, often(t))
 	a.proc = fakeProc(t)
 	a.start()
 	a.write("/var/log/syslog", "line")
@@ -52,7 +62,7 @@ func TestNodeMetrics(t *testing.T) {
 		t.Error(d)
 	}
 	if d := cmp.Diff(fmt.Sprint(map[string]any{
-		"Mem.total": 1000, "Mem.used": 700, "Mem.free": 600, "Swap.total": 200, "Swap.used": 50, "Swap.free": 150, "host": "node-1",
+		"Mem.total": 1000, "Mem.used": 700, "Mem.free": 300, "Swap.total": 200, "Swap.used": 50, "Swap.free": 150, "host": "node-1",
 	}), fmt.Sprint(mem[0])); d != "" {
 		t.Error(d)
 	}
@@ -65,12 +75,54 @@ func TestNodeMetrics(t *testing.T) {
 	}
 }
 
+// TestFilterBytes: a filter counts the bytes of what it changes, and not of what it leaves as it was.
+func TestFilterBytes(t *testing.T) {
+	e := newEngine(parseAll(t), Options{Proc: fakeProc(t)}, slog.New(slog.DiscardHandler))
+	mem, err := e.memory(forward.AppendEntryHead(nil, time.Unix(1, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpu := appendCPU(forward.AppendEntryHead(nil, time.Unix(1, 0)), []cpuTime{{}, {}}, []cpuTime{{}, {}}, time.Second)
+	names, host := e.filters[0], e.filters[1]
+	if left := e.apply("system.metrics.mem", mem, 1); names.bytes.Load() != 0 || host.bytes.Load() != int64(len(left)) {
+		t.Errorf("of memory: %d and %d bytes, want 0 and %d", names.bytes.Load(), host.bytes.Load(), len(left))
+	}
+	e.apply("system.metrics.cpu", cpu, 1)
+	if n := names.bytes.Load(); n == 0 || n >= int64(len(cpu)) {
+		t.Errorf("of processors: %d bytes, of %d that came", n, len(cpu))
+	}
+}
+
+// TestCollectorInterval: mem does not take nanoseconds alone.
+func TestCollectorInterval(t *testing.T) {
+	for change, want := range map[string][2]time.Duration{
+		"interval_sec: 0\n      interval_nsec: 100000000": {100 * time.Millisecond, 1100 * time.Millisecond},
+		"interval_sec: 0": {time.Second, time.Second},
+		"interval_sec: 2\n      interval_nsec: 100000000": {2100 * time.Millisecond, 2100 * time.Millisecond},
+	} {
+		c := parseAll(t, "interval_sec: 10", change).Collectors
+		if got := [2]time.Duration{c[0].Interval, c[1].Interval}; got != want {
+			t.Errorf("%q: %v, want %v", change, got, want)
+		}
+	}
+}
+
+// TestKeysOfFilter: as in the real program, case does not count and a star ends a prefix.
+func TestKeysOfFilter(t *testing.T) {
+	allow, remove := filter{cfg: Modifier{Allow: []string{"CPU_P", "user*"}}}, filter{cfg: Modifier{Remove: []string{"CPU_P", "user*"}}}
+	for key, named := range map[string]bool{"cpu_p": true, "cpu_p2": false, "user_p": true, "User": true, "use": false, "system_p": false} {
+		if allow.keeps(key) != named || remove.keeps(key) == named {
+			t.Errorf("%s: allowed %v, removed %v", key, allow.keeps(key), !remove.keeps(key))
+		}
+	}
+}
+
 // TestOutputsApart: each output's chunks are under its own limit, so figures of the node that nobody takes push no line out.
 func TestOutputsApart(t *testing.T) {
 	t.Parallel()
 	to := newAggregator(t)
 	to.away()
-	a := newAgent(t, to, parseAll(t, append([]string{"storage.total_limit_size: 32M", "storage.total_limit_size: 16K"}, often...)...))
+	a := newAgent(t, to, often(t, "storage.total_limit_size: 32M", "storage.total_limit_size: 16K"))
 	a.proc = fakeProc(t)
 	a.start()
 	lines := numbered("line", 0, 100)
@@ -89,7 +141,7 @@ func TestBacklogOfMetrics(t *testing.T) {
 	t.Parallel()
 	to := newAggregator(t)
 	to.away()
-	a := newAgent(t, to, parseAll(t, often...))
+	a := newAgent(t, to, often(t))
 	a.proc = fakeProc(t)
 	a.start()
 	waitFor(t, "a record that is retried", func() bool { return a.metric("fluentbit_output_retries_total", "system-metrics") > 0 })

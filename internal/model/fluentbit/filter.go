@@ -1,7 +1,9 @@
 package fluentbit
 
 import (
+	"bytes"
 	"slices"
+	"strings"
 
 	"triad/internal/model/forward"
 )
@@ -14,7 +16,6 @@ func (e *engine) apply(tag string, entries []byte, n int) []byte {
 		}
 		f.records.Add(int64(n))
 		if len(f.cfg.Set)+len(f.cfg.Remove)+len(f.cfg.Allow) == 0 {
-			f.bytes.Add(int64(len(entries)))
 			continue
 		}
 		out := make([]byte, 0, len(entries)+n*f.grow)
@@ -28,8 +29,10 @@ func (e *engine) apply(tag string, entries []byte, n int) []byte {
 		if err != nil {
 			e.log.Error("filter", "name", f.cfg.Name, "at", at, "error", err)
 		}
+		if !bytes.Equal(entries, out) {
+			f.bytes.Add(int64(len(out))) // as they leave it; what leaves it as it came is not counted
+		}
 		entries = out
-		f.bytes.Add(int64(len(entries))) // as they leave it
 	}
 	return entries
 }
@@ -69,9 +72,14 @@ func (f *filter) record(dst, rec []byte) ([]byte, error) {
 	return append(forward.AppendMapLen(dst[:head], kept), body...), nil
 }
 
+// keeps says whether a key stays. Case is not looked at, and a star ends a prefix.
 func (f *filter) keeps(key string) bool {
-	if len(f.cfg.Allow) > 0 {
-		return slices.Contains(f.cfg.Allow, key)
+	named := func(name string) bool {
+		prefix, star := strings.CutSuffix(name, "*")
+		return star && len(key) >= len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) || strings.EqualFold(key, name)
 	}
-	return !slices.Contains(f.cfg.Remove, key)
+	if len(f.cfg.Allow) > 0 {
+		return slices.ContainsFunc(f.cfg.Allow, named)
+	}
+	return !slices.ContainsFunc(f.cfg.Remove, named)
 }

@@ -721,13 +721,15 @@ func TestMetricsAsRecorded(t *testing.T) {
 	defer f.Close()
 	real := families(f)
 	to := newAggregator(t)
-	a := newAgent(t, to, parse(t, append(quick, "buffer_chunk_size: 256K", "buffer_chunk_size: 1K", "buffer_max_size: 1M\n      skip_long_lines: true\n      # On disk", "buffer_max_size: 2K\n      skip_long_lines: true\n      # On disk")...))
+	a := newAgent(t, to, often(t, "buffer_chunk_size: 256K", "buffer_chunk_size: 1K", "buffer_max_size: 1M\n      skip_long_lines: true\n      # On disk", "buffer_max_size: 2K\n      skip_long_lines: true\n      # On disk"))
+	a.proc = fakeProc(t)
 	a.start()
 	a.write(container, "short", strings.Repeat("x", 5000))
 	for _, p := range []string{"/var/log/containers/pod-1_datacenter_canary-inputgen-0.log", "/var/log/auth.log", "/var/log/kern.log", "/var/log/syslog"} {
 		a.write(p, "line of "+p)
 	}
 	waitFor(t, "the lines", func() bool { return to.count() == 5 })
+	waitFor(t, "figures of the node", func() bool { return a.metric("fluentbit_output_proc_records_total", "system-metrics") > 0 })
 	waitFor(t, "storage metrics", func() bool { return a.metric("fluentbit_input_storage_chunks", "system-auth") >= 0 })
 	model := families(bytes.NewReader(a.fb.metrics()))
 	if len(model) < 30 {

@@ -57,8 +57,8 @@ func Parse(config []byte, file string, env map[string]string) (Config, []model.N
 	return c, f.Notes(), f.Err()
 }
 
-// together judges what inputs and outputs must have together. The real program drops what no output takes without a word, and gives what two
-// take to both, which the model does not.
+// together judges what inputs and outputs must have together. The real program drops what no output takes, counted in
+// fluentbit_routing_logs_drop_records_total alone, and gives what two take to both, which the model does not.
 func (c *Config) together(pipe *conf.Section) {
 	names := map[string]bool{}
 	check := func(name, tag string, filesystem bool) {
@@ -217,13 +217,12 @@ func (c *Config) input(s *conf.Section) {
 
 // collector reads an input of type cpu or mem. Both may follow one process instead of the node, which the model does not.
 func (c *Config) collector(s *conf.Section, kind, instance string) {
-	in := Collector{
-		Name: s.String("alias", instance), Kind: kind, Tag: s.String("tag", instance), Storage: parseStorage(s),
-		Interval: time.Duration(conf.Value(s, "interval_sec", 1, parseCount))*time.Second + time.Duration(conf.Value(s, "interval_nsec", 0, parseCount)),
+	in := Collector{Name: s.String("alias", instance), Kind: kind, Tag: s.String("tag", instance), Storage: parseStorage(s)}
+	sec, nsec := conf.Value(s, "interval_sec", 1, parseCount), conf.Value(s, "interval_nsec", 0, parseCount)
+	if sec == 0 && (kind == "mem" || nsec == 0) {
+		sec = 1 // as the real program overrides it, which for mem is also where nanoseconds are given
 	}
-	if in.Interval <= 0 {
-		in.Interval = time.Second // as the real program overrides it
-	}
+	in.Interval = time.Duration(sec)*time.Second + time.Duration(nsec)
 	if v := s.String("pid", ""); v != "" {
 		s.NotModelled("pid", "the figures are the node's, not those of a process")
 	}
