@@ -9,7 +9,6 @@ import (
 
 	"triad/internal/evidence"
 	"triad/internal/scenario"
-	"triad/internal/stats"
 )
 
 // fill is the row of one buffer with what the horizon of the path needs.
@@ -17,6 +16,7 @@ type fill struct {
 	BufferFill
 	buffer  evidence.Buffer
 	horizon time.Duration // 0: not known; forever: it never overflows
+	aside   string        // what it holds in place of records of the run; empty: these
 }
 
 // hopRank orders hops along the path.
@@ -121,30 +121,62 @@ func (j *judge) liveRate(sources []string) float64 {
 	return n / d.Seconds()
 }
 
-// slope is the steepest steady rise of a gauge while faults acted: the median of its rises over the longest rising run.
+// slope is the steady rise of a gauge while faults acted: of the rising run that rose most, what it rose in the time in which it did. A buffer that
+// is full rises too, for long and by little: readings in which it rose by less than a tenth of its fastest do not count.
 func (j *judge) slope(g *gauge) float64 {
 	from, to, ok := j.outage()
 	if !ok {
 		return 0
 	}
-	var best, cur []float64
-	var bestD, curD time.Duration
+	type step struct{ by, in float64 } // seconds
+	var best, cur []step
+	var most, rise float64
 	for i := 1; i < len(g.readings); i++ {
 		a, b := g.readings[i-1], g.readings[i]
 		if b.at < from || a.at > to || b.v <= a.v {
-			cur, curD = nil, 0
+			cur, rise = nil, 0
 			continue
 		}
-		cur = append(cur, (b.v-a.v)/(b.at-a.at).Seconds())
-		curD += b.at - a.at
-		if curD > bestD {
-			best, bestD = slices.Clone(cur), curD
+		cur = append(cur, step{b.v - a.v, (b.at - a.at).Seconds()})
+		if rise += b.v - a.v; rise > most {
+			best, most = slices.Clone(cur), rise
 		}
 	}
-	if bestD < 3*time.Second { // shorter than the flush intervals of the path: an ordinary batch
+	fastest := 0.0
+	for _, s := range best {
+		fastest = max(fastest, s.by/s.in)
+	}
+	var by, in float64
+	for _, s := range best {
+		if s.by/s.in >= fastest/10 {
+			by, in = by+s.by, in+s.in
+		}
+	}
+	if in < steady.Seconds() {
 		return 0
 	}
-	return stats.Median(best)
+	return by / in
+}
+
+// steady is how long a rise is one: what is shorter than the flush intervals of the path is an ordinary batch.
+const steady = 3 * time.Second
+
+// aside is what a buffer holds in place of records of the run: figures of nodes, or those of an output or a topic that no source of the load takes
+// where others of its hop are.
+func (j *judge) aside(b evidence.Buffer) string {
+	if b.OfNodeMetrics() {
+		return "figures of nodes"
+	}
+	labels := b.FillGauge().Labels
+	if labels["plugin_id"]+labels["topic"] == "" || j.sourceOf(b) != "" {
+		return ""
+	}
+	for _, o := range j.r.Header.Buffers {
+		if o.Hop == b.Hop && j.sourceOf(o) != "" {
+			return "what is not in this load"
+		}
+	}
+	return ""
 }
 
 func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
@@ -152,8 +184,11 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 	n := max(b.Instances, 1)
 	only := j.sourceOf(b)
 	sources := j.passes(b.Hop, only)
-	if b.OfNodeMetrics() {
-		only, sources = evidence.NodeMetrics, []string{} // no record of a run is in it
+	if f.aside = j.aside(b); f.aside != "" {
+		sources = []string{}
+		if only = strings.TrimPrefix(b.FillGauge().Labels["plugin_id"], "out_"); b.OfNodeMetrics() {
+			only = evidence.NodeMetrics
+		}
 	}
 	if only != "" && !strings.Contains(b.Component, only) {
 		f.Component += ", " + only
@@ -208,8 +243,8 @@ func (j *judge) fill(b evidence.Buffer, g *gauge) fill {
 		spans = append(spans, b.For)
 	}
 	f.Limit = strings.Join(limits, " or ")
-	if b.OfNodeMetrics() {
-		f.Sentence = fmt.Sprintf("The buffer of %s (hop %s, %s; when full: %s) holds figures of nodes and no record of the run.", f.Component, b.Hop, f.Limit, b.Full)
+	if f.aside != "" {
+		f.Sentence = fmt.Sprintf("The buffer of %s (hop %s, %s; when full: %s) holds %s and no record of the run.", f.Component, b.Hop, f.Limit, b.Full, f.aside)
 		return f
 	}
 	if len(spans) == 0 {
@@ -255,7 +290,7 @@ func (j *judge) pathHorizon(stopped string) (total time.Duration, last string, o
 	for k := hopRank(stopped); k >= 0; k-- {
 		var here []fill
 		for _, f := range j.fills {
-			if f.Hop == scenario.HopNames[k] && f.buffer.Full != "" && !f.buffer.OfNodeMetrics() {
+			if f.Hop == scenario.HopNames[k] && f.buffer.Full != "" && f.aside == "" {
 				here = append(here, f)
 			}
 		}
