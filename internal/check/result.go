@@ -165,7 +165,7 @@ type Segment struct {
 	Out          uint64   `json:"out"`
 	DeadLettered uint64   `json:"dead_lettered"`
 	Unknown      uint64   `json:"unknown"`
-	Lost         uint64   `json:"lost"` // absent from a point that was read whole; of one that was not, what is absent is unknown
+	Lost         uint64   `json:"lost"`   // absent from a point that was read whole; of one that was not, what is absent is unknown
 	Ranges       []Range  `json:"ranges"` // of lost records, at most 1000, longest first
 	Duplicates   []Range  `json:"duplicate_ranges,omitempty"`
 	Hops         []string `json:"hops"`
