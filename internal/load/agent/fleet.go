@@ -293,12 +293,15 @@ func (f *Fleet) Collect(ctx context.Context, w *evidence.Writer) error {
 		}
 		copied, attrs := f.copies[s.Name], map[string]string(nil)
 		switch {
+		case err != nil && copied != nil && s.importCopy(copied, w) == nil:
+			if why == "" { // its node may be gone, and the API server with it
+				why = fmt.Sprintf("it does not answer (%v)", err)
+			}
+			why += ", and its ledger with it, but for a copy of it: the outcome of what it sent in the last seconds is not known"
+			attrs = map[string]string{"copy": s.point()}
 		case why == "":
 			errs = append(errs, err)
 			why = own
-		case err != nil && copied != nil && s.importCopy(copied, w) == nil:
-			why += ", and its ledger with it, but for a copy of it: the outcome of what it sent in the last seconds is not known"
-			attrs = map[string]string{"copy": s.point()}
 		case err != nil:
 			why += ", and its ledger with it: the outcome of what it sent is not known"
 		default:

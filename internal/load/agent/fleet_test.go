@@ -334,8 +334,15 @@ func TestFleetLosesAShard(t *testing.T) {
 	}
 }
 
-// TestFleetKeepsCopies: of a shard whose pod goes, what its ledger had a moment before is known all the same.
+// TestFleetKeepsCopies: of a shard whose pod goes, what its ledger had a moment before is known all the same, and so it is where nobody can say
+// whether the pod is gone.
 func TestFleetKeepsCopies(t *testing.T) {
+	t.Run("gone", func(t *testing.T) { keepsCopy(t, true) })
+	t.Run("silent", func(t *testing.T) { keepsCopy(t, false) })
+}
+
+func keepsCopy(t *testing.T, gone bool) {
+	t.Helper()
 	s, err := scenario.Parse("copies.yaml", []byte("apiVersion: triad/v1\nname: copies\ntitle: x\nphases: {warm-up: 1s, before: 5s, drain: 1s}\nload: [{source: service, rate: 20/s, streams: 2, parallelism: 2}]\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -380,8 +387,10 @@ func TestFleetKeepsCopies(t *testing.T) {
 		}
 	}
 	agents[1].kill()
-	agents[1].gone.Store(true)
-	if err := f.Wait(t.Context()); err != nil {
+	agents[1].gone.Store(gone)
+	wait, cancel := context.WithTimeout(t.Context(), 8*time.Second) // of one that is silent nobody knows whether it has ended
+	defer cancel()
+	if err := f.Wait(wait); (err == nil) != gone {
 		t.Fatal(err)
 	}
 	if err := f.Collect(t.Context(), w); err != nil {
