@@ -187,20 +187,14 @@ func (c *Client) WaitNodes(ctx context.Context, n int, timeout time.Duration) er
 func (c *Client) WaitStarted(ctx context.Context, nodes map[string]time.Time, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("kubelets did not report their pods within %s", timeout))
 	defer cancel()
-	for {
+	for waiting := ""; ; {
 		pods, err := c.List(ctx, "v1", "Pod", "", "")
-		waiting := ""
-		for i := range pods {
-			node, _, _ := unstructured.NestedString(pods[i].Object, "spec", "nodeName")
-			if at, ok := nodes[node]; ok && runsSinceBefore(&pods[i], at) {
-				waiting = pods[i].GetNamespace() + "/" + pods[i].GetName()
-				break
-			}
-		}
-		if err == nil && waiting == "" {
+		switch old := ofBefore(pods, nodes); {
+		case err == nil && old == "":
 			return nil
-		}
-		if err != nil {
+		case err == nil:
+			waiting = old
+		case waiting == "":
 			waiting = err.Error()
 		}
 		select {
@@ -209,6 +203,17 @@ func (c *Client) WaitStarted(ctx context.Context, nodes map[string]time.Time, ti
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// ofBefore is the first pod with a container that is told of as running since before its node was started; empty: there is none.
+func ofBefore(pods []Object, nodes map[string]time.Time) string {
+	for i := range pods {
+		node, _, _ := unstructured.NestedString(pods[i].Object, "spec", "nodeName")
+		if at, ok := nodes[node]; ok && runsSinceBefore(&pods[i], at) {
+			return pods[i].GetNamespace() + "/" + pods[i].GetName()
+		}
+	}
+	return ""
 }
 
 // runsSinceBefore reports whether a container of a pod is told of as running since before a time. The API tells seconds.
