@@ -176,7 +176,8 @@ func TestCompareRevisionsInterrupted(t *testing.T) {
 		t.Errorf("%s%s", p.out.String(), said.String())
 	}
 	scratchIsEmpty(t, p)
-	if dirs, err := filepath.Glob(filepath.Join(reports, "compare-*", "base", "*-tiny-embedded")); err != nil || len(dirs) != 1 {
+	// On a busy machine it was invalid, and was made once more.
+	if dirs, err := filepath.Glob(filepath.Join(reports, "compare-*", "base", "*-tiny-embedded")); err != nil || len(dirs) == 0 {
 		t.Errorf("the run that was finished: %v %v", dirs, err)
 	}
 }
