@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"os"
 	"os/exec"
@@ -44,15 +43,10 @@ func TestKindNodeDies(t *testing.T) {
 		t.Run(cluster, func(t *testing.T) {
 			dir := t.TempDir()
 			reports, node := filepath.Join(dir, "reports"), "triad-"+cluster+"-control-plane"
-			p := exec.Command(binary, "--root", root(t), "run", file(t, dir, "node.yaml", nodeScenario), "--runtime", "kind", "--reports", reports) //nolint:gosec // the program under test
-			var out bytes.Buffer
-			p.Stdout, p.Stderr = &out, &out
-			if err := p.Start(); err != nil {
-				t.Fatal(err)
-			}
+			p, out := startRun(t, binary, file(t, dir, "node.yaml", nodeScenario), "--runtime", "kind", "--reports", reports)
 			ended := make(chan error, 1)
 			go func() { ended <- p.Wait() }()
-			run := awaitEvent(t, reports, `"phase","name":"before"`, ended, &out)
+			run := awaitEvent(t, reports, `"phase","name":"before"`, ended, out)
 			time.Sleep(10 * time.Second) // of good evidence
 			engine("kill", node)
 			defer engine("start", node)

@@ -58,15 +58,7 @@ func TestKindResume(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			reports := filepath.Join(dir, "reports")
-			start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
-				p := exec.Command(binary, append([]string{"--root", root(t), "run"}, args...)...) //nolint:gosec // the program under test
-				var out bytes.Buffer
-				p.Stdout, p.Stderr = &out, &out
-				if err := p.Start(); err != nil {
-					t.Fatal(err)
-				}
-				return p, &out
-			}
+			start := func(args ...string) (*exec.Cmd, *bytes.Buffer) { return startRun(t, binary, args...) }
 			text := strings.Replace(againScenario, "FAULTS", c.faults, 1)
 			if c.pods {
 				text = pods.Replace(text)
@@ -127,6 +119,18 @@ func TestKindResume(t *testing.T) {
 			}
 		})
 	}
+}
+
+// startRun starts a run by the program itself, and returns what it says.
+func startRun(t *testing.T, binary string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	p := exec.Command(binary, append([]string{"--root", root(t), "run"}, args...)...) //nolint:gosec // the program under test
+	var out bytes.Buffer
+	p.Stdout, p.Stderr = &out, &out
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p, &out
 }
 
 // awaitEvent waits until a run in a folder has written an event, and returns its directory. ended is its process, out what that said.

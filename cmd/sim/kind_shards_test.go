@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -66,15 +65,10 @@ func TestKindShards(t *testing.T) {
 			t.Skip("TRIAD_SIM_BINARY is not set: it kills the pod")
 		}
 		reports := filepath.Join(dir, "killed")
-		p := exec.Command(binary, "--root", root(t), "run", name, "--runtime", "kind", "--reports", reports) //nolint:gosec // the program under test
-		var out bytes.Buffer
-		p.Stdout, p.Stderr = &out, &out
-		if err := p.Start(); err != nil {
-			t.Fatal(err)
-		}
+		p, out := startRun(t, binary, name, "--runtime", "kind", "--reports", reports)
 		ended := make(chan error, 1)
 		go func() { ended <- p.Wait() }()
-		run := awaitEvent(t, reports, `"phase","name":"before"`, ended, &out)
+		run := awaitEvent(t, reports, `"phase","name":"before"`, ended, out)
 		time.Sleep(8 * time.Second)
 		c := kindClient(t, scenario.Datacenter)
 		pods, err := c.List(t.Context(), "v1", "Pod", scenario.Datacenter, "triad.dev/shards,batch.kubernetes.io/job-completion-index=1,!triad.dev/enters")
@@ -90,7 +84,7 @@ func TestKindShards(t *testing.T) {
 			t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
 		}
 		if res.Totals.Lost != 0 || res.Totals.Unknown == 0 || res.Verdict == check.Pass {
-			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, &out)
+			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, out)
 		}
 		for _, k := range res.Checks {
 			if k.Verdict == check.Fail {

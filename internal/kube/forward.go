@@ -86,9 +86,10 @@ func PodURL(pod, namespace string, port int) string {
 }
 
 // PodReady reports whether a pod is ready and not about to go.
-func PodReady(pod *Object) bool {
-	return condition(pod, "Ready").status == "True" && pod.GetDeletionTimestamp() == nil
-}
+func PodReady(pod *Object) bool { return SaysReady(pod) && pod.GetDeletionTimestamp() == nil }
+
+// SaysReady reports whether an object's condition Ready is true, whether it is being deleted or not.
+func SaysReady(o *Object) bool { return condition(o, "Ready").status == "True" }
 
 // backend picks a ready pod of a Service and the pod's port behind the Service's port.
 func (c *Client) backend(ctx context.Context, t Target, port int) (string, int, error) {

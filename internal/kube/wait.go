@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,57 +153,55 @@ func (c *Client) notReady(ctx context.Context, pending map[Ref]string, after tim
 	return e
 }
 
+// poll asks every half second until it is done, and ends with ctx: then the error says what of this cluster was waited for.
+func (c *Client) poll(ctx context.Context, what string, ask func() (done bool, waiting string)) error {
+	for {
+		done, waiting := ask()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s of %s: %w: %s", what, c.name, context.Cause(ctx), waiting)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
 // WaitNodes waits until exactly n nodes are there and all of them are Ready.
 func (c *Client) WaitNodes(ctx context.Context, n int, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not ready within %s", timeout))
 	defer cancel()
-	for {
+	return c.poll(ctx, "nodes", func() (bool, string) {
 		nodes, err := c.List(ctx, "v1", "Node", "", "")
-		last := ""
-		if err == nil {
-			good := 0
-			for i := range nodes {
-				if r := condition(&nodes[i], "Ready"); r.status == "True" {
-					good++
-				} else {
-					last = nodes[i].GetName() + ": " + r.message
-				}
-			}
-			if good == n && len(nodes) == n {
-				return nil
-			}
-			last = fmt.Sprintf("%d of %d nodes ready, %d known %s", good, n, len(nodes), last)
-		} else {
-			last = err.Error()
+		if err != nil {
+			return false, err.Error()
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("nodes of %s: %w: %s", c.name, context.Cause(ctx), last)
-		case <-time.After(500 * time.Millisecond):
+		good, last := 0, ""
+		for i := range nodes {
+			if r := condition(&nodes[i], "Ready"); r.status == "True" {
+				good++
+			} else {
+				last = nodes[i].GetName() + ": " + r.message
+			}
 		}
-	}
+		return good == n && len(nodes) == n, fmt.Sprintf("%d of %d nodes ready, %d known %s", good, n, len(nodes), last)
+	})
 }
 
 // WaitStarted waits until no container of the given nodes is told of as running since before its node was started.
 func (c *Client) WaitStarted(ctx context.Context, nodes map[string]time.Time, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("kubelets did not report their pods within %s", timeout))
 	defer cancel()
-	for waiting := ""; ; {
+	old := "" // as long as a list fails, what the last one said
+	return c.poll(ctx, "pods", func() (bool, string) {
 		pods, err := c.List(ctx, "v1", "Pod", "", "")
-		switch old := ofBefore(pods, nodes); {
-		case err == nil && old == "":
-			return nil
-		case err == nil:
-			waiting = old
-		case waiting == "":
-			waiting = err.Error()
+		if err == nil {
+			old = ofBefore(pods, nodes)
+			return old == "", "waiting for " + old
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("pods of %s: %w: waiting for %s", c.name, context.Cause(ctx), waiting)
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
+		return false, "waiting for " + cmp.Or(old, err.Error())
+	})
 }
 
 // ofBefore is the first pod with a container that is told of as running since before its node was started; empty: there is none.
@@ -235,8 +234,11 @@ func (c *Client) WaitHeartbeats(ctx context.Context, timeout time.Duration) erro
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("kubelets did not report within %s", timeout))
 	defer cancel()
 	first := map[string]string{}
-	for {
+	return c.poll(ctx, "nodes", func() (bool, string) {
 		leases, err := c.List(ctx, "coordination.k8s.io/v1", "Lease", "kube-node-lease", "")
+		if err != nil {
+			return false, "waiting for " + err.Error()
+		}
 		waiting := ""
 		for i := range leases {
 			name := leases[i].GetName()
@@ -248,16 +250,6 @@ func (c *Client) WaitHeartbeats(ctx context.Context, timeout time.Duration) erro
 				waiting = name
 			}
 		}
-		if err == nil && len(leases) > 0 && waiting == "" {
-			return nil
-		}
-		if err != nil {
-			waiting = err.Error()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("nodes of %s: %w: waiting for %s", c.name, context.Cause(ctx), waiting)
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
+		return len(leases) > 0 && waiting == "", "waiting for " + waiting
+	})
 }

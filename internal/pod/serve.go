@@ -37,15 +37,23 @@ func Here(t time.Time) time.Time {
 	return now.Add(t.Sub(now))
 }
 
+// Run is the run that a request names. When it names none, it was answered and false is returned.
+func Run(w http.ResponseWriter, r *http.Request) (run uint32, ok bool) {
+	n, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
+	if err != nil {
+		http.Error(w, "run: want a number", http.StatusBadRequest)
+	}
+	return uint32(n), err == nil
+}
+
 // Evidence answers with the files of the run that a request names; dir is where those of a run lie, keep as in Send.
 func Evidence(log *slog.Logger, dir func(run uint32) string, keep func(name string) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
-		if err != nil {
-			http.Error(w, "run: want a number", http.StatusBadRequest)
+		run, ok := Run(w, r)
+		if !ok {
 			return
 		}
-		if err := Send(w, dir(uint32(run)), keep); err != nil {
+		if err := Send(w, dir(run), keep); err != nil {
 			log.Error("send evidence", "error", err)
 		}
 	}

@@ -31,8 +31,9 @@ func pools(t *testing.T, tree Tree, root string) map[string]bool {
 	return out
 }
 
-// The overlays ask for pools by label; Terraform makes them, and taints them, so that they are for who asks. Agents tolerate every pool.
-func TestPoolsOfTheOverlaysExist(t *testing.T) {
+// own is the Terraform of the repository and its manifests.
+func own(t *testing.T) (Tree, manifests.Set) {
+	t.Helper()
 	tree, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,12 @@ func TestPoolsOfTheOverlaysExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tree, set
+}
+
+// The overlays ask for pools by label; Terraform makes them, and taints them, so that they are for who asks. Agents tolerate every pool.
+func TestPoolsOfTheOverlaysExist(t *testing.T) {
+	tree, set := own(t)
 	selector := regexp.MustCompile(`triad\.dev/pool: ([a-z]+)`)
 	tolerates := func(pool string) *regexp.Regexp {
 		return regexp.MustCompile(`effect: NoSchedule\s+key: triad\.dev/pool\s+operator: Equal\s+value: ` + pool + `\n`)
@@ -234,14 +241,7 @@ func balancers(t *testing.T, objects []manifests.Object) []balancer {
 // Every load balancer that the overlays ask for is internal and carries the group that Terraform makes for what is behind it, by the tag Name under
 // which the controller looks for it; without one it would make a group, and has no right to.
 func TestLoadBalancersAreInternalAndCarryTheirGroup(t *testing.T) {
-	tree, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := manifests.Open("../../manifests")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tree, set := own(t)
 	fronts := map[string]string{}
 	for _, m := range regexp.MustCompile(`(\w+)\s+= \{ name = "(\w+)", port = \d+ \}`).FindAllStringSubmatch(tree.Modules["modules/plan"].Locals["fronts"], -1) {
 		fronts[m[1]] = m[2]
@@ -275,14 +275,7 @@ func TestLoadBalancersAreInternalAndCarryTheirGroup(t *testing.T) {
 
 // Volumes of pods are encrypted with the key that Terraform makes for them, and those of brokers take more than a gp3 volume does for nothing.
 func TestVolumesOfTheOverlays(t *testing.T) {
-	tree, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := manifests.Open("../../manifests")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tree, set := own(t)
 	alias, _ := tree.Modules["modules/cluster"].Resources["aws_kms_alias.volumes"].Attribute("name")
 	name := found(tree.Modules["modules/cluster"].Locals["name"], `^"(.*)"$`)
 	if len(name) != 1 || alias.Expr == "" {
@@ -400,14 +393,7 @@ func place(t *testing.T, set manifests.Set) (account, region string) {
 // Nodes of a closed network pull from the account's registry alone: every image is in a cache that the registry's root makes, under the name that it
 // has in the cache's upstream, or in a repository that it makes.
 func TestImagesAreInTheRegistry(t *testing.T) {
-	tree, err := Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := manifests.Open("../../manifests")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tree, set := own(t)
 	list, err := set.Images()
 	if err != nil {
 		t.Fatal(err)

@@ -135,13 +135,12 @@ func (a *Agent) hear(q url.Values) {
 
 // ledger answers with the ledger of the run that a request names, or with the part of it that its Range asks for: it only ever grows.
 func (a *Agent) ledger(w http.ResponseWriter, r *http.Request) {
-	run, err := strconv.ParseUint(r.URL.Query().Get("run"), 10, 32)
-	if err != nil {
-		http.Error(w, "run: want a number", http.StatusBadRequest)
+	run, ok := pod.Run(w, r)
+	if !ok {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	http.ServeFile(w, r, filepath.Join(a.dir(uint32(run)), agentFiles+"led"))
+	http.ServeFile(w, r, filepath.Join(a.dir(run), agentFiles+"led"))
 }
 
 func (a *Agent) gauge() {

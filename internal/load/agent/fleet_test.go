@@ -101,20 +101,56 @@ func serve(t *testing.T, name string, out io.Writer) Remote {
 	return Remote{Name: name, URL: newProcess(t, out).url(), Client: &http.Client{Timeout: 10 * time.Second}}
 }
 
+// begun is the evidence of a run whose schedule begins at start.
+func begun(t *testing.T, s *scenario.Scenario, runtime string, start time.Time) *evidence.Writer {
+	t.Helper()
+	h := evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: runtime, Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
+	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), h, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Begin(start); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// processes are agents that can be killed, and how the harness speaks to each.
+func processes(t *testing.T, names ...string) (agents []*process, remotes []Remote) {
+	t.Helper()
+	for _, name := range names {
+		a := newProcess(t, &lines{})
+		agents = append(agents, a)
+		remotes = append(remotes, Remote{
+			Name: name, URL: a.url(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+			Gone: func(context.Context) bool { return a.gone.Load() },
+		})
+	}
+	return agents, remotes
+}
+
+// ackedBy is how many records each ledger of a run acknowledges.
+func ackedBy(r *evidence.Run) map[string]uint64 {
+	acked := map[string]uint64{}
+	for _, p := range r.Points() {
+		r.Ledger(p, func(e evidence.Entry) error {
+			if e.Class == evidence.Acked {
+				acked[p] += e.Span.Len()
+			}
+			return nil
+		})
+	}
+	return acked
+}
+
 // TestFleetWritesEveryRecordOnce: two agents share a load; every record is written by one of them, and their ledgers say so.
 func TestFleetWritesEveryRecordOnce(t *testing.T) {
 	s, err := scenario.Parse("canary.yaml", []byte("apiVersion: triad/v1\nname: canary\ntitle: x\nphases: {warm-up: 1s, before: 1s, drain: 1s}\nload: [{source: canary, rate: 40/s, streams: 2, instances: 2}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: "eks", Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := time.Now().Add(2 * time.Second)
-	if err := w.Begin(start); err != nil {
-		t.Fatal(err)
-	}
+	w := begun(t, s, "eks", start)
 	whole := Plan{Scenario: *s, Run: 7, Start: start, HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
 	out := &lines{}
 	var shares []Share
@@ -264,24 +300,9 @@ func TestFleetLosesAShard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: "kind", Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := time.Now().Add(time.Second)
-	if err := w.Begin(start); err != nil {
-		t.Fatal(err)
-	}
-	var agents []*process
-	var remotes []Remote
-	for _, name := range []string{"stays", "crashes", "goes"} {
-		a := newProcess(t, &lines{})
-		agents = append(agents, a)
-		remotes = append(remotes, Remote{
-			Name: name, URL: a.url(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
-			Gone: func(context.Context) bool { return a.gone.Load() },
-		})
-	}
+	w := begun(t, s, "kind", start)
+	agents, remotes := processes(t, "stays", "crashes", "goes")
 	whole := Plan{Scenario: *s, Run: 7, Start: start, HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
 	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
 	if err != nil || len(shares) != 3 {
@@ -319,15 +340,7 @@ func TestFleetLosesAShard(t *testing.T) {
 		said["generator goes"] != "its pod is gone, and its ledger with it: the outcome of what it sent is not known" {
 		t.Errorf("%v", said)
 	}
-	acked := map[string]uint64{}
-	for _, p := range r.Points() {
-		r.Ledger(p, func(e evidence.Entry) error {
-			if e.Class == evidence.Acked {
-				acked[p] += e.Span.Len()
-			}
-			return nil
-		})
-	}
+	acked := ackedBy(r)
 	// Ninety records each; the one that was killed had sent half of them.
 	if acked[evidence.PointSent+"stays"] != 90 || acked[evidence.PointSent+"crashes"] > 60 || acked[evidence.PointSent+"goes"] != 0 {
 		t.Errorf("%v", acked)
@@ -347,29 +360,15 @@ func keepsCopy(t *testing.T, gone bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := evidence.Create(filepath.Join(t.TempDir(), "run"), evidence.Header{ID: "run", Run: 7, Scenario: s.Name, Runtime: "kind", Streams: s.Streams(), Windows: s.Phases.Windows(), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}, s)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := time.Now().Add(500 * time.Millisecond)
-	if err := w.Begin(start); err != nil {
-		t.Fatal(err)
-	}
-	var agents []*process
-	var remotes []Remote
+	w := begun(t, s, "kind", start)
+	agents, remotes := processes(t, "stays", "goes")
 	copied := make(chan struct{}, 100) // answers that had something of the ledger of the one that goes
-	for _, name := range []string{"stays", "goes"} {
-		a := newProcess(t, &lines{})
-		agents = append(agents, a)
-		remotes = append(remotes, Remote{
-			Name: name, URL: a.url(), Gone: func(context.Context) bool { return a.gone.Load() },
-			Client: &http.Client{Timeout: 10 * time.Second, Transport: seen(func(r *http.Response) {
-				if name == "goes" && r.StatusCode == http.StatusPartialContent {
-					copied <- struct{}{}
-				}
-			})},
-		})
-	}
+	remotes[1].Client.Transport = seen(func(r *http.Response) {
+		if r.StatusCode == http.StatusPartialContent {
+			copied <- struct{}{}
+		}
+	})
 	whole := Plan{Scenario: *s, Run: 7, Start: start, HistWindow: time.Second, PulseEvery: 100 * time.Millisecond, CopyEvery: time.Millisecond}
 	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
 	if err != nil {
@@ -403,15 +402,7 @@ func keepsCopy(t *testing.T, gone bool) {
 	if err != nil || len(r.Damage) > 0 {
 		t.Fatal(err, r.Damage)
 	}
-	acked := map[string]uint64{}
-	for _, p := range r.Points() {
-		r.Ledger(p, func(e evidence.Entry) error {
-			if e.Class == evidence.Acked {
-				acked[p] += e.Span.Len()
-			}
-			return nil
-		})
-	}
+	acked := ackedBy(r)
 	if n := acked[evidence.PointSent+"goes"]; acked[evidence.PointSent+"stays"] != 60 || n == 0 || n >= 60 {
 		t.Errorf("%v", acked)
 	}
@@ -485,16 +476,7 @@ func TestFleetIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var agents []*process
-	var remotes []Remote
-	for _, name := range []string{"crashes", "goes"} {
-		a := newProcess(t, &lines{})
-		agents = append(agents, a)
-		remotes = append(remotes, Remote{
-			Name: name, URL: a.url(), Client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
-			Gone: func(context.Context) bool { return a.gone.Load() },
-		})
-	}
+	agents, remotes := processes(t, "crashes", "goes")
 	whole := Plan{Scenario: *s, Run: 7, Start: time.Now().Add(time.Second), HistWindow: time.Second, PulseEvery: 100 * time.Millisecond}
 	shares, err := Divide(whole, s.Streams(), func(scenario.Stream) ([]Remote, error) { return remotes, nil })
 	if err != nil {

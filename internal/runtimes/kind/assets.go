@@ -74,9 +74,9 @@ func (r *Runtime) assetObjects(ctx context.Context, set manifests.Set, cluster s
 			if err != nil {
 				return nil, fmt.Errorf("asset %s: %s: %w", a.Name, path.Base(f.URL), err)
 			}
-			sum := sha256.Sum256(b)
+			content := checksum(b)[:16]
 			for i := range objs {
-				objs[i].SetAnnotations(mergeMap(objs[i].GetAnnotations(), contentAnnotation, hex.EncodeToString(sum[:8])))
+				objs[i].SetAnnotations(mergeMap(objs[i].GetAnnotations(), contentAnnotation, content))
 			}
 			out = append(out, objs...)
 		}

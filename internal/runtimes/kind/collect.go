@@ -165,11 +165,10 @@ func write(ctx context.Context, dir string, found []survey, why error) error {
 	}
 	var all room
 	type job struct {
-		s     *survey
-		pod   *kube.Object
-		ready bool
+		s   *survey
+		pod *kube.Object
 	}
-	var jobs []job
+	var jobs, ready []job // those of pods that are ready come last
 	for i := range found {
 		s := &found[i]
 		note(s.err)
@@ -182,13 +181,16 @@ func write(ctx context.Context, dir string, found []survey, why error) error {
 			note(errors.Join(os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, "events.txt"), b.Bytes(), 0o644)))
 		}
 		for j := range s.pods {
-			jobs = append(jobs, job{s, &s.pods[j], podReady(&s.pods[j])})
+			if podReady(&s.pods[j]) {
+				ready = append(ready, job{s, &s.pods[j]})
+			} else {
+				jobs = append(jobs, job{s, &s.pods[j]})
+			}
 		}
 	}
-	slices.SortStableFunc(jobs, func(a, b job) int { return cmp.Compare(btoi(a.ready), btoi(b.ready)) })
 	var g errgroup.Group
 	g.SetLimit(logsParallel)
-	for _, j := range jobs {
+	for _, j := range append(jobs, ready...) {
 		g.Go(func() error {
 			note(podLogs(ctx, j.s.client, j.pod, filepath.Join(dir, j.s.cluster, j.pod.GetNamespace()), &all))
 			return nil
@@ -236,23 +238,10 @@ func causes(found []survey, why error) string {
 	return b.String()
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // podReady says whether a pod is ready, or has ended as it should.
 func podReady(pod *kube.Object) bool {
-	if phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase"); phase == "Succeeded" {
-		return true
-	}
-	list, _, _ := unstructured.NestedSlice(pod.Object, "status", "conditions")
-	return slices.ContainsFunc(list, func(e any) bool {
-		c, _ := e.(map[string]any)
-		return c["type"] == "Ready" && c["status"] == "True"
-	})
+	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
+	return phase == "Succeeded" || kube.SaysReady(pod)
 }
 
 // podLogs writes the logs of all containers of a pod, init containers too, and of the instance before the last restart, as long as there is room.

@@ -21,8 +21,9 @@ import (
 const (
 	// observerComponent has what exists for the harness: a principal that may read every topic, and policies that let it in. It is there for a run.
 	observerComponent = "observer"
+	observerLabel     = "triad.dev/observer"
 	// observerMark is the label of every object of the component, and of nothing else in the manifests.
-	observerMark = "triad.dev/observer=true"
+	observerMark = observerLabel + "=true"
 	observerUser = "observer" // the component's principal
 
 	deadLetterTopic = "dead-letter-topic"
@@ -151,7 +152,7 @@ func (r *Runtime) restoreObserver(ctx context.Context, p *Plan) error {
 func observerObjects(objects []manifests.Object) []manifests.Object {
 	var out []manifests.Object
 	for _, o := range objects {
-		if o.Labels()["triad.dev/observer"] == "true" {
+		if o.Labels()[observerLabel] == "true" {
 			out = append(out, o)
 		}
 	}

@@ -173,7 +173,14 @@ func (r *Runtime) ensureCluster(ctx context.Context, j clusterJob) error {
 	if err := r.awaitNodes(ctx, name, len(cfg.Nodes)); err != nil {
 		return err
 	}
-	if err := r.awaitPods(ctx, name); err != nil {
+	nodes := a.Nodes
+	if did != "" {
+		var err error
+		if nodes, err = r.Nodes(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := r.awaitPods(ctx, name, nodes); err != nil {
 		return err
 	}
 	if did == "" {
@@ -210,11 +217,7 @@ const lately = 10 * time.Minute
 
 // awaitPods waits, where nodes were started a moment ago, until what the API tells of their pods is of now. Pods that are told of as ready are not
 // there, and their addresses lead nowhere, or out of the cluster.
-func (r *Runtime) awaitPods(ctx context.Context, name string) error {
-	nodes, err := r.Nodes(ctx, name)
-	if err != nil {
-		return err
-	}
+func (r *Runtime) awaitPods(ctx context.Context, name string, nodes []Node) error {
 	started := map[string]time.Time{}
 	for _, n := range nodes {
 		if time.Since(n.Started) < lately {
