@@ -20,7 +20,7 @@ func (j *judge) observing() *Observing {
 		}
 		known[k[0]] = true
 	}
-	o := &Observing{Harness: used["harness"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
+	o := &Observing{Harness: used["harness"] + used["clients"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
 	// Time on the clock has waiting in it. Where the threads were watched for half of the time or more, they tell.
 	if part, ok := j.watched(used["search-watched"]); ok {
 		o.Search = min(o.Search, used["search-threads"]/part)

@@ -37,6 +37,10 @@ func TestObserving(t *testing.T) {
 	if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "search/monitoring": {90, 0, 2}}).observing(); o == nil || o.Search != 2 {
 		t.Errorf("%+v", o)
 	}
+	// Clients of the engine that stay open for the run are the harness's too.
+	if o = totals(map[string][]float64{"harness": {0, 1}, "nodes/kafka": {0, 10}, "clients": {0.1, 0.6}}).observing(); o == nil || o.Harness != 1.5 {
+		t.Errorf("%+v", o)
+	}
 	// Threads that were watched for most of the time tell more than the clock; what they used is taken for all of it.
 	for want, watched := range map[float64]float64{0.5: 2, 1: 1, 3: 0.9} {
 		if o = totals(map[string][]float64{

@@ -2,8 +2,10 @@ package run
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"unsafe"
 )
@@ -23,14 +25,62 @@ const nicePriority = -10
 // time to the others whatever happens.
 func prefer(on bool) (got string, err error) {
 	if !on {
+		if id, ok := monitor(); ok {
+			setSlack(id, 0)
+		}
 		return "", errors.Join(eachThread(func(id int) error { return setPolicy(id, schedOther, 0) }),
 			eachThread(func(id int) error { return syscall.Setpriority(syscall.PRIO_PROCESS, id, 0) }))
 	}
 	if err := eachThread(func(id int) error { return setPolicy(id, schedRR, 1) }); err == nil {
+		spareMonitor()
 		return realTime, nil
 	}
 	err = eachThread(func(id int) error { return syscall.Setpriority(syscall.PRIO_PROCESS, id, nicePriority) })
 	return "nice " + strconv.Itoa(nicePriority), err
+}
+
+// monitorSlack is how late the kernel may wake the monitor, in nanoseconds.
+const monitorSlack = 1_000_000
+
+// spareMonitor takes the thread by which the Go runtime watches the others back to the front of the ordinary programs. While anything runs it sleeps for
+// 20 µs at a time, and threads of a real-time policy wake to the microsecond: it took a third of the harness's processor time on kind, 1.3 of 4.0 s in a
+// run of es-read-only, and a twelfth so. What it does (a place whose thread waits in a system call goes to another thread) may come a millisecond later. Where
+// it cannot be told apart everything stays as it is.
+func spareMonitor() {
+	id, ok := monitor()
+	if !ok || setPolicy(id, schedOther, 0) != nil {
+		return
+	}
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, id, -20) // whoever may have a real-time policy may have this
+	setSlack(id, monitorSlack)
+}
+
+// setSlack sets a thread's timer slack; 0 is the kernel's own. A kernel without the file leaves it.
+func setSlack(id, ns int) {
+	_ = os.WriteFile("/proc/"+strconv.Itoa(id)+"/timerslack_ns", []byte(strconv.Itoa(ns)), 0) // see above
+}
+
+// monitor finds the runtime's monitor: the only thread that sleeps by the clock, where others wait for each other or for the network.
+func monitor() (id int, ok bool) {
+	seen := map[int]int{}
+	for range 64 {
+		err := eachThread(func(id int) error {
+			b, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(id) + "/syscall")
+			if nr, _, _ := strings.Cut(string(b), " "); err == nil && nr == strconv.Itoa(syscall.SYS_NANOSLEEP) {
+				seen[id]++
+			}
+			return nil
+		})
+		if err != nil || len(seen) > 1 {
+			return 0, false
+		}
+		for id, n := range seen {
+			if n >= 3 {
+				return id, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // eachThread calls fn for every thread: Linux has policies and priorities of threads, not of processes.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -32,12 +33,15 @@ func TestPriorityIsGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(got)
-	if got == "the lowest real-time priority" {
+	if got == realTime {
+		ordinary := 0
 		for _, p := range policies() {
 			if p != schedRR {
-				t.Errorf("policies while it is on: %v", policies())
-				break
+				ordinary++
 			}
+		}
+		if ordinary > 1 { // the runtime's monitor
+			t.Errorf("policies while it is on: %v", policies())
 		}
 	}
 	if _, err := prefer(false); err != nil {
@@ -49,6 +53,28 @@ func TestPriorityIsGivenBack(t *testing.T) {
 			break
 		}
 	}
+}
+
+// The monitor is the thread that starts before any other, next to the first one.
+func TestMonitor(t *testing.T) {
+	var threads []int
+	if err := eachThread(func(id int) error { threads = append(threads, id); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for range 20 {
+		id, ok := monitor()
+		if !ok {
+			continue
+		}
+		if found++; id != slices.Sorted(slices.Values(threads))[1] {
+			t.Fatalf("thread %d of %v", id, threads)
+		}
+	}
+	if found == 0 {
+		t.Skip("this kernel does not tell what threads wait in")
+	}
+	t.Logf("found %d of 20 times", found)
 }
 
 func TestPlaces(t *testing.T) {

@@ -52,32 +52,31 @@ func (e *env) CPU(ctx context.Context) ([]runtimes.CPUReading, error) {
 	}
 	wg.Go(func() { note(e.searchCPU(ctx)) })
 	wg.Wait()
+	if used, ok := e.meters.clients(); ok {
+		out = append(out, runtimes.CPUReading{Part: "clients", Used: used})
+	}
 	return out, errors.Join(errs...)
 }
 
 func (e *env) clusterCPU(ctx context.Context, cluster string) ([]runtimes.CPUReading, error) {
-	nodes, err := e.runningNodes(ctx, cluster)
+	used := map[string]time.Duration{}
+	answers, err := e.meters.of(cluster).ask(ctx, func(ctx context.Context) ([]Node, error) { return e.runningNodes(ctx, cluster) }, e.engine.Shell)
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]time.Duration{}
-	for _, n := range nodes {
-		out, err := e.sh(ctx, n.Name, meterScript)
-		if err != nil {
-			return nil, err
-		}
+	for node, out := range answers {
 		for line := range strings.SplitSeq(out, "\n") {
 			part, v, _ := strings.Cut(line, " ")
 			u, err := strconv.ParseInt(v, 10, 64)
 			if err != nil {
-				return nil, fmt.Errorf("processor time of %s: %q", n.Name, line)
+				return nil, fmt.Errorf("processor time of %s: %q", node, line)
 			}
 			d := time.Duration(u)
 			if part != "nodes" {
 				d *= procTick
 			}
 			if pid, ok := strings.CutPrefix(part, "exporter:"); ok {
-				e.exporters.read(cluster, n.Name+"/"+pid, d)
+				e.exporters.read(cluster, node+"/"+pid, d)
 				continue
 			}
 			used[part] += d

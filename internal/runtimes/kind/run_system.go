@@ -169,6 +169,7 @@ type env struct {
 	jobs      map[string][]kube.Ref  // of this run, by cluster
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
+	meters    meters
 	searching searchers
 	unlock    func()        // lets another run in
 	generated bool          // the generators have the run
@@ -351,6 +352,7 @@ func (e *env) Close(ctx context.Context) error {
 		defer e.unlock()
 	}
 	e.searching.end()
+	e.meters.end()
 	var wg sync.WaitGroup
 	if !e.triedAgain() {
 		wg.Go(func() { e.leaveNoObserver(ctx) }) // beside the rest, which may take all the time there is
