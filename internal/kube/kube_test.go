@@ -122,6 +122,7 @@ type fakeAPI struct {
 	patched []string          // paths in their order
 	lists   map[string]string // path -> items as JSON
 	fail    map[string]int    // path -> how many times to answer 500 first
+	listed  func(path string) // before lists are answered
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -139,11 +140,17 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api":
 		fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
 	case r.URL.Path == "/apis":
-		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apps/v1","version":"v1"}}]}`)
+		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferredVersion":{"groupVersion":"apps/v1","version":"v1"}},
+			{"name":"kafka.strimzi.io","versions":[{"groupVersion":"kafka.strimzi.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"kafka.strimzi.io/v1","version":"v1"}},
+			{"name":"core.strimzi.io","versions":[{"groupVersion":"core.strimzi.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"core.strimzi.io/v1","version":"v1"}}]}`)
 	case r.URL.Path == "/api/v1":
 		resources("v1", map[string]string{"namespaces": "Namespace", "configmaps": "ConfigMap", "pods": "Pod", "events": "Event"})
 	case r.URL.Path == "/apis/apps/v1":
 		resources("apps/v1", map[string]string{"deployments": "Deployment"})
+	case r.URL.Path == "/apis/kafka.strimzi.io/v1":
+		resources("kafka.strimzi.io/v1", map[string]string{"kafkas": "Kafka"})
+	case r.URL.Path == "/apis/core.strimzi.io/v1":
+		resources("core.strimzi.io/v1", map[string]string{"strimzipodsets": "StrimziPodSet"})
 	case r.Method == http.MethodPatch && f.fail[r.URL.Path] > 0:
 		f.fail[r.URL.Path]--
 		w.WriteHeader(http.StatusInternalServerError)
@@ -160,6 +167,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprint(w, "starting\nout of luck\n")
 	case f.lists[r.URL.Path] != "":
+		if f.listed != nil {
+			f.listed(r.URL.Path)
+		}
 		fmt.Fprintf(w, `{"kind":"List","apiVersion":"v1","metadata":{},"items":[%s]}`, f.lists[r.URL.Path])
 	default:
 		fmt.Fprint(w, `{"kind":"List","apiVersion":"v1","metadata":{},"items":[]}`)
@@ -260,6 +270,34 @@ func TestCauseIsNearestToTheRoot(t *testing.T) {
 		if !errors.As(err, &nr) || !strings.Contains(nr.Cause, "image i:1") {
 			t.Errorf("image missing in %s: %v", bad, err)
 		}
+	}
+}
+
+// What an operator has not seen yet cannot have begun to roll: the pods are ready by what they were before, and waited for all the same.
+func TestWaitReadyOfARollThatHasNotBegun(t *testing.T) {
+	const kafkas, sets = "/apis/kafka.strimzi.io/v1/namespaces/n/kafkas", "/apis/core.strimzi.io/v1/namespaces/n/strimzipodsets"
+	kafka := func(observed int) string {
+		return fmt.Sprintf(`{"apiVersion":"kafka.strimzi.io/v1","kind":"Kafka","metadata":{"name":"k","namespace":"n","generation":2},"status":{"observedGeneration":%d,"conditions":[{"type":"Ready","status":"True"}]}}`, observed)
+	}
+	pods := func(generation, current int) string {
+		return fmt.Sprintf(`{"apiVersion":"core.strimzi.io/v1","kind":"StrimziPodSet","metadata":{"name":"s","namespace":"n","generation":%d},"status":{"observedGeneration":%[1]d,"pods":3,"readyPods":3,"currentPods":%d}}`, generation, current)
+	}
+	f := &fakeAPI{lists: map[string]string{kafkas: kafka(1), sets: pods(1, 3)}}
+	looks := 0
+	f.listed = func(path string) {
+		switch looks++; {
+		case path == kafkas && looks > 1: // seen, and called ready before the pods are rolled
+			f.lists[kafkas], f.lists[sets] = kafka(2), pods(2, 0)
+		case path == sets && looks > 3:
+			f.lists[sets] = pods(2, 3)
+		}
+	}
+	refs := []Ref{{PodSetAPI, "StrimziPodSet", "n", "s"}, {"kafka.strimzi.io/v1", "Kafka", "n", "k"}}
+	if err := fakeClient(t, f).WaitReady(t.Context(), refs, 30*time.Second, nil); err != nil {
+		t.Fatal(err)
+	}
+	if f.lists[sets] != pods(2, 3) {
+		t.Errorf("ready when the pods were %s", f.lists[sets])
 	}
 }
 
