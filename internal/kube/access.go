@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,10 +88,30 @@ func (c *Client) Explain(err error) error {
 		return fmt.Errorf("context %s: the API server does not accept the credentials (401): they have expired, or belong to another cluster; log in again: %w", c.name, err)
 	case apierrors.IsTooManyRequests(err), c.throttled.Load() > 0 && !answered(err):
 		return fmt.Errorf("context %s: the API server throttles (429, %d times so far) and did not let the request through in time; wait, or ask its owners who else is busy there: %w", c.name, c.throttled.Load(), err)
+	case apierrors.IsForbidden(err):
+		if role := roleMissing(err.Error()); role != "" {
+			return fmt.Errorf("context %s: a right is missing: %w\nSomebody who may grant it:\n%s", c.name, err, role)
+		}
 	case strings.Contains(err.Error(), "getting credentials"):
 		return fmt.Errorf("context %s: the program that the kubeconfig names for credentials failed; run it by hand, and log in again: %w", c.name, err)
 	}
 	return fmt.Errorf("context %s: %w", c.name, err)
+}
+
+// forbidden is how API servers say which right was missing.
+var forbidden = regexp.MustCompile(`User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)" in the namespace "([^"]+)"`)
+
+// roleMissing is what RoleFor makes of the right that an API server found missing; empty when its words are others, or the right is of the whole cluster.
+func roleMissing(message string) string {
+	m := forbidden.FindStringSubmatch(message)
+	if m == nil {
+		return ""
+	}
+	role, err := RoleFor("triad-missing", m[1], []Right{{Group: m[4], Resource: m[3], Verb: m[2], Namespace: m[5]}})
+	if err != nil {
+		return ""
+	}
+	return string(role)
 }
 
 // answered says whether an error is what an API server said of a request, and not that it came to no answer.
