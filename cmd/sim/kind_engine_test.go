@@ -90,7 +90,7 @@ const engineScenario = `apiVersion: triad/v1
 name: engine
 title: the container engine does not answer any more
 runtimes: [kind]
-phases: {warm-up: 5s, before: 15s, during: 40s, after: 30s, drain: 120s}
+phases: {warm-up: 5s, before: 15s, during: 30s, after: 20s, drain: 120s}
 load:
   - {source: service, rate: 50/s, streams: 4, instances: 2}
   - {source: control, rate: 10/s}

@@ -16,15 +16,15 @@ const strikes = `apiVersion: triad/v1
 name: strikes
 title: faults that no shipped scenario has, one after another
 runtimes: [kind]
-phases: {warm-up: 5s, before: 15s, during: 180s, after: 20s, drain: 180s}
+phases: {warm-up: 5s, before: 15s, during: 150s, after: 20s, drain: 180s}
 load:
   - {source: service, rate: 100/s, streams: 6, instances: 2}
   - {source: control, rate: 10/s}
 faults:
   - {kind: broker-kill, name: by-id, target: "2", at: during+2s}
-  - {kind: link-cut, name: answers-refused, from: datacenter, to: kafka, direction: back, mode: reject, at: during+35s, for: 10s}
-  - {kind: connect-kill, name: worker, at: during+60s}
-  - {kind: broker-roll, name: roll, at: during+100s}
+  - {kind: link-cut, name: answers-refused, from: datacenter, to: kafka, direction: back, mode: reject, at: during+30s, for: 10s}
+  - {kind: connect-kill, name: worker, at: during+50s}
+  - {kind: broker-roll, name: roll, at: during+85s}
 thresholds: ["lost == 0"]
 guarantees: [{segment: ledger-kafka, order: best-effort}]
 requires: [evidence, load, faults, loss]

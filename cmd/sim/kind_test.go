@@ -83,7 +83,7 @@ func TestKindScenarios(t *testing.T) {
 	if os.Getenv("TRIAD_KIND_TESTS") == "" {
 		t.Skip("TRIAD_KIND_TESTS is not set: needs a container engine and takes half an hour")
 	}
-	names := []string{"smoke", "broker-failover", "metrics-outage", "partition", "partition-metrics", "monitoring-outage", "broker-loss", "datacenter-outage", "forwarder-restart", "es-throttle", "connect-task-failure", "connect-pause", "es-restart", "es-disk-full", "add-cluster", "rollback", "forwarder-buffer-overflow"}
+	names := []string{"smoke", "broker-failover", "broker-failover-3s", "metrics-outage", "partition", "partition-metrics", "monitoring-outage", "broker-loss", "datacenter-outage", "forwarder-restart", "es-throttle", "connect-task-failure", "connect-pause", "es-restart", "es-disk-full", "add-cluster", "rollback", "forwarder-buffer-overflow"}
 	if only := strings.Fields(os.Getenv("TRIAD_KIND_SCENARIOS")); len(only) > 0 {
 		names = only
 	}
