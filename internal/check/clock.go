@@ -83,6 +83,13 @@ func (j *judge) skew(metric, source, topic string) (lo, hi time.Duration, crosse
 	return lo, hi, crosses, ""
 }
 
+// spread is by how much a time that sets what senders wrote against what the harness saw may be off: the widest of the clocks by which
+// records are written. None when all are the harness's own; why, when one is not known.
+func (j *judge) spread() (most time.Duration, crosses bool, why string) {
+	lo, hi, crosses, why := j.skew("kafka_latency", "", "")
+	return max(-lo, hi, 0), crosses, why
+}
+
 // clockTable lists the clocks for the result.
 func (j *judge) clockTable() []Clock {
 	var out []Clock

@@ -86,6 +86,12 @@ const stay = 3 * time.Second
 func newRecovery(j *judge) *recovery {
 	rec := &recovery{point: evidence.PointKafka, backlog: map[string]*line{}}
 	rec.res.Resolution, rec.res.InBandResolution = int64(j.ser.step), int64(max(j.lat.window, time.Second))
+	switch spread, crosses, why := j.spread(); {
+	case why != "":
+		rec.res.ClockUnknown = why
+	case crosses:
+		rec.res.ClockBound = new(int64(spread))
+	}
 	ledger, kafka, search := j.ser.pulse("ledger", nil), j.ser.pulse(evidence.PointKafka, nil), j.ser.pulse(evidence.PointSearch, nil)
 	kafka = lifted(kafka, search)
 	rec.backlog[segLedgerKafka] = backlog(ledger, kafka, float64(j.total.SeenKafka))
@@ -476,6 +482,14 @@ func recoveryCheck(j *judge) *judged {
 	return c.set(worst.Verdict, "%s: %s%s", worst.Fault, worst.Detail, others)
 }
 
+// clock is by how much the clocks may put the times off; 0 where there is one clock.
+func (r *Recovery) clock() time.Duration {
+	if r.ClockBound == nil {
+		return 0
+	}
+	return time.Duration(*r.ClockBound)
+}
+
 // judge compares the recovery of one fault with the time that it has.
 func (x *faultRecovery) judge(j *judge, limit time.Duration) {
 	res := x.res
@@ -509,7 +523,8 @@ func (x *faultRecovery) judge(j *judge, limit time.Duration) {
 	set := func(v Verdict, format string, args ...any) {
 		x.Verdict, x.Detail = v, fmt.Sprintf(format, args...)
 	}
-	resolution := time.Duration(res.InBandResolution)
+	clock := res.clock()
+	resolution := time.Duration(res.InBandResolution) + clock
 	// How long it could be watched: a limit beyond that cannot be missed, only not reached.
 	watched := j.s.Phases.LoadTime() - x.relief
 	end := j.s.Phases.LoadTime()
@@ -531,13 +546,15 @@ func (x *faultRecovery) judge(j *judge, limit time.Duration) {
 		set(Inconclusive, "%s; %v is what it has", text, limit)
 	case !seen && x.untold != "" && (limit == 0 || x.Before != "" || x.latest()-resolution <= limit):
 		set(Inconclusive, "%s; %s", text, x.untold)
+	case limit > 0 && res.ClockUnknown != "":
+		set(Inconclusive, "%s; it has %v, and %s", text, limit, res.ClockUnknown)
 	case !seen:
 		set(Fail, "%s; it was watched for %.1f s under load", text, watched.Seconds())
 	case limit > 0 && least-resolution > limit:
 		set(Fail, "%s; it has %v", text, limit)
 	case limit > 0 && took > limit && x.Before != "":
 		set(Inconclusive, "%s; it has %v", text, limit)
-	case limit > 0 && took > limit:
+	case limit > 0 && took+clock > limit:
 		set(Inconclusive, "%s; it has %v, and the figure is only known to %v", text, limit, resolution)
 	default:
 		set(Pass, "%s", text)

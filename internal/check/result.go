@@ -247,6 +247,10 @@ type Recovery struct {
 	PeakRate  *float64 `json:"peak_rate"`
 	// InBandResolution is coarser than Resolution: the band is made of whole windows.
 	InBandResolution int64 `json:"in_band_resolution_ns"`
+	// ClockBound is by how much more the times may be off, because records are sent by the clocks of other clusters and seen by the harness's; it is
+	// not in the resolutions. ClockUnknown says why it is not known.
+	ClockBound   *int64 `json:"clock_bound_ns,omitempty"`
+	ClockUnknown string `json:"clock_unknown,omitempty"`
 	// Fault is the fault that these times are of: the worst where there were several. Faults has the times of each.
 	Fault  string          `json:"fault,omitempty"`
 	Faults []FaultRecovery `json:"faults,omitempty"`

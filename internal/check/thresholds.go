@@ -492,8 +492,11 @@ func (j *judge) recoveryTime(name string) measure {
 		m.faults = len(j.faults) > 0
 		return m
 	}
-	s := time.Duration(*v).Seconds()
-	return measure{lo: max(s-time.Duration(res).Seconds(), 0), hi: s, ok: true, files: []string{evidence.SeriesName, evidence.EventsFile}, timing: true, faults: true}
+	if r.ClockUnknown != "" {
+		return none("%s", r.ClockUnknown)
+	}
+	s, clock := time.Duration(*v).Seconds(), r.clock().Seconds()
+	return measure{lo: max(s-time.Duration(res).Seconds()-clock, 0), hi: s + clock, ok: true, files: []string{evidence.SeriesName, evidence.EventsFile}, timing: true, faults: true}
 }
 
 func (j *judge) survival(t scenario.Threshold) measure {

@@ -348,7 +348,7 @@ func (p *page) recovery(res *check.Result) {
 		{Label: "Back in the before-band", Value: spanOr(r.InBand), Note: "after the fault was healed"},
 	}
 	p.RecoveryFaults = recoveryRows(res)
-	p.RecoveryLead = fmt.Sprintf("Four times, known to %s; back in band to %s.", span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution)))
+	p.RecoveryLead = fmt.Sprintf("Four times, known to %s; back in band to %s.", span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution))) + clockWords(r)
 	if r.Fault != "" {
 		p.RecoveryLead = fmt.Sprintf("The worst of %d faults, %s. ", len(r.Faults), r.Fault) + p.RecoveryLead
 	}
@@ -480,4 +480,15 @@ func (p *page) charts(r *evidence.Run, res *check.Result, t *timeline, d *distri
 		"c-ds", "Sending, corrected and uncorrected", "The same writes, counted from their scheduled time and from the moment they were attempted. The distance between the lines is what a tool that waits for the system does not see.",
 		append(d.judged("send_corrected", "corrected: from the scheduled time", 0), d.judged("send_uncorrected", "uncorrected: from the attempt", 1)...),
 	})
+}
+
+// clockWords says by how much more the clocks of other clusters put the times of recovery off.
+func clockWords(r check.Recovery) string {
+	switch {
+	case r.ClockUnknown != "":
+		return " No limit on them is decided: " + r.ClockUnknown + "."
+	case r.ClockBound != nil:
+		return fmt.Sprintf(" The clocks of the clusters put them off by at most %s more.", span(time.Duration(*r.ClockBound)))
+	}
+	return ""
 }

@@ -329,7 +329,7 @@ func (s *screen) faults(res *check.Result) {
 		of = " from the worst, " + r.Fault
 	}
 	text := fmt.Sprintf("Recovery"+of+": noticed after %s; after the heal: first good record %s, drained %s, back in band %s (known to %s, the band to %s)", spanOr(r.Noticed), spanOr(r.FirstGood),
-		spanOr(r.Drained), spanOr(r.InBand), span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution)))
+		spanOr(r.Drained), spanOr(r.InBand), span(time.Duration(r.Resolution)), span(time.Duration(r.InBandResolution))) + strings.TrimSuffix(clockWords(r), ".")
 	s.wrap(text, "  ", "    ")
 	if r.DrainRate != nil && r.LiveRate != nil {
 		s.wrap(fmt.Sprintf("Drained at %s/s beside a live rate of %s/s, peak %s/s", number(*r.DrainRate), number(*r.LiveRate), quantityOr(r.PeakRate, "")), "  ", "    ")
