@@ -33,7 +33,7 @@ func openDoor(t *testing.T) *engineDoor {
 	if !unix {
 		t.Skipf("the engine is at %s, which is not a socket of this machine", os.Getenv("DOCKER_HOST"))
 	}
-	dir, err := os.MkdirTemp("", "door") // a path of a socket has a hundred letters
+	dir, err := os.MkdirTemp("", "door") //nolint:usetesting // a path of a socket has a hundred letters, and the names of tests are in t.TempDir's
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type Shell struct {
 // Shell opens a shell in a container. It does not wait for it: a container that is not there is an error of the first Ask.
 func (e Engine) Shell(container string) (*Shell, error) {
 	args := []string{"exec", "-i", container, "sh"}
-	s := &Shell{cmd: exec.Command(e.Bin, args...), args: append([]string{e.Bin}, args...)}
+	s := &Shell{cmd: exec.Command(e.Bin, args...), args: append([]string{e.Bin}, args...)} //nolint:noctx // Close ends it
 	s.cmd.Stderr, s.cmd.WaitDelay = &s.stderr, pipeWait
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
