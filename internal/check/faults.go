@@ -14,12 +14,14 @@ import (
 // faultState is what became of one declared fault.
 type faultState struct {
 	scenario.Fault
-	injected, bit, healed, gone *time.Duration
-	hits                        uint64
-	state                       string
-	skipped, failed, detail     string
-	unwatched                   string // it was due or acted while the harness was dead
-	attrs                       map[string]string
+	injecting, injected *time.Duration // one that goes through API servers takes a while to be made
+	bit, healed, gone   *time.Duration
+	hits                uint64
+	state               string
+	skipped, failed     string
+	detail              string
+	unwatched           string // it was due or acted while the harness was dead
+	attrs               map[string]string
 }
 
 // newFaults follows every declared fault through the events.
@@ -40,6 +42,10 @@ func newFaults(r *evidence.Run) []*faultState {
 		f.hits = max(f.hits, e.Hits)
 		maps.Copy(f.attrs, e.Attrs)
 		switch e.State {
+		case evidence.FaultInjecting:
+			if f.injecting == nil {
+				f.injecting = new(e.At)
+			}
 		case evidence.FaultInjected:
 			f.injected = new(e.At)
 		case evidence.FaultBit:

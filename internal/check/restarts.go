@@ -100,9 +100,12 @@ func newRestarts(j *judge) []Restart {
 	return out
 }
 
-// restarts reports whether a fault explains a restart: it kills, freezes or replaces what restarted, and acted when that happened.
+// restarts reports whether a fault explains a restart: it kills, freezes or replaces what restarted, and acted, or was being made, when that happened.
 func (f *faultState) restarts(x Restart) bool {
 	from, to, acted := f.active()
+	if f.injecting != nil {
+		from = min(from, *f.injecting)
+	}
 	return acted && f.strikes(x) && time.Duration(x.At) >= from && time.Duration(x.After) <= to+probesRunOut
 }
 

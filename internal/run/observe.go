@@ -240,7 +240,7 @@ func gapsUntil(warm, now time.Time, scrape time.Duration) (end time.Time, short 
 
 // metricsGaps asks the central Prometheus, after the run, for a counter that increases by exactly one each second, so that holes and lost
 // increments can be told from the values alone, and writes its holes: the synthetic counter, and of clusters in which nothing of Triad's has one
-// the clock of their nodes.
+// what was delivered from them at all.
 func (r *runner) metricsGaps(after context.Context) {
 	p := r.env.Prometheus()
 	m := r.w.Header().Metrics
@@ -277,11 +277,11 @@ func (r *runner) metricsGaps(after context.Context) {
 		return slices.ContainsFunc(series, func(s promapi.Series) bool { return s.Labels["cluster"] == cluster })
 	})
 	if len(without) > 0 {
-		clocks, err := c.Raw(ctx, promapi.NodeClock+"{cluster=~\""+strings.Join(without, "|")+"\"}", start, end)
+		ups, err := c.Raw(ctx, promapi.Up+"{cluster=~\""+strings.Join(without, "|")+"\"}", start, end)
 		if err != nil {
-			r.Logger.Warn("clocks of nodes in the central Prometheus", "error", err) // judging misses the cluster
+			r.Logger.Warn("what else came to the central Prometheus", "error", err) // judging misses the cluster
 		}
-		series = append(series, clocks...)
+		series = append(series, promapi.Delivered(ups)...)
 	}
 	for _, s := range series {
 		cov := promapi.Gaps(s, promapi.Window{Start: start, End: end, Step: m.ScrapeInterval})

@@ -25,8 +25,8 @@ const (
 // SyntheticCounter is the name of the counter that every inputgen increases by exactly 1 each second.
 const SyntheticCounter = "triad_synthetic_total"
 
-// NodeClock is the node exporter's clock, which increases by 1 each second as well.
-const NodeClock = "node_time_seconds"
+// Up is written by the scraper itself, for each of its targets at each scrape, whether the target answers or not.
+const Up = "up"
 
 // Error is an answer of the API with status "error".
 type Error struct {

@@ -1,7 +1,9 @@
 package promapi
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -50,6 +52,30 @@ type Coverage struct {
 	// StallResolution is the resolution of Stalled and LostUpper in increments: one second of counting at each
 	// end of each stretch.
 	StallResolution float64 `json:"stall_resolution"`
+}
+
+// Delivered makes one counter for each cluster of what was delivered from it, whatever it was: it rises by 1 each second and has a sample wherever a
+// series of that cluster has one. A target that is replaced leaves no hole in it, a scraper that does not deliver does. The result is in the order of the
+// clusters' names.
+func Delivered(series []Series) []Series {
+	at := map[string][]time.Time{}
+	for _, s := range series {
+		c := s.Labels["cluster"]
+		for _, x := range s.Samples {
+			at[c] = append(at[c], x.Time)
+		}
+	}
+	var out []Series
+	for _, c := range slices.Sorted(maps.Keys(at)) {
+		times := at[c]
+		slices.SortFunc(times, time.Time.Compare)
+		s := Series{Labels: map[string]string{"cluster": c}}
+		for _, t := range slices.CompactFunc(times, time.Time.Equal) {
+			s.Samples = append(s.Samples, Sample{Time: t, Value: t.Sub(times[0]).Seconds()})
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // Gaps measures a synthetic counter (SyntheticCounter) over a window. A hole begins where two neighbours are more than one and

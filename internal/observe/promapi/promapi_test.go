@@ -219,3 +219,32 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A target that is replaced leaves no hole in what is delivered from its cluster; an agent that is away leaves one, and another cluster has its own.
+func TestDelivered(t *testing.T) {
+	start := time.Unix(1000, 0)
+	series := func(cluster string, seconds ...int) Series {
+		s := Series{Labels: map[string]string{"cluster": cluster, "instance": "10.0.0.1:9100"}}
+		for _, n := range seconds {
+			s.Samples = append(s.Samples, Sample{Time: start.Add(time.Duration(n) * time.Second), Value: 1})
+		}
+		return s
+	}
+	got := Delivered([]Series{
+		series("kafka", 2, 7, 12, 17), series("kafka", 32, 37, 42, 47, 52, 57), series("kafka", 4, 9, 14, 19, 24, 29, 34, 39, 44, 49, 54, 59), series("kafka", 4),
+		series("a", 0, 5, 10, 40, 45, 50, 55, 60),
+	})
+	if len(got) != 2 || got[0].Labels["cluster"] != "a" || got[1].Labels["cluster"] != "kafka" {
+		t.Fatalf("%+v", got)
+	}
+	w := Window{Start: start, End: start.Add(time.Minute), Step: 5 * time.Second}
+	if c := Gaps(got[1], w); len(c.Gaps) != 0 || c.Resets != 0 || c.Stalled != 0 || c.LostUpper != 0 {
+		t.Errorf("of kafka: %+v", c)
+	}
+	if c := Gaps(got[0], w); len(c.Gaps) != 1 || c.LongestGap != 30*time.Second || c.Resets != 0 || c.Stalled != 0 {
+		t.Errorf("of an agent that was away for half a minute: %+v", c)
+	}
+	if got := Delivered(nil); len(got) != 0 {
+		t.Errorf("%+v of nothing", got)
+	}
+}
