@@ -100,7 +100,7 @@ func (r *runner) measure(ctx context.Context, m meter) {
 		total := func(part string, used time.Duration) evidence.Sample {
 			return evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": part}, Value: used.Seconds()}
 		}
-		samples := []evidence.Sample{total("harness", load.ProcessorTime()+load.ChildrenTime()), total("metrics", time.Duration(r.beans.Load()))}
+		samples := []evidence.Sample{total("harness", load.ProcessorTime()), total("metrics", time.Duration(r.beans.Load()))}
 		for _, x := range readings {
 			samples = append(samples, evidence.Sample{Name: evidence.CPUTotalSeries, Labels: evidence.Labels{"part": x.Part, "cluster": x.Cluster}, Value: x.Used.Seconds()})
 		}

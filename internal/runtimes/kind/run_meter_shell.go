@@ -83,8 +83,8 @@ func (m *meters) end() {
 	}
 }
 
-// clients is what the engine's clients of the open shells have used: what a process used that has not ended is not in load.ChildrenTime. False
-// where the system does not tell.
+// clients is what the engine's clients of the open shells have used: they watch as the harness does. Those that make and undo faults watch nothing, and are
+// not counted. False where the system does not tell.
 func (m *meters) clients() (used time.Duration, ok bool) {
 	for _, c := range m.by {
 		for _, s := range c.shells {
