@@ -144,14 +144,14 @@ func (l *eksLab) store(ctx context.Context, method, path, body string) string {
 	return string(b)
 }
 
-// documents is how many documents the canary's index has.
+// documents is how many documents the canary's index has: none before the first canary made it.
 func (l *eksLab) documents(ctx context.Context) int {
 	l.t.Helper()
-	l.store(ctx, http.MethodPost, "/canary-topic/_refresh", "")
+	l.store(ctx, http.MethodPost, "/canary-topic/_refresh?ignore_unavailable=true", "")
 	var out struct {
 		Count int `json:"count"`
 	}
-	if err := json.Unmarshal([]byte(l.store(ctx, http.MethodGet, "/canary-topic/_count", "")), &out); err != nil {
+	if err := json.Unmarshal([]byte(l.store(ctx, http.MethodGet, "/canary-topic/_count?ignore_unavailable=true", "")), &out); err != nil {
 		l.t.Fatal(err)
 	}
 	return out.Count

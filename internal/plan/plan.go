@@ -382,7 +382,7 @@ func (m *maker) evidence() {
 	far := func(x *Measurement) float64 { return math.Abs(math.Log(m.Rate / x.Rate)) }
 	suffix := ""
 	short, long := m.best(HistBytes, 1), m.best(HistBytes+ofLongRuns, 1)
-	if m.Duration > 15*time.Minute && long != nil && (short == nil || far(long) < far(short)) {
+	if m.Duration > evidence.LongRun && long != nil && (short == nil || far(long) < far(short)) {
 		suffix = ofLongRuns
 	}
 	l, h, s := m.best(LedgerBytes+suffix, 1), m.best(HistBytes+suffix, 1), m.best(SeriesBytes+suffix, 1)

@@ -244,18 +244,6 @@ func (r *runner) watchEvidence(ctx context.Context) {
 	}
 }
 
-// resolution is how fine histograms and pulses are kept. A night's evidence stays small; but recovery is told by the whole windows of the
-// phase before, and one of less than a minute has few of ten seconds, the last of which a fault reaches into.
-func resolution(p scenario.Phases) (hist, pulse time.Duration) {
-	switch {
-	case p.LoadTime() <= 15*time.Minute:
-		return time.Second, 100 * time.Millisecond
-	case p.Before.D() < time.Minute:
-		return time.Second, time.Second
-	}
-	return 10 * time.Second, time.Second
-}
-
 func (r *runner) create() error {
 	s := r.Scenario
 	id := fmt.Sprintf("%s-%s-%s", r.Now.UTC().Format("20060102T150405"), s.Name, r.Runtime.Name())
@@ -264,7 +252,7 @@ func (r *runner) create() error {
 		Command: r.Command, Created: r.Now.UTC(), Host: host(), Streams: s.Streams(), Windows: s.Phases.Windows(), Tries: r.Tries,
 	}
 	h.PollEvery = elastic.PollEvery(schedule.Mean(s))
-	h.HistWindow, h.PulseEvery = resolution(s.Phases)
+	h.HistWindow, h.PulseEvery = evidence.Resolution(s.Phases)
 	for n := 1; ; n++ {
 		dir := filepath.Join(r.Reports, h.ID)
 		w, err := evidence.Create(dir, h, s)

@@ -1,4 +1,4 @@
-package run
+package evidence
 
 import (
 	"testing"
@@ -19,7 +19,7 @@ func TestResolution(t *testing.T) {
 		"long, with a short before":   {scenario.Phases{Before: 15 * s, During: 20 * m}, time.Second, time.Second},
 		"the drain is not the load's": {scenario.Phases{Before: m, During: 10 * m, Drain: 20 * m}, time.Second, 100 * time.Millisecond},
 	} {
-		if hist, pulse := resolution(c.phases); hist != c.hist || pulse != c.pulse {
+		if hist, pulse := Resolution(c.phases); hist != c.hist || pulse != c.pulse {
 			t.Errorf("%s: %v and %v, want %v and %v", name, hist, pulse, c.hist, c.pulse)
 		}
 	}
