@@ -264,10 +264,10 @@ func (op *bulkOp) validate() *apiError {
 }
 
 // blocksFor returns the blocks that refuse a write; mu is held.
-func (ix *index) blocksFor(readOnly bool) []block {
+func (ix *index) blocksFor(floodStage bool) []block {
 	var out []block
-	if readOnly {
-		out = append(out, blockKinds()[0])
+	if floodStage {
+		out = append(out, blockKinds()[1])
 	}
 	// What read_only_allow_delete allows is to delete the index, not a document.
 	return append(out, ix.settings.blocks...)

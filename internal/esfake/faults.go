@@ -31,15 +31,15 @@ type Hits struct {
 
 // faults is the state that the fault methods of Server set. All of it may change while requests run.
 type faults struct {
-	mu       sync.Mutex
-	rng      *rand.Rand
-	throttle Throttle
-	readOnly bool
-	maxBody  int64
-	latency  time.Duration
-	down     bool
-	changed  chan struct{} // closed and replaced when latency or down changes
-	hits     Hits
+	mu         sync.Mutex
+	rng        *rand.Rand
+	throttle   Throttle
+	floodStage bool
+	maxBody    int64
+	latency    time.Duration
+	down       bool
+	changed    chan struct{} // closed and replaced when latency or down changes
+	hits       Hits
 }
 
 // Throttle makes the server refuse bulk requests and items; the zero Throttle heals it.
@@ -49,13 +49,13 @@ func (s *Server) Throttle(t Throttle) {
 	s.faults.throttle = t
 }
 
-// ReadOnly blocks or unblocks writes to every index, also to those made later, as index.blocks.read_only does: each
-// item gets status 403 and a cluster_block_exception. Blocks that clients set through the settings API are apart from
-// it and stay.
-func (s *Server) ReadOnly(on bool) {
+// FloodStage blocks or unblocks writes to every index, also to those made later, as the server does by itself when its disk is full
+// (index.blocks.read_only_allow_delete): each item gets status 429 and a cluster_block_exception. Blocks that clients set through the settings API
+// are apart from it and stay.
+func (s *Server) FloodStage(on bool) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
-	s.faults.readOnly = on
+	s.faults.floodStage = on
 }
 
 // MaxBody sets the longest request body in bytes before decompression ends; longer ones are answered 413. 0 restores
@@ -173,7 +173,7 @@ func (f *faults) plan(n int) (throttled []bool, blocked bool) {
 			}
 		}
 	}
-	return throttled, f.readOnly
+	return throttled, f.floodStage
 }
 
 // chance draws with probability p; mu is held.

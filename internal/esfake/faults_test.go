@@ -76,18 +76,18 @@ func TestThrottle(t *testing.T) {
 func TestBlocks(t *testing.T) {
 	s, c := client(t, Options{})
 	mustCall(t, c, esapi.BulkRequest{Body: bulkOf(2)})
-	s.ReadOnly(true)
+	s.FloodStage(true)
 	m := mustCall(t, c, esapi.BulkRequest{Body: bulkOf(3)})
-	if got := statuses(t, m); got[403] != 3 {
-		t.Errorf("read-only: %v", got)
+	if got := statuses(t, m); got[429] != 3 {
+		t.Errorf("flood stage: %v", got)
 	}
 	if got := at(t, m, "items/0/index/error/type"); got != "cluster_block_exception" {
-		t.Errorf("read-only error: %v", got)
+		t.Errorf("flood stage error: %v", got)
 	}
-	if status, _ := call(t, c, esapi.IndexRequest{Index: "f", DocumentID: "9", Body: body(`{}`)}); status != 403 {
+	if status, _ := call(t, c, esapi.IndexRequest{Index: "f", DocumentID: "9", Body: body(`{}`)}); status != 429 {
 		t.Errorf("single write: %d", status)
 	}
-	s.ReadOnly(false)
+	s.FloodStage(false)
 	for key, want := range map[string]float64{"index.blocks.write": 403, "index.blocks.read_only_allow_delete": 429} {
 		mustCall(t, c, esapi.IndicesPutSettingsRequest{Index: []string{"f"}, Body: body(`{"` + key + `":true}`)})
 		if got := statuses(t, mustCall(t, c, esapi.BulkRequest{Body: bulkOf(2)})); got[want] != 2 {

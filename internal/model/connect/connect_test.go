@@ -273,10 +273,10 @@ func TestFailedTasksAndStates(t *testing.T) {
 	r.produce("a-topic", 40)
 	r.exact()
 	// An index that refuses writes fails every task that writes to it.
-	r.es.ReadOnly(true)
+	r.es.FloodStage(true)
 	r.produce("a-topic", 40)
 	within(t, 5*time.Second, "failed", func() bool { return w.states() == "FAILED FAILED" })
-	r.es.ReadOnly(false)
+	r.es.FloodStage(false)
 	base := "http://" + w.RESTAddr() + "/connectors/logs"
 	for task := range 2 {
 		if st, _ := get(t, "POST", fmt.Sprintf("%s/tasks/%d/restart", base, task), nil); st != 204 {

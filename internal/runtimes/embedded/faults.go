@@ -192,10 +192,10 @@ func (s *system) ThrottleStore(_ context.Context, ratio float64, _ time.Duration
 	return a, nil
 }
 
-// BlockStore sets the read-only block.
+// BlockStore sets the block that a full disk sets.
 func (s *system) BlockStore(context.Context, time.Duration) (fault.Active, error) {
-	a := s.storeFault("writes refused by the block", func(h esfake.Hits) int64 { return h.BlockedItems }, func() { s.store.ReadOnly(false) })
-	s.store.ReadOnly(true)
+	a := s.storeFault("writes refused by the block", func(h esfake.Hits) int64 { return h.BlockedItems }, func() { s.store.FloodStage(false) })
+	s.store.FloodStage(true)
 	return a, nil
 }
 
