@@ -283,17 +283,36 @@ func saveLog(ctx context.Context, c *kube.Client, pod *kube.Object, o kube.LogOp
 		})
 		return err
 	}
-	r, err := c.Logs(ctx, pod.GetNamespace(), pod.GetName(), o)
-	if err != nil {
+	b, cut, err := readLog(ctx, c, pod, o)
+	// A container that starts again and again may have done so meanwhile: the kubelet has thrown the log away, and that of the next is there.
+	for range 3 {
+		if err != nil || !o.Previous || !bytes.HasPrefix(b, []byte("unable to retrieve container logs")) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		b, cut, err = readLog(ctx, c, pod, o)
+	}
+	if b == nil && err != nil {
 		return err
 	}
-	defer r.Close()
-	b, cut, err := lastOf(r, logBytes)
 	if cut {
 		b = append(fmt.Appendf(nil, "[the last %d KiB]\n", logBytes>>10), b...)
 	}
 	room.used.Add(int64(len(b)))
 	return errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o644))
+}
+
+// readLog is the end of a log.
+func readLog(ctx context.Context, c *kube.Client, pod *kube.Object, o kube.LogOptions) (b []byte, cut bool, err error) {
+	r, err := c.Logs(ctx, pod.GetNamespace(), pod.GetName(), o)
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.Close()
+	return lastOf(r, logBytes)
 }
 
 // lastOf reads r to its end and returns its last n bytes, and whether there were more. It holds at most twice as many.

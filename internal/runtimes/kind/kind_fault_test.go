@@ -166,7 +166,7 @@ func TestKindFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := must[*Fault](t)(r.Cut(ctx, Link{From: Monitoring, To: Kafka, Ports: []int{30094, 30100, 30101, 30102}, Way: Both}, reject, faultLast))
 			bites(t, f)
-			if _, err := r.sh(ctx, f.Nodes[len(f.Nodes)-1], "timeout 3 bash -c '</dev/tcp/"+firstAddress(t, r, Kafka)+"/30094'"); err == nil {
+			if _, err := r.sh(ctx, "triad-monitoring-control-plane", "timeout 3 bash -c '</dev/tcp/"+firstAddress(t, r, Kafka)+"/30094'"); err == nil {
 				t.Error("the link carries a connection while it is cut")
 			}
 			if err := f.Heal(ctx); err != nil {

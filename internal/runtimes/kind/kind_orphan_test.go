@@ -118,6 +118,10 @@ func TestKindAPIHelperProcess(t *testing.T) {
 	}
 	e := testEnv(t, r, &Plan{Reductions: []manifests.Capability{{LeavesOut: os.Getenv(helperEnv + "_LACKS")}}})
 	ctx := t.Context()
+	// The first document makes the index, and nothing was written yet.
+	if status, answer, err := e.ask(ctx, http.MethodPut, "/service-topic", "{}"); err != nil || status >= 300 && status != http.StatusBadRequest {
+		t.Fatalf("index: HTTP %d %s, %v", status, answer, err)
+	}
 	must[fault.Active](t)(e.ThrottleStore(ctx, 1, 5*time.Second))
 	must[fault.Active](t)(e.BlockStore(ctx, 5*time.Second))
 	must[fault.Active](t)(e.FillDisk(ctx, 5*time.Second))
