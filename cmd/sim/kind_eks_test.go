@@ -408,9 +408,7 @@ func TestKindEKSResume(t *testing.T) {
 			if err := json.Unmarshal([]byte(out), &res); err != nil {
 				t.Fatalf("exit %d: %v", code, err)
 			}
-			for _, k := range res.Checks {
-				t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
-			}
+			logChecks(t, &res)
 		}
 		return res, code
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"triad/internal/check"
 )
@@ -110,28 +108,8 @@ func TestKindEngineGone(t *testing.T) {
 	}
 	for name, until := range map[string]string{"before a fault": `"phase","name":"during"`, "during a fault": `"state":"bit"`} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			reports := filepath.Join(dir, "reports")
 			door := openDoor(t)
-			p, out := startRun(t, binary, file(t, dir, "engine.yaml", engineScenario), "--runtime", "kind", "--reports", reports)
-			ended := make(chan error, 1)
-			go func() { ended <- p.Wait() }()
-			run := awaitEvent(t, reports, until, ended, out)
-			door.Shut()
-			select {
-			case err := <-ended:
-				if err == nil {
-					t.Error("it passes")
-				}
-			case <-time.After(15 * time.Minute):
-				_ = p.Process.Kill()
-				t.Fatal(errors.Join(errors.New("it does not end"), <-ended), out)
-			}
-			res := result(t, run)
-			t.Logf("%s: %s", res.Verdict, res.Summary)
-			for _, c := range res.Checks {
-				t.Logf("  %-14s %-30s %s", c.Verdict, c.Name, c.Detail)
-			}
+			res, said := struckRun(t, binary, engineScenario, until, door.Shut)
 			for _, c := range []string{"evidence", "corruption", "isolation", "phantom", "loss"} {
 				verdictIs(t, *res, c, check.Pass)
 			}
@@ -141,8 +119,8 @@ func TestKindEngineGone(t *testing.T) {
 			if res.Totals.Acknowledged == 0 || res.Totals.Lost != 0 || res.Totals.Seen < res.Totals.Acknowledged {
 				t.Errorf("totals: %+v", res.Totals)
 			}
-			if !strings.Contains(out.String(), "docker") {
-				t.Errorf("the engine is not named:\n%s", out)
+			if !strings.Contains(said, "docker") {
+				t.Errorf("the engine is not named:\n%s", said)
 			}
 			t.Setenv("DOCKER_HOST", "unix://"+door.engine)
 			var healed, log strings.Builder

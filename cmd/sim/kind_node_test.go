@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,34 +40,17 @@ func TestKindNodeDies(t *testing.T) {
 	}
 	for _, cluster := range []string{scenario.Monitoring, scenario.Datacenter} {
 		t.Run(cluster, func(t *testing.T) {
-			dir := t.TempDir()
-			reports, node := filepath.Join(dir, "reports"), "triad-"+cluster+"-control-plane"
-			p, out := startRun(t, binary, file(t, dir, "node.yaml", nodeScenario), "--runtime", "kind", "--reports", reports)
-			ended := make(chan error, 1)
-			go func() { ended <- p.Wait() }()
-			run := awaitEvent(t, reports, `"phase","name":"before"`, ended, out)
-			time.Sleep(10 * time.Second) // of good evidence
-			engine("kill", node)
+			node := "triad-" + cluster + "-control-plane"
 			defer engine("start", node)
-			select {
-			case err := <-ended:
-				if err == nil {
-					t.Error("it passes")
-				}
-			case <-time.After(15 * time.Minute):
-				_ = p.Process.Kill()
-				t.Fatalf("it does not end:\n%s", out.String())
-			}
-			res := result(t, run)
-			t.Logf("%s: %s", res.Verdict, res.Summary)
-			for _, c := range res.Checks {
-				t.Logf("  %-14s %-30s %s", c.Verdict, c.Name, c.Detail)
-			}
+			res, said := struckRun(t, binary, nodeScenario, `"phase","name":"before"`, func() {
+				time.Sleep(10 * time.Second) // of good evidence
+				engine("kill", node)
+			})
 			if res.Verdict == check.Pass || res.Verdict == check.Fail || res.Totals.Lost != 0 || res.Totals.SeenKafka == 0 {
 				t.Errorf("%s, totals %+v", res.Verdict, res.Totals)
 			}
-			if !strings.Contains(res.Summary+out.String(), cluster) {
-				t.Errorf("what is gone is not said: %s\n%s", res.Summary, out.String())
+			if !strings.Contains(res.Summary+said, cluster) {
+				t.Errorf("what is gone is not said: %s\n%s", res.Summary, said)
 			}
 		})
 	}

@@ -89,9 +89,7 @@ func TestKindResume(t *testing.T) {
 			}
 			observerIs(t, false)
 			res := result(t, run)
-			for _, k := range res.Checks {
-				t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
-			}
+			logChecks(t, res)
 			if c.goes {
 				verdictIs(t, *res, "evidence", check.Inconclusive)
 			} else {
@@ -148,6 +146,32 @@ func awaitEvent(t *testing.T, reports, event string, ended <-chan error, out *by
 			}
 		}
 	}
+}
+
+// struckRun makes a run of a scenario, does something to it when it has written an event, and waits for its end. It must end by itself, and not pass.
+// It returns the result and what the program said.
+func struckRun(t *testing.T, binary, text, event string, strike func()) (res *check.Result, said string) {
+	t.Helper()
+	dir := t.TempDir()
+	reports := filepath.Join(dir, "reports")
+	p, out := startRun(t, binary, file(t, dir, "struck.yaml", text), "--runtime", "kind", "--reports", reports)
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	run := awaitEvent(t, reports, event, ended, out)
+	strike()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("it passes")
+		}
+	case <-time.After(15 * time.Minute):
+		_ = p.Process.Kill()
+		<-ended //nolint:errcheck // it was killed
+		t.Fatalf("it does not end:\n%s", out)
+	}
+	res = result(t, run)
+	logChecks(t, res)
+	return res, out.String()
 }
 
 // killObserver kills the pod of the second observer. Its Job makes another, which knows nothing.

@@ -80,9 +80,7 @@ func TestKindShards(t *testing.T) {
 		}
 		<-ended //nolint:errcheck // it is no pass
 		res := result(t, run)
-		for _, k := range res.Checks {
-			t.Logf("  %-14s %-30s %s", k.Verdict, k.Name, k.Detail)
-		}
+		logChecks(t, res)
 		if res.Totals.Lost != 0 || res.Totals.Unknown == 0 || res.Verdict == check.Pass {
 			t.Errorf("%s, totals: %+v\n%s", res.Verdict, res.Totals, out)
 		}

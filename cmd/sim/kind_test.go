@@ -34,15 +34,20 @@ func kindRun(t *testing.T, args ...string) (check.Result, int) {
 	if err := json.Unmarshal(out.Bytes(), &res); err != nil {
 		t.Fatalf("exit %d: %v\n%s", code, err, log.String())
 	}
-	t.Logf("%s: %s: %s", res.Scenario, res.Verdict, res.Summary)
-	for _, c := range res.Checks {
-		t.Logf("  %-14s %-50s %s", c.Verdict, c.Name, c.Detail)
-	}
+	logChecks(t, &res)
 	if t.Failed() || res.Verdict == "" {
 		t.Log(log.String())
 	}
 	observerIs(t, false)
 	return res, code
+}
+
+func logChecks(t *testing.T, res *check.Result) {
+	t.Helper()
+	t.Logf("%s: %s: %s", res.Scenario, res.Verdict, res.Summary)
+	for _, c := range res.Checks {
+		t.Logf("  %-14s %-50s %s", c.Verdict, c.Name, c.Detail)
+	}
 }
 
 // observerIs looks whether the clusters have component observer: a run's principal that may read every topic, its Secret, and the policies that let

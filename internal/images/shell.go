@@ -8,13 +8,11 @@ import (
 	"io"
 	"os/exec"
 	"strings"
-	"sync"
 )
 
-// Shell is a shell in a container that stays open and answers one script after another. A client of an engine takes some 40 ms of a processor to
+// Shell is a shell in a container that stays open and answers one script after another, for one who asks. A client of an engine takes some 40 ms of a processor to
 // start, which is much for what is asked every few seconds. Behind an error it is closed: open another.
 type Shell struct {
-	mu     sync.Mutex
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	pipe   io.Closer
@@ -50,8 +48,6 @@ func (s *Shell) Pid() int { return s.cmd.Process.Pid }
 // Ask runs a script, which must not read its standard input, and returns what it printed. When ctx ends first, or the shell is gone, it is an
 // error.
 func (s *Shell) Ask(ctx context.Context, script string) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.asked++
 	end := fmt.Sprintf("end of answer %d", s.asked)
 	defer context.AfterFunc(ctx, func() {

@@ -43,17 +43,18 @@ func readiness(o *Object) (ready, failed bool, why string) {
 	return res.Status == status.CurrentStatus, false, res.Message
 }
 
-// PodSetAPI is the API version of StrimziPodSet, the set of pods that Strimzi's operator makes of a node pool or of Connect.
-const PodSetAPI = "core.strimzi.io/v1"
-
-const podSet = "StrimziPodSet"
+// PodSetAPI and PodSetKind are the API version and the kind of the set of pods that Strimzi's operator makes of a node pool or of Connect.
+const (
+	PodSetAPI  = "core.strimzi.io/v1"
+	PodSetKind = "StrimziPodSet"
+)
 
 // strimziReadiness exists because kstatus calls an object without any status current: a Kafka resource that no operator has seen
 // would be ready at once.
 func strimziReadiness(o *Object) (bool, string) {
 	observed, seen, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	switch o.GetKind() {
-	case podSet:
+	case PodSetKind:
 		pods, _, _ := unstructured.NestedInt64(o.Object, "status", "pods")
 		good, _, _ := unstructured.NestedInt64(o.Object, "status", "readyPods")
 		current, _, _ := unstructured.NestedInt64(o.Object, "status", "currentPods")

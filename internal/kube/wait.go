@@ -97,9 +97,10 @@ func (c *Client) WaitReady(ctx context.Context, refs []Ref, timeout time.Duratio
 func (c *Client) look(ctx context.Context, pending map[Ref]string, ready func(Ref)) (gaveUp bool) {
 	type class struct{ apiVersion, kind, namespace string }
 	classes := map[class][]Ref{}
+	// As long as the operator has not seen a resource, its set of pods is ready by what it was before: a run began while brokers were rolled.
+	unseen := slices.ContainsFunc(slices.Collect(maps.Keys(pending)), isStrimzi)
 	for r := range pending {
-		// As long as the operator has not seen a resource, its set of pods is ready by what it was before: a run began while brokers were rolled.
-		if r.Kind == podSet && slices.ContainsFunc(slices.Collect(maps.Keys(pending)), isStrimzi) {
+		if unseen && r.Kind == PodSetKind {
 			pending[r] = "is looked at when the operator has seen its resource"
 			continue
 		}

@@ -285,10 +285,7 @@ func saveLog(ctx context.Context, c *kube.Client, pod *kube.Object, o kube.LogOp
 	}
 	b, cut, err := readLog(ctx, c, pod, o)
 	// A container that starts again and again may have done so meanwhile: the kubelet has thrown the log away, and that of the next is there.
-	for range 3 {
-		if err != nil || !o.Previous || !bytes.HasPrefix(b, []byte("unable to retrieve container logs")) {
-			break
-		}
+	for n := 0; n < 3 && err == nil && o.Previous && bytes.HasPrefix(b, []byte("unable to retrieve container logs")); n++ {
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):

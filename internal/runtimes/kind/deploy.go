@@ -361,7 +361,7 @@ func readyRefs(objects []kube.Object) []kube.Ref {
 			set = o.GetName() + "-connect"
 		}
 		if set != "" {
-			refs = append(refs, kube.Ref{APIVersion: kube.PodSetAPI, Kind: "StrimziPodSet", Namespace: o.GetNamespace(), Name: set})
+			refs = append(refs, kube.Ref{APIVersion: kube.PodSetAPI, Kind: kube.PodSetKind, Namespace: o.GetNamespace(), Name: set})
 		}
 	}
 	return refs

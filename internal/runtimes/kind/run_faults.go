@@ -335,7 +335,7 @@ func (e *env) StopReceiver(ctx context.Context, d time.Duration) (fault.Active, 
 // RollBrokers asks the operator to restart every broker, as an administrator does.
 func (e *env) RollBrokers(ctx context.Context) (fault.Active, error) {
 	c := e.clients[Kafka]
-	sets, err := c.List(ctx, kube.PodSetAPI, "StrimziPodSet", Kafka, brokerSelector)
+	sets, err := c.List(ctx, kube.PodSetAPI, kube.PodSetKind, Kafka, brokerSelector)
 	if err != nil {
 		return nil, err
 	}

@@ -9,18 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"triad/internal/images"
 )
 
 // A node is looked up and its shell opened once, and again when it did not answer.
 func TestMetersStayOpen(t *testing.T) {
 	dir := t.TempDir()
-	engine := images.Engine{Bin: filepath.Join(dir, "docker")}
-	script := "#!/bin/sh\n[ -e '" + dir + "/gone' ] && exit 1\necho open >> '" + dir + "/opened'\nexec \"$4\"\n"
-	if err := os.WriteFile(engine.Bin, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	engine := caseEngine(t, `exec\ -i*) [ -e '`+dir+`/gone' ] && exit 1; echo open >> '`+dir+`/opened'; exec "$4";;`)
 	var m meters
 	defer m.end()
 	looked := 0
