@@ -99,7 +99,7 @@ verify: generate ## what CI runs: generated files are committed, then make test
 
 # The runs and the faults share clusters through TRIAD_STATE_DIR; they are brought up by the first test and stay.
 scenarios ?=
-kindtests ?= Scenarios|Strikes|Reach|NodeDies|EngineGone|SecurityIsolation|RealBroker|Rotation|Shards|Resume|EKS|EKSInCluster|EKSFaults|EKSResume
+kindtests ?= Scenarios|Strikes|Reach|NodeDies|EngineGone|SecurityIsolation|RealBroker|Rotation|Shards|Resume|EKS|EKSJobs|Docs|EKSInCluster|EKSFaults|EKSResume
 .PHONY: test-kind
 test-kind: build ## scenarios and probes on real kind clusters: needs a container engine, about an hour; scenarios="smoke ..." for some
 	TRIAD_KIND_TESTS=1 TRIAD_KIND_SCENARIOS="$(scenarios)" TRIAD_KIND_KEEP=$${TRIAD_STATE_DIR:-} TRIAD_SIM_BINARY=$(CURDIR)/bin/sim $(AGAIN) --format standard-verbose \

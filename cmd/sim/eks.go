@@ -81,6 +81,7 @@ type leftover struct {
 	Began     time.Time `json:"began"`
 	Live      bool      `json:"live"` // it may still be under way
 	Documents uint64    `json:"documents"`
+	Jobs      int       `json:"jobs,omitempty"`
 }
 
 func (a *app) eksStatus(ctx context.Context, f eksFlags, output string) error {
@@ -94,7 +95,7 @@ func (a *app) eksStatus(ctx context.Context, f eksFlags, output string) error {
 	}
 	rows := []leftover{}
 	for _, l := range left {
-		rows = append(rows, leftover{l.Name, l.Run, l.Scenario, l.Holder, l.Began, l.Live(), l.Documents})
+		rows = append(rows, leftover{l.Name, l.Run, l.Scenario, l.Holder, l.Began, l.Live(), l.Documents, l.Jobs})
 	}
 	if output == "json" {
 		return a.json(rows)
@@ -107,7 +108,11 @@ func (a *app) eksStatus(ctx context.Context, f eksFlags, output string) error {
 		if r.Live {
 			state = "under way"
 		}
-		fmt.Fprintf(a.stdout, "%s  %s  %s of %s since %s, %d documents\n", r.Name, state, r.Scenario, r.Holder, r.Began.Format(time.RFC3339), r.Documents)
+		fmt.Fprintf(a.stdout, "%s  %s  %s of %s since %s, %d documents", r.Name, state, r.Scenario, r.Holder, r.Began.Format(time.RFC3339), r.Documents)
+		if r.Jobs > 0 {
+			fmt.Fprintf(a.stdout, ", %d Jobs", r.Jobs)
+		}
+		fmt.Fprintln(a.stdout)
 	}
 	return nil
 }

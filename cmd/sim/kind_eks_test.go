@@ -22,7 +22,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"triad/internal/check"
+	"triad/internal/evidence"
 	"triad/internal/kube"
+	"triad/internal/runtimes/jobs"
 	"triad/internal/runtimes/kind"
 )
 
@@ -370,10 +372,10 @@ func (l *eksLab) sinkState(ctx context.Context, state string) {
 }
 
 // killed runs a scenario in a process of its own, kills it with kill -9 when it has written an event, and returns the directory of the run.
-func (l *eksLab) killed(scenario, event string) string {
+func (l *eksLab) killed(scenario, event string, more ...string) string {
 	l.t.Helper()
 	reports := l.t.TempDir()
-	args := append([]string{"--root", l.root, "run", scenario, "--reports", reports, "--runtime", "eks", "--contexts", l.contexts}, l.confirm...)
+	args := append([]string{"--root", l.root, "run", scenario, "--reports", reports, "--runtime", "eks", "--contexts", l.contexts}, append(more, l.confirm...)...)
 	p := exec.Command(os.Getenv("TRIAD_SIM_BINARY"), args...) //nolint:gosec // the program under test
 	var out bytes.Buffer
 	p.Stdout, p.Stderr = &out, &out
@@ -392,6 +394,100 @@ func (l *eksLab) killed(scenario, event string) string {
 	return run
 }
 
+// resume goes on with a run.
+func (l *eksLab) resume(ctx context.Context, run string, more ...string) (res check.Result, code int) {
+	l.t.Helper()
+	out, code := l.sim(ctx, append([]string{"run", "--resume", run, "--output", "json"}, more...)...)
+	if code != exitUsage {
+		if err := json.Unmarshal([]byte(out), &res); err != nil {
+			l.t.Fatalf("exit %d: %v", code, err)
+		}
+		logChecks(l.t, &res)
+	}
+	return res, code
+}
+
+// nothingLeft demands that the canary's index has as many documents as before, and no run a mark.
+func (l *eksLab) nothingLeft(ctx context.Context, before int) {
+	l.t.Helper()
+	if n := l.documents(ctx); n != before {
+		l.t.Errorf("%d documents are in the index, there were %d", n, before)
+	}
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
+		l.t.Errorf("status: %s", out)
+	}
+}
+
+// jobs are the Jobs of runs, by cluster.
+func (l *eksLab) jobs(ctx context.Context) (out []string) {
+	l.t.Helper()
+	for _, role := range []string{kind.Datacenter, kind.Kafka, kind.Monitoring} {
+		list, err := l.clients[role].List(ctx, jobs.API, "Job", role, jobs.Label)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for i := range list {
+			name, _, _ := strings.Cut(list[i].GetName(), "-")
+			out = append(out, role+"/"+name)
+		}
+	}
+	return out
+}
+
+// TestKindEKSJobs sends the canary by shards that a run makes in clusters that are known by contexts alone, whose file allows Jobs, and reads it by
+// pods beside the brokers and the store. Its harness is killed, and a run that goes on takes all of them up. Nothing is left behind.
+func TestKindEKSJobs(t *testing.T) {
+	if os.Getenv("TRIAD_SIM_BINARY") == "" {
+		t.Skip("TRIAD_SIM_BINARY is not set: it is killed")
+	}
+	l, ctx := newEKSLab(t, 20*time.Minute)
+	for old, allow := range map[string]string{"[canary]": "[canary, jobs]", "[broker-kill]": "[jobs]", "[purge]": "[purge, jobs]"} {
+		l.text = strings.Replace(l.text, "allow: "+old, "allow: "+allow, 1)
+	}
+	l.limits("")
+	// A registry would have it for every cluster.
+	plan, err := l.rt.Plan(ctx, kind.DeployOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range plan.Clusters {
+		plan.Images[role] = []string{plan.Own.Ref}
+	}
+	if err := l.rt.LoadImages(ctx, plan); err != nil {
+		t.Fatal(err)
+	}
+	before := l.documents(ctx)
+	if _, code := l.sim(ctx, append([]string{"run", "prod-canary", "--shards", "2", "--reports", t.TempDir()}, l.confirm...)...); code != exitUsage {
+		t.Errorf("kafka was not confirmed: exit %d", code)
+	}
+	l.confirm = append(l.confirm, "--yes-production", "lab-kafka")
+
+	run := l.killed("prod-canary", `"phase","name":"before"`, "--shards", "2")
+	if got, want := l.jobs(ctx), []string{"datacenter/shards", "kafka/observers", "monitoring/readers"}; !slices.Equal(got, want) {
+		t.Errorf("Jobs %v, want %v", got, want)
+	}
+	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "under way") || !strings.Contains(out, ", 3 Jobs") {
+		t.Errorf("status of a run whose harness was killed: %s", out)
+	}
+	res, _ := l.resume(ctx, run, l.confirm...)
+	l.allOfTheCanary(res)
+	if len(res.Resumed) != 1 || res.Resumed[0].Dropped != 0 {
+		t.Errorf("resumed: %+v", res.Resumed)
+	}
+	if n := shardLedgers(t, filepath.Dir(run)); n != 2 {
+		t.Errorf("%d ledgers of shards, want 2", n)
+	}
+	for _, point := range []string{evidence.PointKafka, evidence.PointSearch} {
+		if m, err := filepath.Glob(filepath.Join(run, "ledger", point+"-[01].led")); err != nil || len(m) != 2 {
+			t.Errorf("%d ledgers of observers of %s, want 2: %v", len(m), point, err)
+		}
+	}
+	if left := l.jobs(ctx); len(left) > 0 {
+		t.Errorf("Jobs are left: %v", left)
+	}
+	l.nothingLeft(ctx, before)
+}
+
 // TestKindEKSResume kills the harness of a run on clusters that are known by contexts alone, and goes on: of a canary, which needs its mark and
 // every confirmation again, and of one that had just struck a broker, which needs the window again too and strikes no second time. Both leave
 // nothing behind.
@@ -401,32 +497,13 @@ func TestKindEKSResume(t *testing.T) {
 	}
 	l, ctx := newEKSLab(t, 30*time.Minute)
 	before := l.documents(ctx)
-	resume := func(run string, more ...string) (res check.Result, code int) {
-		t.Helper()
-		out, code := l.sim(ctx, append([]string{"run", "--resume", run, "--output", "json"}, more...)...)
-		if code != exitUsage {
-			if err := json.Unmarshal([]byte(out), &res); err != nil {
-				t.Fatalf("exit %d: %v", code, err)
-			}
-			logChecks(t, &res)
-		}
-		return res, code
-	}
 	refused := func(why, run string, more ...string) {
 		t.Helper()
-		if _, code := resume(run, more...); code != exitUsage {
+		if _, code := l.resume(ctx, run, more...); code != exitUsage {
 			t.Errorf("%s: exit %d", why, code)
 		}
 	}
-	nothingLeft := func() {
-		t.Helper()
-		if n := l.documents(ctx); n != before {
-			t.Errorf("%d documents are in the index, there were %d", n, before)
-		}
-		if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "nothing is left") {
-			t.Errorf("status: %s", out)
-		}
-	}
+	nothingLeft := func() { t.Helper(); l.nothingLeft(ctx, before) }
 
 	run := l.killed("prod-canary", `"phase","name":"before"`)
 	if out, _ := l.sim(ctx, "status"); !strings.Contains(out, "under way") {
@@ -447,7 +524,7 @@ func TestKindEKSResume(t *testing.T) {
 	if err := l.clients[kind.Datacenter].Apply(ctx, []kube.Object{mark}, nil); err != nil {
 		t.Fatal(err)
 	}
-	res, _ := resume(run, l.confirm...)
+	res, _ := l.resume(ctx, run, l.confirm...)
 	l.allOfTheCanary(res)
 	if len(res.Resumed) != 1 || res.Resumed[0].Dropped != 0 {
 		t.Errorf("resumed: %+v", res.Resumed)
@@ -462,7 +539,7 @@ func TestKindEKSResume(t *testing.T) {
 	l.limits("")
 	refused("no window", run, l.confirm...)
 	l.limits(openWindow("60s", 0.05))
-	res, _ = resume(run, l.confirm...)
+	res, _ = l.resume(ctx, run, l.confirm...)
 	for _, name := range []string{"evidence", "loss", "corruption", "phantom", "purge"} {
 		verdictIs(t, res, name, check.Pass)
 	}

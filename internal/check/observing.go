@@ -1,6 +1,9 @@
 package check
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // maxObserving is the share of the system's processor time that watching it may cost. Above it the figures are those of a system that
 // is being watched; no check turns on it, because every record was counted all the same.
@@ -20,7 +23,8 @@ func (j *judge) observing() *Observing {
 		}
 		known[k[0]] = true
 	}
-	o := &Observing{Harness: used["harness"] + used["clients"], Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
+	faults := min(j.faultWork(), used["harness"])
+	o := &Observing{Harness: used["harness"] - faults + used["clients"], Faults: faults, Search: used["search"], Metrics: used["metrics"], System: used["nodes"] - used["generator"], Forwarding: used["apiserver"], Limit: maxObserving}
 	// Time on the clock has waiting in it. Where the threads were watched for half of the time or more, they tell.
 	if part, ok := j.watched(used["search-watched"]); ok {
 		o.Search = min(o.Search, used["search-threads"]/part)
@@ -34,6 +38,36 @@ func (j *judge) observing() *Observing {
 	}
 	o.Share = (o.Harness + o.Search + o.Metrics) / o.System
 	return o
+}
+
+// faultWork is the processor time that the harness used for making and undoing faults, in seconds: what it used in those times beyond what it uses in
+// as much other time. Watching goes on meanwhile, and making a cluster or rolling all of them out is no part of it.
+func (j *judge) faultWork() float64 {
+	at := func(t time.Duration) bool {
+		for _, f := range j.faults {
+			if f.injecting != nil && f.injected != nil && *f.injecting <= t && t <= *f.injected {
+				return true
+			}
+			if f.injected != nil && f.healed != nil && min(*f.injected+f.For.D(), *f.healed) <= t && t <= *f.healed {
+				return true
+			}
+		}
+		return false
+	}
+	var in, out, inTime, outTime float64
+	rs := j.ser.cpu["harness"]
+	for i := 1; i < len(rs); i++ { // each is of the time since the one before
+		d := (rs[i].at - rs[i-1].at).Seconds()
+		if at(rs[i].at) || at(rs[i-1].at) {
+			in, inTime = in+rs[i].v*d, inTime+d
+		} else {
+			out, outTime = out+rs[i].v*d, outTime+d
+		}
+	}
+	if outTime == 0 {
+		return 0
+	}
+	return max(in-out/outTime*inTime, 0)
 }
 
 // watched is the part of the time between the first reading and the last in which the store's search threads were watched; false: too little to
@@ -53,6 +87,9 @@ func (o *Observing) String() string {
 		100*o.Share, o.Harness, o.Search, o.Metrics, o.System)
 	if o.Forwarding > 0 {
 		s += fmt.Sprintf(", of which %.1f s are API servers, which forward the harness's connections beside their own work", o.Forwarding)
+	}
+	if o.Faults >= 0.05 {
+		s += fmt.Sprintf("; %.1f s more of the harness made and undid faults", o.Faults)
 	}
 	if o.Share > o.Limit {
 		s += fmt.Sprintf(". That is above %.0f %%: latencies are those of a system that is being watched", 100*o.Limit)

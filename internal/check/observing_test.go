@@ -1,9 +1,12 @@
 package check
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"triad/internal/scenario"
 )
 
 func totals(of map[string][]float64) *judge {
@@ -62,5 +65,33 @@ func TestObserving(t *testing.T) {
 		if o := totals(m).observing(); o != nil {
 			t.Errorf("%s: %+v, want nothing", name, o)
 		}
+	}
+}
+
+// What the harness uses beyond its usual while a fault is made or undone is no watching: a second of a processor, of which a tenth goes on as always.
+func TestFaultWorkIsNoWatching(t *testing.T) {
+	j := totals(map[string][]float64{"harness": {0, 4.8}, "nodes/kafka": {0, 100}})
+	j.ser.cpu = map[string][]reading{}
+	for s := range 31 {
+		v := 0.1
+		if s > 10 && s <= 12 || s > 20 && s <= 21 {
+			v = 1
+		}
+		j.ser.cpu["harness"] = append(j.ser.cpu["harness"], reading{time.Duration(s) * time.Second, v})
+	}
+	j.faults = []*faultState{
+		{Fault: scenario.Fault{For: scenario.Duration(8500 * time.Millisecond)}, injecting: new(10500 * time.Millisecond), injected: new(11500 * time.Millisecond), healed: new(20500 * time.Millisecond)},
+		{}, // never injected
+	}
+	o := j.observing()
+	if o == nil || math.Abs(o.Faults-2.7) > 1e-6 || math.Abs(o.Harness-2.1) > 1e-6 || math.Abs(o.Share-0.021) > 1e-6 {
+		t.Fatalf("%+v", o)
+	}
+	if s := o.String(); !strings.Contains(s, "2.7 s more of the harness made and undid faults") {
+		t.Error(s)
+	}
+	j.faults = nil
+	if o = j.observing(); o == nil || o.Faults != 0 || o.Harness != 4.8 {
+		t.Errorf("without faults: %+v", o)
 	}
 }

@@ -71,7 +71,8 @@ type Result struct {
 
 // Observing is the processor time that the harness took, against that of the system it watched.
 type Observing struct {
-	Harness    float64 `json:"harness_s"`    // its process
+	Harness    float64 `json:"harness_s"`    // its process, without Faults
+	Faults     float64 `json:"faults_s"`     // of its process, for making and undoing faults
 	Search     float64 `json:"search_s"`     // searches in the store, all of them the harness's
 	Metrics    float64 `json:"metrics_s"`    // answers of JMX exporters to the harness
 	System     float64 `json:"system_s"`     // everything in the clusters but the log generators

@@ -9,13 +9,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"triad/internal/runtimes/jobs"
 	"triad/internal/scenario"
 )
 
@@ -31,14 +34,17 @@ type api struct {
 	before     func(*http.Request) // called before a request is looked at; it may wait
 
 	mu     sync.Mutex
-	pods   []*pod // beside components: those that a test strikes
+	pods   []*owned // beside components: those that a test strikes
 	leases map[string]map[string]any
-	writes []string // "METHOD path", without reviews
+	jobs   map[string]map[string]any // by name
+	stuck  bool                      // they are not deleted: 403
+	noJobs bool                      // none is made: 403
+	writes []string                  // "METHOD path", without reviews
 }
 
 func newAPI(t *testing.T, user string, components ...string) *api {
 	t.Helper()
-	a := &api{t: t, user: user, components: components, leases: map[string]map[string]any{}}
+	a := &api{t: t, user: user, components: components, leases: map[string]map[string]any{}, jobs: map[string]map[string]any{}}
 	srv := httptest.NewServer(a)
 	t.Cleanup(srv.Close)
 	a.url = srv.URL
@@ -73,7 +79,18 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api":
 		fmt.Fprint(w, `{"kind":"APIVersions","versions":["v1"]}`)
 	case r.URL.Path == "/apis":
-		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}}]}`)
+		fmt.Fprint(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"coordination.k8s.io","versions":[{"groupVersion":"coordination.k8s.io/v1","version":"v1"}],"preferredVersion":{"groupVersion":"coordination.k8s.io/v1","version":"v1"}},{"name":"batch","versions":[{"groupVersion":"batch/v1","version":"v1"}]},{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}`)
+	case r.URL.Path == "/apis/batch/v1":
+		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"batch/v1","resources":[{"name":"jobs","namespaced":true,"kind":"Job","verbs":["list"]}]}`)
+	case r.URL.Path == "/apis/apps/v1":
+		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"deployments","namespaced":true,"kind":"Deployment","verbs":["get"]}]}`)
+	case strings.HasSuffix(r.URL.Path, "/deployments/canary-inputgen"):
+		answer(w, http.StatusOK, map[string]any{
+			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "canary-inputgen", "namespace": "datacenter"},
+			"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"app.kubernetes.io/name": "canary-inputgen"}}, "spec": canaryPod()}},
+		})
+	case strings.Contains(r.URL.Path, "/apis/batch/v1/namespaces/"):
+		a.job(w, r)
 	case r.URL.Path == "/api/v1":
 		fmt.Fprint(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list","delete"]}]}`)
 	case r.URL.Path == "/apis/coordination.k8s.io/v1":
@@ -103,6 +120,65 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		failed(w, http.StatusNotFound, "NotFound")
 	}
+}
+
+// canaryPod is the spec of a pod of the generator that stands.
+func canaryPod() map[string]any {
+	return map[string]any{
+		"priorityClassName": "triad-batch",
+		"containers":        []any{map[string]any{"name": "canary-inputgen", "image": "registry.example.com/triad/sim:1"}},
+	}
+}
+
+// job makes, finds, lists and deletes Jobs. Their pods are ready at once.
+func (a *api) job(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	switch {
+	case r.Method == http.MethodPost && a.noJobs:
+		failed(w, http.StatusForbidden, "Forbidden")
+	case r.Method == http.MethodPost:
+		o := decode(a.t, r)
+		name, _ := o["metadata"].(map[string]any)["name"].(string)
+		a.jobs[name] = o
+		answer(w, http.StatusCreated, o)
+	case name == "jobs":
+		_, run, _ := strings.Cut(r.URL.Query().Get("labelSelector"), "=")
+		items := []any{}
+		for _, o := range a.jobs {
+			if labels, _ := o["metadata"].(map[string]any)["labels"].(map[string]any); labels[jobs.Label] == run {
+				items = append(items, o)
+			}
+		}
+		answer(w, http.StatusOK, map[string]any{"apiVersion": jobs.API, "kind": "JobList", "items": items})
+	case a.jobs[name] == nil:
+		failed(w, http.StatusNotFound, "NotFound")
+	case r.Method == http.MethodDelete && a.stuck:
+		failed(w, http.StatusForbidden, "Forbidden")
+	case r.Method == http.MethodDelete:
+		delete(a.jobs, name)
+		answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "Status", "status": "Success"})
+	default:
+		answer(w, http.StatusOK, a.jobs[name])
+	}
+}
+
+// jobPods are the pods of a Job, each with its index.
+func (a *api) jobPods(w http.ResponseWriter, r *http.Request, job string) {
+	items := []any{}
+	if o := a.jobs[job]; o != nil {
+		n, _ := o["spec"].(map[string]any)["completions"].(float64)
+		for k := range int(n) {
+			items = append(items, map[string]any{
+				"apiVersion": "v1", "kind": "Pod",
+				"metadata": map[string]any{
+					"name": fmt.Sprintf("%s-%d", job, k), "namespace": strings.Split(r.URL.Path, "/")[4], "uid": fmt.Sprint("j", k),
+					"labels": map[string]any{"batch.kubernetes.io/job-completion-index": strconv.Itoa(k)},
+				},
+				"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}},
+			})
+		}
+	}
+	answer(w, http.StatusOK, map[string]any{"apiVersion": "v1", "kind": "PodList", "items": items})
 }
 
 func failed(w http.ResponseWriter, code int, reason string) {
@@ -137,8 +213,8 @@ func (a *api) access(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, o)
 }
 
-// pod is one with an owner that makes it again: it is gone for some lists, and comes back with another uid.
-type pod struct {
+// owned is a pod with an owner that makes it again: it is gone for some lists, and comes back with another uid.
+type owned struct {
 	component, name string
 	uid             int
 	away            int  // how many lists more it is away
@@ -160,8 +236,12 @@ func (a *api) take(name string, lists int) {
 
 func (a *api) listPods(w http.ResponseWriter, r *http.Request) {
 	items := []any{}
+	sel := r.URL.Query().Get("labelSelector")
+	if job, ok := strings.CutPrefix(sel, "batch.kubernetes.io/job-name="); ok {
+		a.jobPods(w, r, job)
+		return
+	}
 	fits := func(component string) bool {
-		sel := r.URL.Query().Get("labelSelector")
 		_, in, ok := strings.Cut(sel, " in (")
 		return !ok || slices.Contains(strings.Split(strings.TrimSuffix(in, ")"), ","), component)
 	}
@@ -169,7 +249,7 @@ func (a *api) listPods(w http.ResponseWriter, r *http.Request) {
 		if fits(component) {
 			labels := map[string]any{componentLabel: component, "app.kubernetes.io/name": app}
 			items = append(items, map[string]any{
-				"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": strings.Split(r.URL.Path, "/")[4], "uid": uid, "labels": labels},
+				"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": name, "namespace": strings.Split(r.URL.Path, "/")[4], "uid": uid, "labels": labels}, "spec": canaryPod(),
 				"status": map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": map[bool]string{true: "True", false: "False"}[ready]}}},
 			})
 		}

@@ -21,12 +21,13 @@ import (
 const (
 	allowCanary = "canary" // datacenter: the canary's generator is told to write, and the run is marked by a Lease
 	allowPurge  = "purge"  // monitoring: the documents of the run are taken out of the store again
+	allowJobs   = "jobs"   // each: a Job is made for a run with shards, of generators in datacenter, of observers in kafka, of readers in monitoring
 )
 
 // allowable are the actions that a role knows.
 var allowable = map[string][]string{
-	scenario.Datacenter: append([]string{allowCanary}, strikesOf(scenario.Datacenter)...), scenario.Kafka: strikesOf(scenario.Kafka),
-	scenario.Monitoring: append([]string{allowPurge}, strikesOf(scenario.Monitoring)...),
+	scenario.Datacenter: append([]string{allowCanary, allowJobs}, strikesOf(scenario.Datacenter)...), scenario.Kafka: append([]string{allowJobs}, strikesOf(scenario.Kafka)...),
+	scenario.Monitoring: append([]string{allowPurge, allowJobs}, strikesOf(scenario.Monitoring)...),
 }
 
 // canaryUser is the one principal that this runtime logs in to Kafka with.
@@ -49,7 +50,7 @@ type Target struct {
 	Context    string   `yaml:"context" doc:"context in it. With --in-cluster, the one cluster that has neither is that of the pod"`
 	Address    string   `yaml:"address" doc:"kafka, monitoring: host:port at which brokers or store are reached, as an internal load balancer; default a port-forward"`
 	Namespace  string   `yaml:"namespace" doc:"namespace; default the role"`
-	Allow      []string `yaml:"allow" doc:"beside reading: canary (datacenter), purge (monitoring), and faults by their kind"`
+	Allow      []string `yaml:"allow" doc:"beside reading: canary (datacenter), purge (monitoring), jobs, and faults by their kind"`
 	Login      *Login   `yaml:"login" doc:"kafka: the principal canary; monitoring: the store's user, where the store has users"`
 }
 

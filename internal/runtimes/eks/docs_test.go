@@ -32,7 +32,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
 	// The tests' contexts have other names, and their store has no users.
 	const login = "    login: {user: canary, passwordFile: store-password, caFile: store-ca.crt} # only where the store has users, as in the shipped overlay\n"
-	if len(blocks) != 4 || strings.Replace(strings.ReplaceAll(blocks[1][1], "context: triad-", "context: ctx-"), login, "", 1) != shipped || !strings.Contains(blocks[1][1], login) {
+	if len(blocks) != 6 || strings.Replace(strings.ReplaceAll(blocks[1][1], "context: triad-", "context: ctx-"), login, "", 1) != shipped || !strings.Contains(blocks[1][1], login) {
 		t.Fatalf("%d blocks; the second is not the file that the tests use", len(blocks))
 	}
 	dir := t.TempDir()
@@ -71,10 +71,20 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	granted := rightsIn(append(role.Rules, more))
-	tr := newTrio(t)
-	s, _ := tr.system(t, Options{}, nil)
+	asksFor(t, granted, nil, canary(t))
+	var jobs rbacv1.Role
+	if err := yaml.UnmarshalStrict([]byte(blocks[4][1]), &jobs); err != nil {
+		t.Fatal(err)
+	}
+	asksFor(t, append(granted, rightsIn(jobs.Rules)...), makers, shared(t))
+}
+
+// asksFor demands that everything that may be done with s takes the rights that are granted, no more and no less.
+func asksFor(t *testing.T, granted []kube.Right, edit func(string) string, sc *scenario.Scenario) {
+	t.Helper()
+	s, _ := newTrio(t).system(t, Options{}, edit)
 	var asked []kube.Right
-	for _, actions := range [][]action{s.contexts.running(canary(t), false), s.contexts.running(canary(t), true), s.contexts.removing(), s.contexts.listing()} {
+	for _, actions := range [][]action{s.contexts.running(sc, false), s.contexts.running(sc, true), s.contexts.removing(), s.contexts.listing()} {
 		for _, r := range scenario.ClusterNames {
 			for _, right := range rightsOf(actions, r) {
 				right.Namespace = ""
@@ -91,6 +101,51 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 		if !slices.Contains(asked, g) {
 			t.Errorf("the page grants %s, which nothing asks for", g)
 		}
+	}
+}
+
+// The policies on the page are those of component observer, but that the store lets in the pods of the Job alone.
+func TestThePoliciesForJobsAreTheObservers(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "production-safety.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := func(text string) map[string]networkingv1.NetworkPolicy {
+		out := map[string]networkingv1.NetworkPolicy{}
+		for part := range strings.SplitSeq(text, "\n---\n") {
+			var p networkingv1.NetworkPolicy
+			if err := yaml.UnmarshalStrict([]byte(part), &p); err != nil {
+				t.Fatal(err)
+			}
+			out[p.Namespace+"/"+p.Name] = p
+		}
+		return out
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+	page := policies(blocks[5][1])
+	for name, of := range map[string]string{"kafka/triad-observers": "kafka/observer-pods", "monitoring/triad-readers": "monitoring/observer-pods", "monitoring/triad-readers-in": "monitoring/observer-elasticsearch"} {
+		role, _, _ := strings.Cut(of, "/")
+		b, err := os.ReadFile(filepath.Join("..", "..", "..", "manifests", "components", "observer", role, "network.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, ok := policies(string(b))[of]
+		got, is := page[name]
+		if !ok || !is {
+			t.Fatalf("%s is on the page: %v; %s is in the component: %v", name, is, of, ok)
+		}
+		for i := range got.Spec.Ingress {
+			if len(got.Spec.Ingress[i].From) != 1 {
+				t.Errorf("%s lets in %+v", name, got.Spec.Ingress[i].From)
+			}
+			got.Spec.Ingress[i].From = nil
+		}
+		if d := cmp.Diff(want.Spec, got.Spec); d != "" {
+			t.Errorf("%s (-component +page):\n%s", name, d)
+		}
+	}
+	if len(page) != 3 {
+		t.Errorf("%d policies", len(page))
 	}
 }
 
@@ -120,7 +175,7 @@ func TestThePolicyInTheDocsLetsTheAddressOut(t *testing.T) {
 	var policy networkingv1.NetworkPolicy
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1) {
 		for part := range strings.SplitSeq(block[1], "\n---\n") {
-			if strings.Contains(part, "\nkind: NetworkPolicy\n") {
+			if strings.Contains(part, "\nkind: NetworkPolicy\nmetadata: {name: triad-harness,") {
 				if err := yaml.UnmarshalStrict([]byte(part), &policy); err != nil {
 					t.Fatal(err)
 				}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path"
@@ -25,7 +26,9 @@ import (
 	"triad/internal/observe/elastic"
 	"triad/internal/observe/pods"
 	"triad/internal/observe/scrape"
+	"triad/internal/pod"
 	"triad/internal/runtimes"
+	"triad/internal/runtimes/jobs"
 	"triad/internal/scenario"
 )
 
@@ -34,7 +37,6 @@ const (
 	bootstrapService = "triad-kafka-bootstrap"
 	brokersService   = "triad-kafka-brokers"
 	brokerPort       = 9093
-	agentPort        = 9400
 	// headStart is for a call to the generator through the API server, seconds on a busy one.
 	headStart = 8 * time.Second
 )
@@ -42,21 +44,25 @@ const (
 // env is the clusters during one run.
 type env struct {
 	*System
-	session    runtimes.Session
-	mark       Mark
-	store      *store
-	kafka      []kgo.Opt
-	generators []agent.Remote
-	components []evidence.Component
-	stood      int                     // pods of brokers when the run connected
-	readers    map[string]*http.Client // of metrics, by role
-	watch      *watch
-	gate       gate
-	generated  bool          // the generator was told to write
-	writing    func() bool   // it may write on, because it could not be told to stop
-	purged     bool          // nothing of what it wrote is left
-	late       uint64        // records that were acknowledged and had not come when the rest was taken out
-	kept       time.Duration // how long they may come still
+	session      runtimes.Session
+	mark         Mark
+	store        *store
+	kafka        []kgo.Opt
+	generators   []agent.Remote         // pods of the canary's generator that stand
+	jobs         jobs.Set               // of the run
+	shards       map[int][]agent.Remote // by load: pods made for this run
+	observers    []pod.Remote           // pods that read Kafka for this run; nil: the harness does
+	components   []evidence.Component
+	stood        int                     // pods of brokers when the run connected
+	readers      map[string]*http.Client // of metrics, by role
+	storeReaders []pod.Remote            // pods that read the store at its end; nil: the harness does
+	watch        *watch
+	gate         gate
+	generated    bool          // the generator was told to write
+	writing      func() bool   // it may write on, because it could not be told to stop
+	purged       bool          // nothing of what it wrote is left
+	late         uint64        // records that were acknowledged and had not come when the rest was taken out
+	kept         time.Duration // how long they may come still
 }
 
 var (
@@ -69,7 +75,7 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
 	}
-	e := &env{System: s, session: session, readers: map[string]*http.Client{}}
+	e := &env{System: s, session: session, readers: map[string]*http.Client{}, shards: map[int][]agent.Remote{}, jobs: s.contexts.jobs(session, s.clients)}
 	for _, role := range scenario.ClusterNames {
 		e.readers[role] = s.clients[role].HTTP(figuresTime)
 	}
@@ -86,17 +92,34 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := e.look(ctx); err != nil {
 		return nil, err
 	}
+	begin := e.begin
 	if session.GoesOn {
-		e.mark = s.found
-		if err := e.underWay(ctx); err != nil {
-			return nil, err
-		}
-		return e, nil
+		begin = e.takeUp
 	}
-	if e.mark, err = s.mark(ctx, session); err != nil {
+	if err := begin(ctx); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// begin marks the run and makes what it makes. Of a run that does not come to be nothing stays.
+func (e *env) begin(ctx context.Context) (err error) {
+	if e.mark, err = e.System.mark(ctx, e.session); err != nil {
+		return err
+	}
+	if err := e.makeJobs(ctx); err != nil {
+		return errors.Join(err, e.Close(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+// takeUp finds what a run that goes on has made.
+func (e *env) takeUp(ctx context.Context) error {
+	e.mark = e.found
+	if err := e.makeJobs(ctx); err != nil {
+		return err
+	}
+	return e.underWay(ctx)
 }
 
 func (e *env) brokers() error {
@@ -148,7 +171,8 @@ func (e *env) look(ctx context.Context) error {
 		for i := range pods {
 			o := &pods[i]
 			if o.GetLabels()["app.kubernetes.io/name"] == agent.Application("canary") && o.GetDeletionTimestamp() == nil && kube.PodReady(o) {
-				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: kube.PodURL(o.GetName(), ns, agentPort), Client: c.HTTP(30 * time.Second)})
+				e.generators = append(e.generators, agent.Remote{Name: o.GetName(), URL: kube.PodURL(o.GetName(), ns, jobs.AgentPort), Client: c.HTTP(30 * time.Second)})
+				e.like(o)
 			}
 			if role == scenario.Kafka && slices.Contains(marksOf[role], o.GetLabels()[componentLabel]) {
 				e.stood++
@@ -161,8 +185,8 @@ func (e *env) look(ctx context.Context) error {
 		return fmt.Errorf("no pod of %s is ready in %s: it fails, or the manifests there are older than this program", app, there)
 	}
 	for _, l := range e.session.Scenario.Load {
-		if l.Parallelism > len(e.generators) {
-			return fmt.Errorf("source %s asks for %d shards, and %d pods of the generator stand in datacenter; nothing is made there: kubectl --namespace %s scale deployment/%s --replicas %d",
+		if l.Parallelism > len(e.generators) && !e.contexts.mayMake(scenario.Datacenter) {
+			return fmt.Errorf("source %s asks for %d shards, and %d pods of the generator stand in datacenter; the file does not allow jobs there, so nothing is made: kubectl --namespace %s scale deployment/%s --replicas %d",
 				l.Source, l.Parallelism, len(e.generators), there, app, l.Parallelism)
 		}
 	}
@@ -231,7 +255,7 @@ func (e *env) Search() elastic.Access { return e.store.access }
 // Targets are the generator's own metrics. What other components count is everybody's.
 func (e *env) Targets() []runtimes.Target {
 	var out []runtimes.Target
-	for _, g := range e.generators {
+	for _, g := range e.sending() {
 		out = append(out, runtimes.Target{Target: scrape.Target{Cluster: scenario.Datacenter, Component: "inputgen", Instance: g.Name, URL: g.URL + "/metrics"}, Client: g.Client})
 	}
 	return out
@@ -253,9 +277,23 @@ func (e *env) Pods() map[string]pods.List {
 // Prometheus is not asked.
 func (e *env) Prometheus() *runtimes.PrometheusAccess { return nil }
 
-// share gives every stream of a plan to a pod. Nothing is made here: the shards of a load are pods that stand.
+// share gives every stream of a plan to a pod: to one that was made for the run where some were, else to one that stands.
 func (e *env) share(whole agent.Plan) ([]agent.Share, error) {
-	return agent.Divide(whole, whole.Scenario.Streams(), func(scenario.Stream) ([]agent.Remote, error) { return e.generators, nil })
+	return agent.Divide(whole, whole.Scenario.Streams(), func(st scenario.Stream) ([]agent.Remote, error) {
+		if shards := e.shards[st.Load]; shards != nil {
+			return shards, nil
+		}
+		return e.generators, nil
+	})
+}
+
+// sending are the pods of generators: those that stand, and those that were made for the run.
+func (e *env) sending() []agent.Remote {
+	out := slices.Clone(e.generators)
+	for _, load := range slices.Sorted(maps.Keys(e.shards)) {
+		out = append(out, e.shards[load]...)
+	}
+	return out
 }
 
 // underWay demands that the generators know a run that goes on, before it is decided that it does.
@@ -280,7 +318,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 			return nil, err
 		}
 	}
-	e.generated = true
+	e.generated, e.jobs.Taken = true, true
 	begin := agent.Launch
 	if p.GoesOn {
 		begin = agent.Rejoin
@@ -362,7 +400,7 @@ func (e *env) retention(ctx context.Context) (time.Duration, error) {
 // Close removes the mark when nothing is left that it would have to be found by. A run that could not go on may be tried again, and left its lines
 // when it was killed.
 func (e *env) Close(ctx context.Context) error {
-	for _, g := range e.generators {
+	for _, g := range e.sending() {
 		g.Client.CloseIdleConnections()
 	}
 	for _, c := range e.readers {
@@ -371,16 +409,17 @@ func (e *env) Close(ctx context.Context) error {
 	if e.session.GoesOn && !e.generated {
 		return nil
 	}
+	gone := e.jobs.End(ctx)
 	switch {
 	case e.writing != nil && e.writing():
 		e.logger.Warn("the canary's generator could not be told to stop and may write to the end of its plan; the run's mark stays until then", "mark", e.mark.Name)
-		return nil
-	case e.generated && !e.purged:
+		return gone
+	case gone != nil || e.generated && !e.purged: // sim down finds Jobs by their run's mark
 		e.logger.Warn("not everything of the run was taken out; its mark stays for sim down", "mark", e.mark.Name)
 		if e.late > 0 {
 			e.mark.Late, e.mark.Until = e.late, time.Now().Add(min(e.kept, maxLate))
 		}
-		return e.end(ctx, e.mark)
+		return errors.Join(gone, e.end(ctx, e.mark))
 	}
 	return e.unmark(ctx, e.mark)
 }

@@ -36,7 +36,7 @@ func TestContextsFileSaysWhereItIsWrong(t *testing.T) {
 		{"unknown role", "  kafka:", "  kafak:", `clusters.kafak: unknown role "kafak"; did you mean "kafka"?`},
 		{"a role is missing", "  kafka:", "  kafak:", `clusters: no kafka: all three roles are needed`},
 		{"unknown action", "[purge]", "[purg]", `eks.yaml:17:13: clusters.monitoring.allow[0]: unknown action in monitoring "purg"; did you mean "purge"?`},
-		{"an action of another role", "[purge]", "[canary]", `unknown action in monitoring "canary"; allowed: purge, connect-kill`},
+		{"an action of another role", "[purge]", "[canary]", `unknown action in monitoring "canary"; allowed: purge, jobs, connect-kill`},
 		{"no context", "    context: ctx-kafka\n", "", `clusters.kafka.context: missing: the current context is never taken`},
 		{"no kubeconfig", "kubeconfig: kubeconfig\n    context: ctx-kafka", "kubeconfig: nowhere\n    context: ctx-kafka", "nowhere is not a file"},
 		{"another principal", "user: canary", "user: observer", `eks.yaml:12:19: clusters.kafka.login.user: "observer": only the principal canary is used`},

@@ -74,10 +74,12 @@ func (c *Contexts) running(s *scenario.Scenario, goesOn bool) []action {
 	for _, role := range scenario.ClusterNames {
 		watching = append(watching, action{role, "", "list the pods of components every few seconds: which containers restarted", nil})
 	}
-	return append(append(watching, c.striking(s, goesOn)...),
+	out := append(append(watching, c.striking(s, goesOn)...),
 		action{scenario.Datacenter, "", "port-forward to the canary's generator: its clock, progress and ledger", reading(dc, false)},
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
 		mark, load,
+	)
+	return append(append(out, c.making(s, goesOn)...),
 		action{scenario.Kafka, "", fmt.Sprintf("%s to the brokers: read %s, and how long it keeps its records, as %s", c.way(scenario.Kafka), canaryTopic, canaryUser), reading(k, true)},
 		action{scenario.Kafka, "", "port-forward to node exporters: clocks", nil},
 		action{scenario.Monitoring, "", c.way(scenario.Monitoring) + " to the store: search index " + canaryTopic, reading(m, true)},
@@ -143,7 +145,7 @@ func (c *Contexts) permit(s *scenario.Scenario, now, began time.Time) error {
 // removing is what taking out leftovers of dead runs does.
 func (c *Contexts) removing() []action {
 	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
-	return append(c.listing(),
+	return append(append(c.listing(), c.sweeping()...),
 		action{scenario.Datacenter, allowCanary, "remove the marks of runs whose documents are gone, and say in the others how many records are on their way still", marking(dc, "delete", "patch")},
 		action{scenario.Monitoring, allowPurge, fmt.Sprintf("take the documents of marked runs out of index %s, by their ids, and read again", canaryTopic), reading(m, true)},
 	)
@@ -152,7 +154,13 @@ func (c *Contexts) removing() []action {
 // listing is what sim status does.
 func (c *Contexts) listing() []action {
 	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
-	return append(c.looking(),
+	out := c.looking()
+	for _, role := range scenario.ClusterNames {
+		if c.mayMake(role) {
+			out = append(out, action{role, "", "list the Jobs of marked runs", c.in(role, listJobs)})
+		}
+	}
+	return append(out,
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},
 		action{scenario.Monitoring, "", c.way(scenario.Monitoring) + " to the store: count the documents of marked runs", reading(m, true)},
 	)

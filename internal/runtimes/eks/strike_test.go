@@ -123,7 +123,7 @@ func struckEnv(t *testing.T, lim string) (*env, *api, *exporter) {
 	k := tr[scenario.Kafka]
 	k.components = []string{"strimzi-operator"}
 	for i := range 3 {
-		k.pods = append(k.pods, &pod{component: "kafka", name: fmt.Sprintf("triad-broker-%d", i), uid: 10 * i, back: 3})
+		k.pods = append(k.pods, &owned{component: "kafka", name: fmt.Sprintf("triad-broker-%d", i), uid: 10 * i, back: 3})
 	}
 	s, _ := tr.system(t, Options{Logger: slog.New(slog.DiscardHandler)}, func(f string) string {
 		f = strings.Replace(f, "    login: {user: canary", "    allow: [broker-kill, broker-down]\n    login: {user: canary", 1)
@@ -140,7 +140,7 @@ func struckEnv(t *testing.T, lim string) (*env, *api, *exporter) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
 	}}}
 	e := &env{System: s, session: runtimes.Session{Scenario: failover(t)}, readers: map[string]*http.Client{scenario.Kafka: client}, watch: newWatch(s.contexts.Faults.Abort)}
-	tr[scenario.Datacenter].pods = []*pod{{component: "inputgen", name: "canary-inputgen-0", app: agent.Application("canary")}}
+	tr[scenario.Datacenter].pods = []*owned{{component: "inputgen", name: "canary-inputgen-0", app: agent.Application("canary")}}
 	if err := e.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -455,7 +455,7 @@ func TestKafkaIsWholeWhateverIsStruck(t *testing.T) {
 	}
 }
 
-// Nothing is made here: a load with more shards than pods of the generator that stand is refused with the command that makes them stand, and two
+// Nothing is made where the file does not allow it: a load with more shards than pods of the generator that stand is refused with the command that makes them stand, and two
 // that stand divide it.
 func TestShardsArePodsThatStand(t *testing.T) {
 	sc := canary(t)
@@ -467,7 +467,7 @@ func TestShardsArePodsThatStand(t *testing.T) {
 		dc.mu.Lock()
 		dc.pods = nil
 		for i, n := range names {
-			dc.pods = append(dc.pods, &pod{component: "inputgen", name: n, uid: i, app: agent.Application("canary")})
+			dc.pods = append(dc.pods, &owned{component: "inputgen", name: n, uid: i, app: agent.Application("canary")})
 		}
 		dc.mu.Unlock()
 		s, _ := tr.system(t, Options{Logger: slog.New(slog.DiscardHandler)}, nil)
@@ -476,7 +476,7 @@ func TestShardsArePodsThatStand(t *testing.T) {
 		}
 		return &env{System: s, session: runtimes.Session{Scenario: sc}}
 	}
-	const want = "source canary asks for 2 shards, and 1 pods of the generator stand in datacenter; nothing is made there: " +
+	const want = "source canary asks for 2 shards, and 1 pods of the generator stand in datacenter; the file does not allow jobs there, so nothing is made: " +
 		"kubectl --namespace datacenter scale deployment/canary-inputgen --replicas 2"
 	if err := standing("canary-inputgen-a").look(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v\nwant %s", err, want)

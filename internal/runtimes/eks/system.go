@@ -89,6 +89,7 @@ func (s *System) CollectLogs(context.Context, string) error { return nil }
 type Left struct {
 	Mark
 	Documents uint64 // of the run, in the store
+	Jobs      int    // that were made for it, where the file lets some be made
 }
 
 // Leftovers lists the runs that have not taken everything out again. It only reads.
@@ -114,12 +115,16 @@ func (s *System) leftovers(ctx context.Context) ([]Left, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Left{m, uint64(len(docs))})
+		n, err := s.left(ctx, m.Run)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Left{m, uint64(len(docs)), n})
 	}
 	return out, nil
 }
 
-// Down takes out what runs have left behind: their documents, then their marks. It touches nothing else, and no run that is still under way.
+// Down takes out what runs have left behind: their Jobs, their documents, then their marks. It touches nothing else, and no run that is still under way.
 func (s *System) Down(ctx context.Context) error {
 	if err := s.guard(ctx, s.contexts.removing()); err != nil {
 		return err
@@ -139,6 +144,10 @@ func (s *System) Down(ctx context.Context) error {
 	for _, l := range left {
 		if l.Live() {
 			fmt.Fprintf(s.out, "%s: still under way: left alone\n", l.Name)
+			continue
+		}
+		if err := s.sweep(ctx, l.Run); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", l.Name, err))
 			continue
 		}
 		out, err := store.purge(ctx, l.Run)

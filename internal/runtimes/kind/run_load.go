@@ -9,6 +9,7 @@ import (
 
 	"triad/internal/load/agent"
 	"triad/internal/runtimes"
+	"triad/internal/runtimes/jobs"
 	"triad/internal/scenario"
 )
 
@@ -29,7 +30,7 @@ func (e *env) findGenerators(ctx context.Context) error {
 			if pods[i].GetDeletionTimestamp() != nil {
 				continue
 			}
-			e.pods = append(e.pods, generatorPod{agent.Remote(remotePod(c, &pods[i])), app})
+			e.pods = append(e.pods, generatorPod{agent.Remote(jobs.Remote(c, &pods[i])), app})
 		}
 	}
 	return e.preferGenerators(ctx)
@@ -65,7 +66,7 @@ func (e *env) preferGenerators(ctx context.Context) error {
 	}
 	preferred := 0
 	clusters := []string{Datacenter}
-	if len(e.jobs[Kafka]) > 0 {
+	if e.jobs.Made(Kafka) {
 		clusters = append(clusters, Kafka)
 	}
 	for _, cluster := range clusters {
@@ -108,7 +109,7 @@ func (e *env) Generate(ctx context.Context, p runtimes.LoadPlan) (runtimes.Gener
 	if p.GoesOn {
 		begin = agent.Rejoin
 	}
-	e.generated = true
+	e.jobs.Taken = true
 	fleet, err := begin(ctx, whole, shares)
 	if err != nil {
 		return nil, err // not a nil *Fleet, which is no nil Generation

@@ -16,6 +16,7 @@ import (
 
 	"triad/internal/kube"
 	"triad/internal/manifests"
+	"triad/internal/runtimes/jobs"
 )
 
 const (
@@ -60,12 +61,12 @@ func (r *Runtime) SweepObserver(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		jobs, err := c.List(ctx, "batch/v1", "Job", cluster, shardLabel)
+		there, err := c.List(ctx, jobs.API, "Job", cluster, jobs.Label)
 		if err != nil {
 			return err
 		}
-		if len(jobs) > 0 {
-			r.progress("observer", kube.StateSkip, fmt.Sprintf("the principal of run %s stays: %s is in %s, and the run can go on", jobs[0].GetLabels()[shardLabel], kube.RefOf(&jobs[0]), cluster))
+		if len(there) > 0 {
+			r.progress("observer", kube.StateSkip, fmt.Sprintf("the principal of run %s stays: %s is in %s, and the run can go on", there[0].GetLabels()[jobs.Label], kube.RefOf(&there[0]), cluster))
 			return nil
 		}
 	}

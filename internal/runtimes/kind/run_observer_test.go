@@ -29,6 +29,7 @@ import (
 	"triad/internal/kube"
 	"triad/internal/manifests"
 	"triad/internal/runtimes"
+	"triad/internal/runtimes/jobs"
 )
 
 // The component is found by its label and its kinds, so every object of it has both, and nothing else has the label.
@@ -67,8 +68,8 @@ func TestObserverIsFoundByItsLabel(t *testing.T) {
 	}
 }
 
-// observed are three clusters with the component, beside objects that are not of it, and Jobs of a run where jobs says so.
-func observed(t *testing.T, jobs bool) (*Runtime, map[string]*fakeAPI, *bytes.Buffer) {
+// observed are three clusters with the component, beside objects that are not of it, and Jobs of a run where withJobs says so.
+func observed(t *testing.T, withJobs bool) (*Runtime, map[string]*fakeAPI, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
 	r := &Runtime{
@@ -100,8 +101,8 @@ func observed(t *testing.T, jobs bool) (*Runtime, map[string]*fakeAPI, *bytes.Bu
 			put("v1", "Secret", "observer", ``)
 			put("v1", "Secret", "fluentd", ``)
 			api.owned = map[string]string{"/api/v1/namespaces/kafka/secrets/observer": "/apis/kafka.strimzi.io/v1/namespaces/kafka/kafkausers/observer"}
-			if jobs {
-				put("batch/v1", "Job", "observers-1", `"`+shardLabel+`":"1"`)
+			if withJobs {
+				put("batch/v1", "Job", "observers-1", `"`+jobs.Label+`":"1"`)
 			}
 		}
 	}
@@ -141,7 +142,7 @@ func TestObserverLeavesWithTheRun(t *testing.T) {
 		{"one that could not go on now", true, false, whole},
 	} {
 		r, apis, log := observed(t, false)
-		e := &env{Runtime: r, session: runtimes.Session{GoesOn: c.goesOn}, generated: c.generated}
+		e := &env{Runtime: r, jobs: jobs.Set{Session: runtimes.Session{GoesOn: c.goesOn}, Taken: c.generated}}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // by an interrupt
 		if err := e.Close(ctx); err != nil || log.Len() > 0 {

@@ -26,6 +26,7 @@ import (
 	"triad/internal/observe/elastic"
 	"triad/internal/pod"
 	"triad/internal/runtimes"
+	"triad/internal/runtimes/jobs"
 )
 
 // Node ports by which the harness reaches the systems from outside, through the host ports of the nodes.
@@ -166,13 +167,12 @@ type env struct {
 	shards    map[int][]agent.Remote // by load: pods made for this run
 	observers []pod.Remote           // pods that read Kafka for this run; nil: none
 	readers   []pod.Remote           // pods that read the store at its end; nil: none
-	jobs      map[string][]kube.Ref  // of this run, by cluster
+	jobs      jobs.Set               // of this run
 	compared  *comparison            // nil: the run compares no topologies
 	exporters increases              // of JMX exporters
 	meters    meters
 	searching searchers
 	unlock    func()        // lets another run in
-	generated bool          // the generators have the run
 	told      time.Duration // what telling a generator its plan took at most; 0: none was told
 }
 
@@ -197,7 +197,8 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 			rt.leaveNoObserver(ctx)
 		}
 	}()
-	e := &env{Runtime: rt, unlock: s.unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, jobs: map[string][]kube.Ref{}, ca: x509.NewCertPool()}
+	e := &env{Runtime: rt, unlock: s.unlock, session: session, plan: s.plan, deploy: s.deploy, commit: s.commit, users: map[string]string{}, clients: map[string]*kube.Client{}, shards: map[int][]agent.Remote{}, ca: x509.NewCertPool()}
+	e.jobs = jobs.Set{Session: session, Clients: e.clients, Image: s.plan.Own.Ref, Class: batch(s.plan)}
 	if e.ports, err = rt.HostPorts(); err != nil {
 		return nil, err
 	}
@@ -231,13 +232,13 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (_ runti
 	}
 	for _, find := range []func(context.Context) error{e.awaitObserver, e.sweepJobs, e.makeShards, e.makeObservers, e.findTargets, e.findGenerators, e.underWay} {
 		if err := find(ctx); err != nil {
-			return nil, errors.Join(err, e.endShards(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, e.jobs.End(context.WithoutCancel(ctx)))
 		}
 	}
 	if rt.opts.Caps != nil {
 		// After everything was found: what is capped is slow to answer.
-		if e.compared, err = rt.compare(ctx, longest(session.Scenario)); err != nil {
-			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)), e.endShards(context.WithoutCancel(ctx)))
+		if e.compared, err = rt.compare(ctx, jobs.Longest(session.Scenario)); err != nil {
+			return nil, errors.Join(err, e.compared.end(context.WithoutCancel(ctx)), e.jobs.End(context.WithoutCancel(ctx)))
 		}
 	}
 	s.unlock = nil // the environment's now
@@ -354,10 +355,10 @@ func (e *env) Close(ctx context.Context) error {
 	e.searching.end()
 	e.meters.end()
 	var wg sync.WaitGroup
-	if !e.triedAgain() {
+	if !e.jobs.TriedAgain() {
 		wg.Go(func() { e.leaveNoObserver(ctx) }) // beside the rest, which may take all the time there is
 	}
-	err := e.endShards(ctx)
+	err := e.jobs.End(ctx)
 	if e.compared != nil {
 		err = errors.Join(err, e.compared.end(ctx))
 	}
