@@ -149,7 +149,7 @@ func TestKindDocs(t *testing.T) {
 	// gitops.md: what a change does to a cluster, and that a revert takes it back. Nothing is pushed: there is nowhere to.
 	change := w.block("gitops.md", "git's.\n")
 	change = strings.ReplaceAll(change, " && git push", "")
-	change = regexp.MustCompile("(?m)^# change (\\S+), .*$").ReplaceAllString(change, "sed -i '0,/retention.ms: [0-9]*/s//retention.ms: 43200000/' $1")
+	change = regexp.MustCompile(`(?m)^# change (\S+), .*$`).ReplaceAllString(change, "sed -i '0,/retention.ms: [0-9]*/s//retention.ms: 43200000/' $1")
 	change = strings.Replace(change, "kubectl kustomize eks/argocd/clusters/kafka | diff before.yaml -\n", "kubectl kustomize eks/argocd/clusters/kafka | diff before.yaml - && exit 1\n", 1)
 	clone := "rm -rf eks && cp -rL " + filepath.Join(l.root, "eks") + " eks && git init -q . && git config user.email a@example.com && git config user.name a && printf 'secrets\\nbin\\nreports\\nbefore.yaml\\n' > .gitignore && git add . && git commit -qm base\n"
 	if out := w.follow(ctx, 0, clone+change); !strings.Contains(out, "43200000") || !strings.HasSuffix(strings.TrimSpace(out), "same") {

@@ -18,6 +18,7 @@ import (
 	"triad/internal/schedule"
 )
 
+// What objects of a run are found by.
 const (
 	Label     = "triad.dev/shards" // the run that an object was made for
 	AgentPort = 9400               // of the program in a pod

@@ -4,6 +4,7 @@ package jobs
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -53,9 +54,7 @@ func (s *Set) Like(generator *kube.Object, load, n int, more map[string]any, cha
 	labels := map[string]any{
 		"app.kubernetes.io/name": generator.GetName() + "-shard", "triad.dev/component": "inputgen", "app.kubernetes.io/part-of": "triad", Label: id,
 	}
-	for k, v := range more {
-		labels[k] = v
-	}
+	maps.Copy(labels, more)
 	return s.indexed(scenario.Datacenter, fmt.Sprintf("shards-%d", load), n, map[string]any{
 		"metadata": map[string]any{"labels": labels}, "spec": spec,
 	})
