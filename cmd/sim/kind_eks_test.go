@@ -482,6 +482,9 @@ func TestKindEKSJobs(t *testing.T) {
 			t.Errorf("%d ledgers of observers of %s, want 2: %v", len(m), point, err)
 		}
 	}
+	if !slices.ContainsFunc(res.Clocks, func(c check.Clock) bool { return c.Cluster == kind.Kafka && c.Sees && c.Offset != nil }) {
+		t.Errorf("the clock of the observers: %+v", res.Clocks)
+	}
 	if left := l.jobs(ctx); len(left) > 0 {
 		t.Errorf("Jobs are left: %v", left)
 	}

@@ -14,6 +14,7 @@ import (
 type clock struct {
 	lo, hi   time.Duration
 	readings int
+	sees     bool   // records are seen in Kafka by this clock, in place of the harness's
 	unknown  string // why the bound is not known; empty: it is
 	last     string // why the last reading failed; empty: it did not
 }
@@ -31,6 +32,7 @@ func newClocks(r *evidence.Run) map[string]*clock {
 			c = &clock{}
 			out[e.Name] = c
 		}
+		c.sees = c.sees || e.Attrs["sees"] == "kafka"
 		offset, oerr := strconv.ParseInt(e.Attrs["offset_ns"], 10, 64)
 		bound, berr := strconv.ParseInt(e.Attrs["bound_ns"], 10, 64)
 		if e.State != evidence.ClockKnown || oerr != nil || berr != nil {
@@ -57,11 +59,21 @@ func newClocks(r *evidence.Run) map[string]*clock {
 	return out
 }
 
-// skew is what has to be added to a latency from the scheduled time in the log files of a source to the harness: the sender's clock decides
-// when a record is written. ok is false when a clock that it rests on is not known.
+// skew is what has to be added to a latency from the scheduled time in the log files of a source to where it was seen: the sender's clock decides
+// when a record is written, and that of observers in pods when it was in Kafka. why says which clock that it rests on is not known.
 func (j *judge) skew(metric, source, topic string) (lo, hi time.Duration, crosses bool, why string) {
 	if metric != "e2e_latency" && metric != "kafka_latency" {
 		return 0, 0, false, ""
+	}
+	seen := clock{}
+	for cluster, c := range j.clocks {
+		if metric != "kafka_latency" || !c.sees {
+			continue
+		}
+		if c.unknown != "" {
+			return 0, 0, true, fmt.Sprintf("the clock of %s, by which records are seen in Kafka, is not known to the harness: %s", cluster, c.unknown)
+		}
+		seen, crosses = *c, true
 	}
 	first := true
 	for _, st := range j.r.Header.Streams {
@@ -80,21 +92,27 @@ func (j *judge) skew(metric, source, topic string) (lo, hi time.Duration, crosse
 		}
 		lo, hi = min(lo, at.lo), max(hi, at.hi)
 	}
-	return lo, hi, crosses, ""
+	return lo - seen.hi, hi - seen.lo, crosses, ""
 }
 
-// spread is by how much a time that sets what senders wrote against what the harness saw may be off: the widest of the clocks by which
-// records are written. None when all are the harness's own; why, when one is not known.
+// spread is by how much a time that sets what senders wrote against what was seen may be off: the widest of the clocks by which
+// records are written and seen. None when all are the harness's own; why, when one is not known.
 func (j *judge) spread() (most time.Duration, crosses bool, why string) {
-	lo, hi, crosses, why := j.skew("kafka_latency", "", "")
-	return max(-lo, hi, 0), crosses, why
+	for _, metric := range []string{"kafka_latency", "e2e_latency"} {
+		lo, hi, other, unknown := j.skew(metric, "", "")
+		if unknown != "" {
+			return 0, true, unknown
+		}
+		most, crosses = max(most, -lo, hi), crosses || other
+	}
+	return most, crosses, ""
 }
 
 // clockTable lists the clocks for the result.
 func (j *judge) clockTable() []Clock {
 	var out []Clock
 	for cluster, c := range j.clocks {
-		row := Clock{Cluster: cluster, Readings: c.readings, Unknown: c.unknown}
+		row := Clock{Cluster: cluster, Readings: c.readings, Sees: c.sees, Unknown: c.unknown}
 		if c.unknown == "" {
 			row.Offset, row.Bound = new(int64((c.lo+c.hi)/2)), new(int64((c.hi-c.lo)/2))
 		}

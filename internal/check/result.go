@@ -217,20 +217,25 @@ type Clock struct {
 	Offset   *int64 `json:"offset_ns"` // the cluster's minus the harness's
 	Bound    *int64 `json:"bound_ns"`
 	Readings int    `json:"readings"`
+	Sees     bool   `json:"sees,omitempty"` // records are seen in Kafka by it, and not by the harness's
 	Unknown  string `json:"unknown,omitempty"`
 }
 
 // String is the sentence for the report.
 func (c Clock) String() string {
+	of := "that begins there"
+	if c.Sees {
+		of = "that ends there, where records are seen in Kafka,"
+	}
 	if c.Offset == nil || c.Bound == nil {
-		return fmt.Sprintf("The clock of %s is not known to the harness (%s), so no limit on a latency that begins there is decided.", c.Cluster, c.Unknown)
+		return fmt.Sprintf("The clock of %s is not known to the harness (%s), so no limit on a latency %s is decided.", c.Cluster, c.Unknown, of)
 	}
 	offset, way := time.Duration(*c.Offset).Round(time.Microsecond), "ahead of"
 	if offset < 0 {
 		offset, way = -offset, "behind"
 	}
-	return fmt.Sprintf("The clock of %s was %v %s the harness's, give or take %v, by %d readings; limits on latencies that begin there are judged with that.",
-		c.Cluster, offset, way, time.Duration(*c.Bound).Round(time.Microsecond), c.Readings)
+	return fmt.Sprintf("The clock of %s was %v %s the harness's, give or take %v, by %d readings; a limit on a latency %s is judged with that.",
+		c.Cluster, offset, way, time.Duration(*c.Bound).Round(time.Microsecond), c.Readings, of)
 }
 
 // Recovery are the four times of a run with faults, each after injection (noticed) or heal (the rest); null when it was

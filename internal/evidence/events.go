@@ -35,7 +35,7 @@ const (
 	EventTopology    = "topology"       // how this run stood. Name: three or one; State: capped or uncapped; Attrs pair, and the caps of each node
 	EventPair        = "pair"           // a repetition in a run before this one. Name: three or one; State; Detail: why unusable; Attrs run, pair, figures
 	EventAdded       = "added"          // what adding a cluster took. Name: a part below; State; Detail; Attrs fault, cluster and figures
-	EventClock       = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns
+	EventClock       = "clock"          // a cluster's clock was compared with the harness's. Name: cluster; State: known or unknown; Detail: why unknown; Attrs offset_ns (cluster minus harness), bound_ns, and sees: "kafka" where it is by this clock that records are seen in Kafka
 	EventPurge       = "purge"          // what the run put into the system was taken out again. State: done or failed; Detail; Attrs removed, left, kept_ns (by Kafka), keeps (what is declared), late: records that had not arrived
 	EventResumed     = "resumed"        // the run goes on after its harness was killed; At: from when it is watched again; Attrs from_ns: the last sign of life before, at: the time, commit
 	EventConnector   = "connector"      // a connector or task of Kafka Connect changed; Name connector or connector/task; State as Connect names it, or GONE; Attrs was, worker, restarts

@@ -23,11 +23,14 @@ func (r *runner) clocks(ctx context.Context) {
 		return // what was asked while the run ended says nothing
 	}
 	for _, c := range readings {
-		e := evidence.Event{Kind: evidence.EventClock, Name: c.Cluster, State: evidence.ClockKnown}
+		e := evidence.Event{Kind: evidence.EventClock, Name: c.Cluster, State: evidence.ClockKnown, Attrs: map[string]string{}}
 		if c.Err != nil {
 			e.State, e.Detail = evidence.ClockUnknown, c.Err.Error()
 		} else {
-			e.Attrs = map[string]string{"offset_ns": strconv.FormatInt(int64(c.Offset), 10), "bound_ns": strconv.FormatInt(int64(c.Bound), 10)}
+			e.Attrs["offset_ns"], e.Attrs["bound_ns"] = strconv.FormatInt(int64(c.Offset), 10), strconv.FormatInt(int64(c.Bound), 10)
+		}
+		if c.Sees {
+			e.Attrs["sees"] = "kafka"
 		}
 		r.event(e)
 	}

@@ -155,6 +155,7 @@ type PrometheusAccess struct {
 type ClockReading struct {
 	Cluster       string
 	Offset, Bound time.Duration
+	Sees          bool  // it is by this clock that records are seen in Kafka, and not by the harness's
 	Err           error // it is not known
 }
 

@@ -35,6 +35,13 @@ type Plan struct {
 	Shards     int               `json:"shards"`
 }
 
+// Time asks an observer what its clock shows.
+func Time(ctx context.Context, r pod.Remote) (time.Time, error) {
+	var st Status
+	err := r.Call(ctx, http.MethodGet, "/status", nil, &st)
+	return st.Time, err
+}
+
 // Start is when the schedule begins, by the observer's own clock.
 type Start struct {
 	At time.Time `json:"at"`
@@ -47,7 +54,8 @@ type Status struct {
 	Seen         uint64      `json:"seen"`
 	DeadLettered uint64      `json:"dead_lettered"`
 	Copies       int64       `json:"copies"`
-	Saw          elastic.Saw `json:"saw"` // of a slice that was read to its end
+	Saw          elastic.Saw `json:"saw"`  // of a slice that was read to its end
+	Time         time.Time   `json:"time"` // its clock when it answers
 	Error        string      `json:"error,omitempty"`
 }
 
@@ -117,7 +125,7 @@ func (a *Agent) answer(w http.ResponseWriter, err error) {
 func (a *Agent) Status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := Status{Run: a.run, Running: a.done != nil, Saw: a.saw}
+	s := Status{Run: a.run, Running: a.done != nil, Saw: a.saw, Time: time.Now()}
 	if a.observer != nil {
 		s.Seen, s.DeadLettered, s.Copies = a.observer.Seen(), a.observer.DeadLettered(), a.observer.Copies()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"triad/internal/kube"
+	observer "triad/internal/observe/agent"
 	"triad/internal/observe/scrape"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
@@ -23,9 +24,9 @@ const (
 	nodePort   = 9100
 )
 
-// Clocks compares the clock of every cluster with the harness's. In datacenter it is the generator's own, because its clock decides when
-// a record is written; elsewhere those of the nodes, by their exporters' time. Both answer to any client: nothing is made for it, and no
-// right more is needed than to read.
+// Clocks compares the clock of every cluster with the harness's. In datacenter it is that of the generators which write the run's records, in kafka of
+// the observers where pods are: their clocks decide when a record is written and when it was seen. Elsewhere those of the nodes, by their exporters'
+// time. All answer to any client: nothing is made for it, and no right more is needed than to read.
 func (e *env) Clocks(ctx context.Context) []runtimes.ClockReading {
 	ctx, cancel := context.WithTimeoutCause(ctx, clockTime, fmt.Errorf("clocks: no answer within %v", clockTime))
 	defer cancel()
@@ -33,7 +34,7 @@ func (e *env) Clocks(ctx context.Context) []runtimes.ClockReading {
 	var wg sync.WaitGroup
 	for i, role := range scenario.ClusterNames {
 		wg.Go(func() {
-			out[i] = runtimes.ClockReading{Cluster: role}
+			out[i] = runtimes.ClockReading{Cluster: role, Sees: role == scenario.Kafka && len(e.observers) > 0}
 			out[i].Offset, out[i].Bound, out[i].Err = e.clock(ctx, role)
 		})
 	}
@@ -44,15 +45,22 @@ func (e *env) Clocks(ctx context.Context) []runtimes.ClockReading {
 // clock is the hull of the clocks of one cluster.
 func (e *env) clock(ctx context.Context, role string) (offset, bound time.Duration, err error) {
 	var asks []func(context.Context) (time.Time, error)
-	if role == scenario.Datacenter {
-		for _, g := range e.generators {
+	switch {
+	case role == scenario.Datacenter:
+		for _, g := range e.sending() {
 			asks = append(asks, func(ctx context.Context) (time.Time, error) {
 				st, err := g.Status(ctx)
 				return st.Time, err
 			})
 		}
-	} else if asks, err = e.exporters(ctx, role); err != nil {
-		return 0, 0, err
+	case role == scenario.Kafka && len(e.observers) > 0:
+		for _, o := range e.observers {
+			asks = append(asks, func(ctx context.Context) (time.Time, error) { return observer.Time(ctx, o) })
+		}
+	default:
+		if asks, err = e.exporters(ctx, role); err != nil {
+			return 0, 0, err
+		}
 	}
 	var lo, hi time.Duration
 	for i, ask := range asks {

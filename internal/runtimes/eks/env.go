@@ -44,25 +44,25 @@ const (
 // env is the clusters during one run.
 type env struct {
 	*System
-	session      runtimes.Session
-	mark         Mark
-	store        *store
-	kafka        []kgo.Opt
-	generators   []agent.Remote         // pods of the canary's generator that stand
-	jobs         jobs.Set               // of the run
-	shards       map[int][]agent.Remote // by load: pods made for this run
-	observers    []pod.Remote           // pods that read Kafka for this run; nil: the harness does
-	components   []evidence.Component
-	stood        int                     // pods of brokers when the run connected
-	readers      map[string]*http.Client // of metrics, by role
-	storeReaders []pod.Remote            // pods that read the store at its end; nil: the harness does
-	watch        *watch
-	gate         gate
-	generated    bool          // the generator was told to write
-	writing      func() bool   // it may write on, because it could not be told to stop
-	purged       bool          // nothing of what it wrote is left
-	late         uint64        // records that were acknowledged and had not come when the rest was taken out
-	kept         time.Duration // how long they may come still
+	session    runtimes.Session
+	mark       Mark
+	store      *store
+	kafka      []kgo.Opt
+	generators []agent.Remote         // pods of the canary's generator that stand
+	jobs       jobs.Set               // of the run
+	shards     map[int][]agent.Remote // by load: pods made for this run
+	observers  []pod.Remote           // pods that read Kafka for this run; nil: the harness does
+	components []evidence.Component
+	stood      int                     // pods of brokers when the run connected
+	scrapers   map[string]*http.Client // of metrics, by role
+	readers    []pod.Remote            // pods that read the store at its end; nil: the harness does
+	watch      *watch
+	gate       gate
+	generated  bool          // the generator was told to write
+	writing    func() bool   // it may write on, because it could not be told to stop
+	purged     bool          // nothing of what it wrote is left
+	late       uint64        // records that were acknowledged and had not come when the rest was taken out
+	kept       time.Duration // how long they may come still
 }
 
 var (
@@ -75,9 +75,9 @@ func (s *System) Connect(ctx context.Context, session runtimes.Session) (runtime
 	if err := s.Up(ctx, session); err != nil {
 		return nil, err
 	}
-	e := &env{System: s, session: session, readers: map[string]*http.Client{}, shards: map[int][]agent.Remote{}, jobs: s.contexts.jobs(session, s.clients)}
+	e := &env{System: s, session: session, scrapers: map[string]*http.Client{}, shards: map[int][]agent.Remote{}, jobs: s.contexts.jobs(session, s.clients)}
 	for _, role := range scenario.ClusterNames {
-		e.readers[role] = s.clients[role].HTTP(figuresTime)
+		e.scrapers[role] = s.clients[role].HTTP(figuresTime)
 	}
 	if s.contexts.Faults != nil {
 		e.watch = newWatch(s.contexts.Faults.Abort)
@@ -403,7 +403,7 @@ func (e *env) Close(ctx context.Context) error {
 	for _, g := range e.sending() {
 		g.Client.CloseIdleConnections()
 	}
-	for _, c := range e.readers {
+	for _, c := range e.scrapers {
 		c.CloseIdleConnections()
 	}
 	if e.session.GoesOn && !e.generated {

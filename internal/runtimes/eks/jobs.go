@@ -24,7 +24,7 @@ var _ runtimes.ObserverPods = (*env)(nil)
 func (e *env) Observers() []pod.Remote { return e.observers }
 
 // Readers are the pods that read the store for this run.
-func (e *env) Readers() []pod.Remote { return e.storeReaders }
+func (e *env) Readers() []pod.Remote { return e.readers }
 
 // mayMake reports whether the file lets Jobs be made in a role. Where it does not, the shards of a load are pods that stand, and the harness reads.
 func (c *Contexts) mayMake(role string) bool {
@@ -36,6 +36,8 @@ func (c *Contexts) makes(role string, s *scenario.Scenario) int {
 	switch {
 	case !c.mayMake(role):
 		return 0
+	case role == scenario.Kafka && len(s.Faults) > 0:
+		return 0 // the error budget asks when what was seen was due, which observers in pods do not say
 	case role != scenario.Datacenter:
 		return s.Observers
 	}
@@ -158,7 +160,7 @@ func (e *env) makeJobs(ctx context.Context) error {
 	}
 	if n := e.contexts.makes(scenario.Monitoring, sc); n > 0 {
 		job := e.jobs.BesideStore("readers", n, e.store.access.Username)
-		if e.storeReaders, err = e.jobs.Make(ctx, scenario.Monitoring, &job, n); err != nil {
+		if e.readers, err = e.jobs.Make(ctx, scenario.Monitoring, &job, n); err != nil {
 			return fmt.Errorf("readers: %w", err)
 		}
 	}

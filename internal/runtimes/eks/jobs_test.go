@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"triad/internal/load/agent"
 	"triad/internal/observe/elastic"
+	"triad/internal/pod"
 	"triad/internal/runtimes"
 	"triad/internal/scenario"
 )
@@ -60,6 +63,8 @@ func (a *api) jobNames() []string {
 
 // What is made is said before: a WRITE in each cluster whose file allows it, and in no other. A run that goes on makes nothing.
 func TestJobsAreSaidBefore(t *testing.T) {
+	breaking := shared(t)
+	breaking.Faults = []scenario.Fault{{Kind: "forwarder-kill", Name: "kill"}}
 	for _, tc := range []struct {
 		name   string
 		edit   func(string) string
@@ -71,6 +76,7 @@ func TestJobsAreSaidBefore(t *testing.T) {
 		{name: "as shipped", sc: shared(t), writes: []string{scenario.Datacenter, scenario.Monitoring}},
 		{name: "allowed, and no shards", edit: makers, sc: canary(t), writes: []string{scenario.Datacenter, scenario.Monitoring}},
 		{name: "allowed", edit: makers, sc: shared(t), writes: scenario.ClusterNames, made: 3},
+		{name: "a run with faults, which the harness reads", edit: makers, sc: breaking, writes: []string{scenario.Datacenter, scenario.Monitoring}, made: 2},
 		{name: "goes on", edit: makers, goesOn: true, sc: shared(t), writes: scenario.ClusterNames},
 	} {
 		s, said := newTrio(t).system(t, Options{}, tc.edit)
@@ -241,6 +247,24 @@ func TestDownRemovesJobsOfRunsThatAreOver(t *testing.T) {
 		}
 		if left, err := s.marks(t.Context()); err != nil || len(left) != 1 {
 			t.Errorf("%+v, %v", left, err)
+		}
+	}
+}
+
+// What pods of a run write and see has their clocks: those of the shards and of the observers are compared, and not those of nodes that they need not be on.
+func TestTheClocksAreThoseOfThePods(t *testing.T) {
+	ahead := func(by time.Duration) pod.Remote {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusOK, map[string]any{"time": time.Now().Add(by)})
+		}))
+		t.Cleanup(srv.Close)
+		return pod.Remote{Name: by.String(), URL: srv.URL, Client: srv.Client()}
+	}
+	e := &env{observers: []pod.Remote{ahead(3 * time.Second), ahead(5 * time.Second)}, shards: map[int][]agent.Remote{0: {agent.Remote(ahead(-time.Minute))}}}
+	for role, want := range map[string]time.Duration{scenario.Kafka: 4 * time.Second, scenario.Datacenter: -time.Minute} {
+		offset, bound, err := e.clock(t.Context(), role)
+		if err != nil || offset.Round(500*time.Millisecond) != want || role == scenario.Kafka && bound < time.Second {
+			t.Errorf("%s: %v, give or take %v; want %v: %v", role, offset, bound, want, err)
 		}
 	}
 }

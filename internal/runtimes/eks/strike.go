@@ -140,7 +140,7 @@ func (e *env) figures(ctx context.Context, role string, pod *kube.Object) ([]scr
 	ctx, cancel := context.WithTimeoutCause(ctx, figuresTime, fmt.Errorf("no answer within %v", figuresTime))
 	defer cancel()
 	t := scrape.Target{URL: kube.PodURL(pod.GetName(), pod.GetNamespace(), metricsPort) + "/metrics"}
-	return t.Scrape(ctx, e.readers[role])
+	return t.Scrape(ctx, e.scrapers[role])
 }
 
 const figuresTime = 5 * time.Second

@@ -139,7 +139,7 @@ func struckEnv(t *testing.T, lim string) (*env, *api, *exporter) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
 	}}}
-	e := &env{System: s, session: runtimes.Session{Scenario: failover(t)}, readers: map[string]*http.Client{scenario.Kafka: client}, watch: newWatch(s.contexts.Faults.Abort)}
+	e := &env{System: s, session: runtimes.Session{Scenario: failover(t)}, scrapers: map[string]*http.Client{scenario.Kafka: client}, watch: newWatch(s.contexts.Faults.Abort)}
 	tr[scenario.Datacenter].pods = []*owned{{component: "inputgen", name: "canary-inputgen-0", app: agent.Application("canary")}}
 	if err := e.look(t.Context()); err != nil {
 		t.Fatal(err)
