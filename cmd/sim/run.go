@@ -138,9 +138,9 @@ that is longer; faults with rotate go on in turn); else the phase before.
 
 --shards N has each load sent by N shards and Kafka read by N observers, as parallelism at a
 load and observers in a scenario do: each owns some of the streams or partitions, and what
-they wrote is merged. On kind they are the pods of Indexed Jobs made for the run, on eks the
-pods that stand there, on embedded parts of this process. A load has at most one shard for
-each of its streams.
+they wrote is merged. On kind they are the pods of Indexed Jobs made for the run, on eks such
+pods where the contexts file allows jobs, else those that stand there and the harness, on
+embedded parts of this process. A load has at most one shard for each of its streams.
 
 --baseline FILE keeps the result.json of an earlier long run with the evidence, and the
 check baseline compares the calms between the faults of both: latencies and memory, by the
