@@ -201,8 +201,8 @@ func capacityCheck(j *judge) *judged {
 		return c.set(Invalid, "the harness was the limit at the lowest rate already (%s), which says nothing about the system: %s", lowest, b.openWhy)
 	case b.passed == 0:
 		return c.set(Inconclusive, "no rate could be judged, not even %s: %s", lowest, b.openWhy)
-	case b.twice > 0:
-		return c.set(Inconclusive, "the rates contradict each other: %s failed (%s), and %s passed", per(b.failed), tryWhy(x.Tries, b.failed, Fail), per(b.twice))
+	case b.against > 0:
+		return c.set(Inconclusive, "the rates contradict each other: %s failed (%s), and %s passed", per(b.failed), tryWhy(x.Tries, b.failed, Fail), per(b.against))
 	case b.open > 0 && b.openHarness:
 		return c.set(Inconclusive, "%s passed; not reached: the harness was the limit at %s: %s", per(b.passed), per(b.open), b.openWhy)
 	case b.open > 0:

@@ -24,7 +24,7 @@ type bracket struct {
 	passed, failed, open float64 // 0: none
 	openWhy              string  // what kept the open rate from being judged
 	openHarness          bool
-	twice                float64 // a rate that passed and failed, or passed above one that failed
+	against              float64 // a rate that passed above one that failed, and never failed itself
 	byRate               map[float64]*tally
 }
 
@@ -33,8 +33,8 @@ type tally struct{ pass, fail, invalid, inconclusive int }
 func (t *tally) open() int { return t.invalid + t.inconclusive }
 func (t *tally) all() int  { return t.pass + t.fail + t.open() }
 
-// bracketOf sorts tries. One fail counts for a rate, whatever else it did; a rate counts as passed when it passed and nothing
-// at it or below it failed.
+// bracketOf sorts tries. One fail counts for a rate, whatever else it did: near its limit a system bears a rate once and not the next time. A rate
+// counts as passed when it passed and nothing at it or below it failed.
 func bracketOf(tries []Try) bracket {
 	b := bracket{byRate: map[float64]*tally{}}
 	for _, t := range tries {
@@ -64,8 +64,8 @@ func bracketOf(tries []Try) bracket {
 		case x.pass == 0:
 		case b.failed == 0 || r < b.failed:
 			b.passed = max(b.passed, r)
-		default:
-			b.twice = max(b.twice, r)
+		case x.fail == 0:
+			b.against = max(b.against, r)
 		}
 	}
 	for r, x := range b.byRate {
