@@ -284,13 +284,9 @@ func saveLog(ctx context.Context, c *kube.Client, pod *kube.Object, o kube.LogOp
 		return err
 	}
 	b, cut, err := readLog(ctx, c, pod, o)
-	// A container that starts again and again may have done so meanwhile: the kubelet has thrown the log away, and that of the next is there.
-	for n := 0; n < 3 && err == nil && o.Previous && bytes.HasPrefix(b, []byte("unable to retrieve container logs")); n++ {
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
-		b, cut, err = readLog(ctx, c, pod, o)
+	// Of a container that starts again and again the kubelet throws the log away before it tells of the next, which says the same and is collected.
+	if err == nil && o.Previous && bytes.HasPrefix(b, []byte("unable to retrieve container logs")) {
+		return nil
 	}
 	if b == nil && err != nil {
 		return err
