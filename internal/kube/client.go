@@ -225,6 +225,10 @@ func (c *Client) List(ctx context.Context, apiVersion, kind, namespace, selector
 	if err != nil {
 		return nil, fmt.Errorf("list %s in %q on %s: %w", kind, namespace, c.name, err)
 	}
+	for i := range l.Items { // those of a list do not all carry what they are
+		l.Items[i].SetAPIVersion(apiVersion)
+		l.Items[i].SetKind(kind)
+	}
 	return l.Items, nil
 }
 

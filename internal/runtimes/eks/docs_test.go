@@ -22,14 +22,27 @@ import (
 	"triad/internal/scenario"
 )
 
-// TestTheDocsGrantWhatIsAsked: the rights on the page are those that the program asks for, no more and no less, and the file on it is one that
-// it takes.
-func TestTheDocsGrantWhatIsAsked(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "production-safety.md"))
+// shippedFile is the text of a file of the repository.
+func shippedFile(t *testing.T, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(append([]string{"..", "..", ".."}, path...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+	return string(b)
+}
+
+// safety is docs/production-safety.md, and the YAML on it, block by block.
+func safety(t *testing.T) (page string, blocks [][]string) {
+	t.Helper()
+	page = shippedFile(t, "docs", "production-safety.md")
+	return page, regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1)
+}
+
+// TestTheDocsGrantWhatIsAsked: the rights on the page are those that the program asks for, no more and no less, and the file on it is one that
+// it takes.
+func TestTheDocsGrantWhatIsAsked(t *testing.T) {
+	page, blocks := safety(t)
 	// The tests' contexts have other names, and their store has no users.
 	const login = "    login: {user: canary, passwordFile: store-password, caFile: store-ca.crt} # only where the store has users, as in the shipped overlay\n"
 	if len(blocks) != 6 || strings.Replace(strings.ReplaceAll(blocks[1][1], "context: triad-", "context: ctx-"), login, "", 1) != shipped || !strings.Contains(blocks[1][1], login) {
@@ -43,7 +56,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 		t.Errorf("the limits on the page: %v", err)
 	}
 	for kind, k := range strikes {
-		row := regexp.MustCompile("(?m)^\\|.*`" + kind + "`.*\\|.*$").FindString(string(b))
+		row := regexp.MustCompile("(?m)^\\|.*`" + kind + "`.*\\|.*$").FindString(page)
 		for _, r := range k.rights {
 			resource := r.Resource
 			if r.Group != "" {
@@ -62,7 +75,7 @@ func TestTheDocsGrantWhatIsAsked(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(first), &role); err != nil {
 		t.Fatal(err)
 	}
-	extra := regexp.MustCompile("`({apiGroups: .*?})`").FindStringSubmatch(string(b))
+	extra := regexp.MustCompile("`({apiGroups: .*?})`").FindStringSubmatch(page)
 	if extra == nil {
 		t.Fatal("the rights of a run are not on the page")
 	}
@@ -106,10 +119,6 @@ func asksFor(t *testing.T, granted []kube.Right, edit func(string) string, sc *s
 
 // The policies on the page are those of component observer, but that the store lets in the pods of the Job alone.
 func TestThePoliciesForJobsAreTheObservers(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "production-safety.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	policies := func(text string) map[string]networkingv1.NetworkPolicy {
 		out := map[string]networkingv1.NetworkPolicy{}
 		for part := range strings.SplitSeq(text, "\n---\n") {
@@ -121,15 +130,11 @@ func TestThePoliciesForJobsAreTheObservers(t *testing.T) {
 		}
 		return out
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1)
+	_, blocks := safety(t)
 	page := policies(blocks[5][1])
 	for name, of := range map[string]string{"kafka/triad-observers": "kafka/observer-pods", "monitoring/triad-readers": "monitoring/observer-pods", "monitoring/triad-readers-in": "monitoring/observer-elasticsearch"} {
 		role, _, _ := strings.Cut(of, "/")
-		b, err := os.ReadFile(filepath.Join("..", "..", "..", "manifests", "components", "observer", role, "network.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, ok := policies(string(b))[of]
+		want, ok := policies(shippedFile(t, "manifests", "components", "observer", role, "network.yaml"))[of]
 		got, is := page[name]
 		if !ok || !is {
 			t.Fatalf("%s is on the page: %v; %s is in the component: %v", name, is, of, ok)
@@ -164,16 +169,9 @@ func rightsIn(rules []rbacv1.PolicyRule) []kube.Right {
 // The policy of the pod on the page lets it to API servers, names, and the brokers by the one address that the page calls possible: the load balancers
 // of kafka, whose range Terraform says, on the port that they have.
 func TestThePolicyInTheDocsLetsTheAddressOut(t *testing.T) {
-	read := func(path ...string) string {
-		b, err := os.ReadFile(filepath.Join(append([]string{"..", "..", ".."}, path...)...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	page := read("docs", "production-safety.md")
+	page, blocks := safety(t)
 	var policy networkingv1.NetworkPolicy
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page, -1) {
+	for _, block := range blocks {
 		for part := range strings.SplitSeq(block[1], "\n---\n") {
 			if strings.Contains(part, "\nkind: NetworkPolicy\nmetadata: {name: triad-harness,") {
 				if err := yaml.UnmarshalStrict([]byte(part), &policy); err != nil {
@@ -182,7 +180,7 @@ func TestThePolicyInTheDocsLetsTheAddressOut(t *testing.T) {
 			}
 		}
 	}
-	plan := read("eks", "terraform", "modules", "plan", "main.tf")
+	plan := shippedFile(t, "eks", "terraform", "modules", "plan", "main.tf")
 	network := regexp.MustCompile(`(?m)^    kafka += "(\S+)"$`).FindStringSubmatch(plan)
 	part := regexp.MustCompile(`links += cidrsubnet\(range, (\d+), (\d+)\)`).FindStringSubmatch(plan)
 	if network == nil || part == nil {

@@ -31,6 +31,11 @@ func (c *Contexts) mayMake(role string) bool {
 	return slices.Contains(c.Clusters[role].Allow, allowJobs)
 }
 
+// makers are the roles in which it does, in order.
+func (c *Contexts) makers() []string {
+	return slices.DeleteFunc(slices.Clone(scenario.ClusterNames), func(role string) bool { return !c.mayMake(role) })
+}
+
 // makes is how many pods a run of s makes in a role.
 func (c *Contexts) makes(role string, s *scenario.Scenario) int {
 	switch {
@@ -94,20 +99,15 @@ func (c *Contexts) making(s *scenario.Scenario, goesOn bool) []action {
 // sweeping is what is done to Jobs of runs that are over, where the file lets Jobs be made.
 func (c *Contexts) sweeping() []action {
 	var out []action
-	for _, role := range scenario.ClusterNames {
-		if c.mayMake(role) {
-			out = append(out, action{role, allowJobs, "remove the Jobs of marked runs that are over, by their label", c.in(role, readJob, deleteJob)})
-		}
+	for _, role := range c.makers() {
+		out = append(out, action{role, allowJobs, "remove the Jobs of marked runs that are over, by their label", c.in(role, readJob, deleteJob)})
 	}
 	return out
 }
 
 // left is how many Jobs of a run there are.
 func (s *System) left(ctx context.Context, run uint32) (n int, err error) {
-	for _, role := range scenario.ClusterNames {
-		if !s.contexts.mayMake(role) {
-			continue
-		}
+	for _, role := range s.contexts.makers() {
 		c := s.clients[role]
 		list, err := c.List(ctx, jobs.API, "Job", s.contexts.Clusters[role].Namespace, ofRun(run))
 		if err != nil {
@@ -123,10 +123,7 @@ func ofRun(run uint32) string { return jobs.Label + "=" + jobs.ID(run) }
 
 // sweep removes the Jobs of one run that is over.
 func (s *System) sweep(ctx context.Context, run uint32) (all error) {
-	for _, role := range scenario.ClusterNames {
-		if !s.contexts.mayMake(role) {
-			continue
-		}
+	for _, role := range s.contexts.makers() {
 		if _, err := jobs.Delete(ctx, s.clients[role], s.contexts.Clusters[role].Namespace, ofRun(run)); err != nil {
 			all = errors.Join(all, fmt.Errorf("Jobs in %s: %w", role, err))
 		}
@@ -154,13 +151,13 @@ func (e *env) makeJobs(ctx context.Context) error {
 	var err error
 	if n := e.contexts.makes(scenario.Kafka, sc); n > 0 {
 		job := e.jobs.BesideBrokers("observers", n, "observer", canaryUser)
-		if e.observers, err = e.jobs.Make(ctx, scenario.Kafka, &job, n); err != nil {
+		if e.observers, err = e.jobs.Make(ctx, scenario.Kafka, &job); err != nil {
 			return fmt.Errorf("observers: %w", err)
 		}
 	}
 	if n := e.contexts.makes(scenario.Monitoring, sc); n > 0 {
 		job := e.jobs.BesideStore("readers", n, e.store.access.Username)
-		if e.readers, err = e.jobs.Make(ctx, scenario.Monitoring, &job, n); err != nil {
+		if e.readers, err = e.jobs.Make(ctx, scenario.Monitoring, &job); err != nil {
 			return fmt.Errorf("readers: %w", err)
 		}
 	}
@@ -182,7 +179,7 @@ func (e *env) makeShards(ctx context.Context) error {
 			continue
 		}
 		job := e.jobs.Like(generator, i, l.Parallelism, nil, nil)
-		made, err := e.jobs.Make(ctx, scenario.Datacenter, &job, l.Parallelism)
+		made, err := e.jobs.Make(ctx, scenario.Datacenter, &job)
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}

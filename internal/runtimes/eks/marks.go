@@ -59,7 +59,6 @@ func (s *System) marks(ctx context.Context) ([]Mark, error) {
 			continue
 		}
 		m := Mark{Name: o.GetName(), Run: uint32(run), Scenario: o.GetAnnotations()["triad.dev/scenario"], ref: kube.RefOf(o)}
-		m.ref.APIVersion, m.ref.Kind = leaseAPI, "Lease" // items of a list do not all carry them
 		m.Holder, _, _ = unstructured.NestedString(o.Object, "spec", "holderIdentity")
 		at, _, _ := unstructured.NestedString(o.Object, "spec", "acquireTime")
 		m.Began, _ = time.Parse(time.RFC3339Nano, at) // a time that cannot be read is long ago

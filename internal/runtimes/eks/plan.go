@@ -155,10 +155,8 @@ func (c *Contexts) removing() []action {
 func (c *Contexts) listing() []action {
 	dc, m := c.Clusters[scenario.Datacenter].Namespace, c.Clusters[scenario.Monitoring].Namespace
 	out := c.looking()
-	for _, role := range scenario.ClusterNames {
-		if c.mayMake(role) {
-			out = append(out, action{role, "", "list the Jobs of marked runs", c.in(role, listJobs)})
-		}
+	for _, role := range c.makers() {
+		out = append(out, action{role, "", "list the Jobs of marked runs", c.in(role, listJobs)})
 	}
 	return append(out,
 		action{scenario.Datacenter, "", "list the marks of runs", marking(dc, "list")},

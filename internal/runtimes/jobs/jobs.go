@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"triad/internal/evidence"
 	"triad/internal/kube"
 	"triad/internal/observe/elastic"
@@ -62,9 +64,9 @@ func (s *Set) namespace(cluster string) string {
 	return cluster
 }
 
-// Make makes a Job of the run and returns its pods, one for each index and in this order. A run that goes on has its Job already: in pods that were
+// Make makes a Job of the run and returns its pods, one for each of its completions and in their order. A run that goes on has its Job already: in pods that were
 // made now nobody would know it, and where it is gone the error is ErrNotResumable.
-func (s *Set) Make(ctx context.Context, cluster string, job *kube.Object, n int) ([]pod.Remote, error) {
+func (s *Set) Make(ctx context.Context, cluster string, job *kube.Object) ([]pod.Remote, error) {
 	c, ref := s.Clients[cluster], kube.RefOf(job)
 	if s.Session.GoesOn {
 		_, err := c.Get(ctx, ref)
@@ -84,7 +86,11 @@ func (s *Set) Make(ctx context.Context, cluster string, job *kube.Object, n int)
 			return nil, c.Explain(err)
 		}
 	}
-	return s.await(ctx, c, ref, n)
+	n, _, err := unstructured.NestedInt64(job.Object, "spec", "completions")
+	if err != nil {
+		return nil, err
+	}
+	return s.await(ctx, c, ref, int(n))
 }
 
 // await waits until a Job has a ready pod for each index.
@@ -156,9 +162,7 @@ func Delete(ctx context.Context, c *kube.Client, namespace, selector string) ([]
 	}
 	var refs []kube.Ref
 	for i := range jobs {
-		ref := kube.RefOf(&jobs[i])
-		ref.APIVersion, ref.Kind = API, "Job" // items of a list do not all carry them
-		refs = append(refs, ref)
+		refs = append(refs, kube.RefOf(&jobs[i]))
 	}
 	return refs, c.Delete(ctx, refs, within)
 }

@@ -99,7 +99,7 @@ func TestAJobIsMadeOnce(t *testing.T) {
 				Session: runtimes.Session{Scenario: &scenario.Scenario{Observers: 2}, Run: 7, GoesOn: c.goesOn}, Clients: map[string]*kube.Client{scenario.Kafka: client},
 			}
 			job := set.BesideBrokers("observers", 2, "observer", "observer")
-			pods, err := set.Make(t.Context(), scenario.Kafka, &job, 2)
+			pods, err := set.Make(t.Context(), scenario.Kafka, &job)
 			if c.refused != errors.Is(err, evidence.ErrNotResumable) || c.refused == (err == nil) || !c.refused && (len(pods) != 2 || pods[1].Name != "p1") {
 				t.Errorf("%+v, %v", pods, err)
 			}

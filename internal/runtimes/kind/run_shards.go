@@ -28,7 +28,7 @@ func (e *env) makeShards(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
-		pods, err := e.jobs.Make(ctx, job.GetNamespace(), &job, shards(l))
+		pods, err := e.jobs.Make(ctx, job.GetNamespace(), &job)
 		if err != nil {
 			return fmt.Errorf("shards of %s: %w", l.Source, err)
 		}
@@ -124,7 +124,7 @@ func (e *env) makeObservers(ctx context.Context) error {
 	}
 	job := e.jobs.BesideBrokers("observers", n, "observer", observerUser)
 	var err error
-	if e.observers, err = e.jobs.Make(ctx, Kafka, &job, n); err != nil {
+	if e.observers, err = e.jobs.Make(ctx, Kafka, &job); err != nil {
 		return fmt.Errorf("observers: %w", err)
 	}
 	if !e.session.GoesOn {
@@ -132,7 +132,7 @@ func (e *env) makeObservers(ctx context.Context) error {
 	}
 	if err == nil {
 		job = e.jobs.BesideStore("readers", n, e.elastic.Username)
-		e.readers, err = e.jobs.Make(ctx, Monitoring, &job, n)
+		e.readers, err = e.jobs.Make(ctx, Monitoring, &job)
 	}
 	switch {
 	case err != nil && e.session.GoesOn: // they know nothing before the end
@@ -152,10 +152,10 @@ func (e *env) Readers() []pod.Remote { return e.readers }
 // batchClass is the priority class of what a run makes.
 const batchClass = "triad-batch"
 
-// ranked gives a pod that class where it has one.
+// ranked gives a pod the class that those of Jobs have.
 func (e *env) ranked(pod map[string]any) map[string]any {
-	if class := batch(e.plan); class != "" {
-		pod["priorityClassName"] = class
+	if e.jobs.Class != "" {
+		pod["priorityClassName"] = e.jobs.Class
 	}
 	return pod
 }

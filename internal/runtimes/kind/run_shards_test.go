@@ -26,9 +26,8 @@ func TestPodsOfARunHaveAPriority(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		e := &env{plan: plan}
-		set := &jobs.Set{Session: runtimes.Session{Scenario: &scenario.Scenario{}, Run: 7}, Class: batch(plan)}
-		job, pod := set.BesideBrokers("observers", 2, "observer", observerUser), e.probePod(Kafka, "inside", "1", "a:1")
+		e := &env{plan: plan, jobs: jobs.Set{Session: runtimes.Session{Scenario: &scenario.Scenario{}, Run: 7}, Class: batch(plan)}}
+		job, pod := e.jobs.BesideBrokers("observers", 2, "observer", observerUser), e.probePod(Kafka, "inside", "1", "a:1")
 		for what, spec := range map[string][]string{"job": {"spec", "template", "spec", "priorityClassName"}, "pod": {"spec", "priorityClassName"}} {
 			got, _, err := unstructured.NestedString(map[string]map[string]any{"job": job.Object, "pod": pod.Object}[what], spec...)
 			if err != nil || got != want {

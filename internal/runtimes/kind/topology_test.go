@@ -16,8 +16,8 @@ func TestComparisonLastsAsLongAsItsRun(t *testing.T) {
 	r.opts.Clusters, r.opts.Topology, r.opts.Caps = []string{Datacenter, Kafka, Monitoring}, TopologyThree, &Caps{CPUs: 2, Memory: 1 << 30}
 	r.info.MemoryBytes = 2 << 30
 	phases := scenario.Phases{WarmUp: scenario.Duration(10 * time.Second), Before: scenario.Duration(time.Minute), During: scenario.Duration(2 * time.Hour), Drain: scenario.Duration(3 * time.Minute)}
-	want := jobs.Longest(&scenario.Scenario{Phases: phases})
-	c, err := r.compare(t.Context(), want)
+	want := 2*time.Hour + 4*time.Minute + 10*time.Second + 20*time.Minute
+	c, err := r.compare(t.Context(), jobs.Longest(&scenario.Scenario{Phases: phases}))
 	defer func() {
 		if err := c.end(t.Context()); err != nil {
 			t.Error(err)
